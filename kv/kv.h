@@ -1,0 +1,88 @@
+/* kv: bytes, in order, on disk.
+ *
+ * One interface, several backends: rocks (a RocksDB directory, one column family a family below),
+ * memory (a copy-on-write B+tree with O(1) snapshots, for ':memory:', TEMP and tests), and later
+ * remote (another process's engine over a socket). kv never sees a row, a version or a branch.
+ *
+ * KV1  A batch is applied wholly or not at all, and is seen wholly or not at all by a snapshot.
+ * KV2  A snapshot reads the same bytes until closed, whatever is written; opening one is O(1).
+ * KV3  kv_write with sync=false survives a crash of the process; after kv_sync (or sync=true) returns
+ *      OK, everything written before survives power loss. Recovery keeps a prefix of the batches.
+ * KV4  A failed kv_write or kv_sync makes the store refuse writes (HDB_IOERR, HDB_FULL) until reopened.
+ *
+ * Threads: a kv may be used from any number of threads; an iterator or batch from one at a time.
+ * Borrowed: slices from an iterator live until it moves; from kv_get until kv_release.
+ */
+#ifndef HDB_KV_H
+#define HDB_KV_H
+
+#include "kv/base/bytes.h"
+#include "kv/base/status.h"
+
+enum kv_family { KV_META, KV_COMMITS, KV_ROWS, KV_INDEX, KV_VERSIONS, KV_BRANCHES, KV_HNSW, KV_FAMILIES };
+
+typedef struct kv kv;
+typedef struct kv_snapshot kv_snapshot;
+typedef struct kv_batch kv_batch;
+
+typedef struct kv_options {
+  bool create;          /* make a new directory when there is none */
+  bool read_only;
+  size_t cache_bytes;   /* block cache; 0: the default */
+  size_t log_bytes;     /* write buffer; 0: the default */
+} kv_options;
+
+/* path NULL: the memory backend. Errors: HDB_CANTOPEN, HDB_CORRUPT (damaged: never a fresh store in its place),
+ * HDB_BUSY (another process has it), HDB_IOERR, HDB_FULL, HDB_READONLY. */
+status kv_open(const char *path, const kv_options *options, kv **out, error *err);
+/* Flushes and closes; every iterator, snapshot and batch must be gone. NULL is allowed. */
+status kv_close(kv *store);
+/* The words of the last failure on this thread. */
+const char *kv_message(void);
+
+typedef struct kv_value {
+  slice data;
+  void *pin;
+  const kv *owner;
+} kv_value;
+/* HDB_NOTFOUND when absent. snapshot NULL: the newest. */
+status kv_get(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice key, kv_value *out);
+void kv_release(kv_value *value);
+
+kv_snapshot *kv_snapshot_open(kv *store); /* NULL: out of memory */
+void kv_snapshot_close(kv *store, kv_snapshot *snapshot);
+
+/* Iterators: the fields are read directly, so that a step costs one indirect call. */
+typedef struct kv_iter kv_iter;
+struct kv_iter {
+  bool valid;
+  slice key, value; /* borrowed until the iterator moves */
+  status error;     /* why valid became false, when not the end: HDB_IOERR, HDB_CORRUPT */
+  void (*next)(kv_iter *it);
+  void (*prev)(kv_iter *it);
+  void (*seek)(kv_iter *it, slice key);     /* first key >= key */
+  void (*seek_for_prev)(kv_iter *it, slice key); /* last key <= key */
+  void (*close)(kv_iter *it);
+};
+/* Keys in [lower, upper); an empty slice is no bound. The bounds are copied. */
+status kv_iter_open(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice lower, slice upper,
+                    kv_iter **out);
+
+kv_batch *kv_batch_new(kv *store);
+void kv_batch_free(kv_batch *batch);
+void kv_batch_clear(kv_batch *batch);
+void kv_batch_put(kv_batch *batch, enum kv_family family, slice key, slice value);
+void kv_batch_delete(kv_batch *batch, enum kv_family family, slice key);
+void kv_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to); /* [from, to) */
+size_t kv_batch_bytes(const kv_batch *batch);
+status kv_write(kv *store, kv_batch *batch, bool sync);
+/* All that was written before is on stable storage when this returns HDB_OK. */
+status kv_sync(kv *store);
+
+status kv_flush(kv *store);
+status kv_compact(kv *store, enum kv_family family, slice from, slice to);
+/* A copy of the store at `path` by hard links where possible. */
+status kv_checkpoint(kv *store, const char *path);
+uint64_t kv_bytes(kv *store, enum kv_family family); /* approximate, on disk and in memory */
+
+#endif

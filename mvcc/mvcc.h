@@ -1,0 +1,161 @@
+/* mvcc: rows in time.
+ *
+ * Above: sql sees ordered trees of (key, value) in a transaction's view. Below: kv sees bytes.
+ * A tree is a table (key = encoded row id, or the encoded PRIMARY KEY of a WITHOUT ROWID table; value =
+ * a record, kv/base/record.h) or an index (key = encoded columns + row key; value = empty, or a record of
+ * the original columns when the key lost something). Groups, versions, feed and branches stay in here.
+ *
+ * M1  A view is fixed at its first read: branch + time + the transaction's own writes. It never moves.
+ * M2  A commit is one batch in the queue's order; its time is above every earlier commit's; either all of it
+ *     is visible or none, also after a crash.
+ * M3  A commit that returned OK under TXN_SYNC_FULL is on stable storage.
+ * M4  A failed commit has written nothing; its transaction is doomed until txn_rollback.
+ * M5  Facts (txn_expect) hold on the committed state that results, under any interleaving.
+ *
+ * Threads: an engine may be used from any number of threads; a txn and its cursors by one at a time.
+ * Tree 1 is the schema; 2 holds the settings that are transactional (user_version ...). Ids below 16 are ours.
+ */
+#ifndef HDB_MVCC_H
+#define HDB_MVCC_H
+
+#include "kv/base/bytes.h"
+#include "kv/base/status.h"
+
+typedef struct engine engine;
+typedef struct txn txn;
+typedef struct cursor cursor;
+
+enum { TREE_SCHEMA = 1, TREE_SETTINGS = 2, TREE_FIRST = 16, BRANCH_MAIN = 0 };
+
+/* ---- engine: one a directory a process, counted, lingering after the last close ---- */
+typedef struct engine_options {
+  bool create;          /* a directory that is not there is made */
+  bool read_only;
+  double retention;     /* seconds of history kept; negative: the stored setting (new on disk: 7 days, memory: 0) */
+  int linger_ms;        /* how long it stays open after its last close */
+} engine_options;
+
+/* path: the directory; NULL: a private engine in memory (opens in well under 0.1 ms). */
+status engine_open(const char *path, const engine_options *options, engine **out, error *err);
+/* Gives the reference back; the last one starts the linger. Open transactions must be gone. */
+void engine_close(engine *e);
+/* Closes every lingering engine now, flushed (atexit; before the directory is removed). */
+void engine_close_lingering(void);
+status engine_checkpoint(engine *e); /* flush; everything durable */
+int64_t engine_newest(engine *e);    /* time of the newest visible commit, 0: none */
+int64_t engine_durable(engine *e);   /* ... of the newest durable one */
+bool engine_is_memory(const engine *e);
+/* Non-transactional settings under text names (mirror stamps, database id): read, and written with one sync. */
+status engine_setting_get(engine *e, const char *name, buf *out); /* HDB_NOTFOUND */
+status engine_setting_put(engine *e, const char *name, slice value);
+
+/* ---- transactions: one object a connection, used again and again ---- */
+enum txn_sync { TXN_SYNC_OFF, TXN_SYNC_NORMAL, TXN_SYNC_FULL };
+enum txn_policy { TXN_LAST_COMMIT_WINS, TXN_FIRST_COMMIT_WINS, TXN_SERIALIZABLE };
+enum txn_mode {
+  TXN_READ,     /* the view is taken now; writing it later is allowed (it becomes a writer) */
+  TXN_IMMEDIATE /* holds the writer's turn from now on: nothing else commits in between */
+};
+
+status txn_new(engine *e, txn **out);
+void txn_free(txn *t); /* rolls back what is open */
+void txn_set_sync(txn *t, enum txn_sync sync);
+void txn_set_policy(txn *t, enum txn_policy policy);
+
+/* Takes the newest view; cheap (no allocation, no kv call) when nothing was committed since the last one.
+ * HDB_BUSY: TXN_IMMEDIATE waited timeout_ms for the turn. */
+status txn_begin(txn *t, enum txn_mode mode, int timeout_ms);
+bool txn_is_open(const txn *t);
+bool txn_has_writes(const txn *t);
+/* Doomed: a failed commit; everything but txn_rollback fails with the same status. */
+bool txn_is_doomed(const txn *t);
+/* Validates, folds, writes. HDB_BUSY_SNAPSHOT: a conflict; HDB_CONSTRAINT_UNIQUE / _FOREIGNKEY: a fact failed
+ * (both: txn_conflict tells which tree and key); HDB_BUSY: somebody holds the turn, transaction intact.
+ * commit_time: the time given, 0 when nothing was written. */
+status txn_commit(txn *t, int timeout_ms, int64_t *commit_time);
+void txn_rollback(txn *t);
+void txn_conflict(const txn *t, uint32_t *tree, slice *key);
+int64_t txn_view_time(const txn *t);
+
+/* Savepoints are marks in the write set; also used around every statement, so they cost nothing. */
+typedef struct txn_mark {
+  size_t position;
+} txn_mark;
+txn_mark txn_save(const txn *t);
+void txn_rollback_to(txn *t, txn_mark mark);
+
+/* Which parsed schema fits this view: equal stamps, equal schema. */
+typedef struct schema_stamp {
+  int64_t time;   /* newest commit in the view that touched TREE_SCHEMA */
+  uint64_t local; /* changed by each write of this transaction to TREE_SCHEMA and each rollback of one */
+} schema_stamp;
+schema_stamp txn_schema_stamp(txn *t);
+
+/* ---- reading ---- */
+struct cursor {
+  bool valid;
+  slice key, value; /* borrowed until the cursor moves or its transaction writes to this tree */
+  status error;     /* HDB_OK, or why valid became false */
+  /* Moves; all leave valid/key/value/error. A cursor survives writes of its transaction: the next move goes on
+   * from its last key over what is there then. */
+  void (*next)(cursor *c);
+  void (*prev)(cursor *c);
+};
+/* as_of 0: the transaction's view with its own writes; otherwise committed rows as of that time. */
+status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
+void cursor_close(cursor *c);
+/* Drops what it holds and is ready for the next execution of its statement (and the next view). */
+void cursor_reset(cursor *c);
+void cursor_first(cursor *c);
+void cursor_last(cursor *c);
+void cursor_seek(cursor *c, slice key);          /* first key >= key */
+void cursor_seek_for_prev(cursor *c, slice key); /* last key <= key */
+bool cursor_find(cursor *c, slice key);          /* that very key: the point read, by the hot cache where it can */
+static inline void cursor_next(cursor *c) { c->next(c); }
+static inline void cursor_prev(cursor *c) { c->prev(c); }
+
+/* Rows of a tree in this view; HDB_NOTFOUND when not known without a scan. */
+status txn_count(txn *t, uint32_t tree, int64_t *rows);
+/* An estimate for the planner, any age: rows and bytes; never fails. */
+void txn_estimate(txn *t, uint32_t tree, int64_t *rows, int64_t *bytes);
+
+/* ---- writing ---- */
+enum put_kind {
+  PUT_INSERT, /* the caller has seen that the key is absent */
+  PUT_UPDATE, /* ... that it is present */
+  PUT_UPSERT  /* not known */
+};
+status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind);
+status txn_delete(txn *t, uint32_t tree, slice key); /* the caller has seen that it is present */
+/* Every row of a tree; a new id is never needed. */
+status txn_clear(txn *t, uint32_t tree);
+/* A new tree's id, never given again, also not after rollback. */
+status txn_new_tree(txn *t, uint32_t *tree);
+/* Row ids as SQLite gives them: max+1 of what the transaction sees, ids given to open transactions skipped.
+ * HDB_FULL: the largest is 2^63-1 (SQLite then tries random ones). */
+status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid);
+
+/* What must hold on the committed result (M5). The caller has already seen it hold in its own view. */
+enum fact {
+  FACT_UNIQUE, /* at most one key of the tree starts with `prefix` */
+  FACT_EXISTS, /* at least one does */
+  FACT_NONE    /* none does */
+};
+status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix);
+
+/* Bulk: keys in ascending order into a tree that is empty in this view and that no other transaction knows
+ * (import, CREATE INDEX, rebuild). Written in chunks outside the write set, published by the commit. */
+typedef struct bulk bulk;
+status bulk_open(txn *t, uint32_t tree, bulk **out);
+status bulk_add(bulk *b, slice key, slice value); /* HDB_CONSTRAINT_UNIQUE when not above the last key */
+status bulk_finish(bulk *b);                      /* frees it, also on failure */
+void bulk_abandon(bulk *b);
+
+/* ---- the feed: what changed since a time ---- */
+/* Called for each key of main that commits in (since, upto] touched, in order of (tree, key), once;
+ * whole = true: the whole tree must be looked at. Stops at the first status other than HDB_OK. */
+typedef status (*feed_visitor)(void *context, uint32_t tree, slice key, bool whole);
+/* HDB_NOTFOUND: the feed does not reach back to `since` any more. */
+status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context);
+
+#endif
