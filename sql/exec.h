@@ -1,0 +1,135 @@
+/* The running statement: slots (current rows), registers, row memory.
+ *
+ * Every row source of a statement (FROM item, aggregation, window, OLD/NEW of a trigger, the row being written)
+ * has a slot number given at compile time, unique in its program. A column reference is (slot, column), wherever
+ * it stands: a correlated subquery simply reads an outer slot.
+ *
+ * X1  A slot decodes lazily, left to right, and only as far as asked.
+ * X2  exec->memory is a stack: a node's next() rewinds to the mark it took when it was (re)opened; what a node
+ *     yields stays valid until its next next(). Whoever keeps rows longer copies them into its own store.
+ * X3  Plans and programs are read-only while running; all state hangs on the exec.
+ */
+#ifndef HDB_SQL_EXEC_H
+#define HDB_SQL_EXEC_H
+
+#include "sql/catalog.h"
+#include "sql/function.h"
+
+typedef struct slot slot;
+struct slot {
+  value *columns;      /* columns[0 .. decoded) are valid */
+  int32_t decoded;     /* INT32_MAX: all that anybody asks for */
+  int32_t columns_n;
+  bool null_row;       /* outer join: every column is NULL (columns points at NULLs then) */
+  bool has_rowid;
+  int64_t rowid;
+  void (*fetch)(slot *s, int column); /* makes columns[0..column] valid */
+  /* record rows: where decoding stands */
+  const uint8_t *types, *payload, *end;
+  int32_t record_columns;
+  const table *table;  /* NULL: not a stored table */
+  cursor *cursor;      /* for whoever writes the row back */
+  value *own;          /* the slot's own value array, columns_n long */
+  void *owner;         /* the node */
+};
+static inline const value *slot_column(slot *s, int column) {
+  if (column >= s->decoded) s->fetch(s, column);
+  return &s->columns[column];
+}
+static inline value slot_rowid(const slot *s) { return s->null_row ? value_null() : value_int(s->rowid); }
+/* Points the slot at a stored row of its table (lazy); at ready values; at NULLs. */
+void slot_set_record(slot *s, int64_t rowid, slice record);
+void slot_set_values(slot *s, value *values, bool has_rowid, int64_t rowid);
+void slot_set_null(slot *s);
+
+typedef struct program program;
+typedef struct exec exec;
+struct exec {
+  hdb *db;
+  const program *program;
+  const value *parameters; /* index 1 is parameters[0] */
+  int parameters_n;
+  slot *slots;
+  value *registers;
+  void **states;           /* by node number: each plan node's or subplan's state */
+  arena memory;            /* row memory, X2 */
+  arena lifetime;          /* until the execution ends */
+  error *err;              /* the connection's */
+  int64_t now_ms;          /* 0: not asked yet */
+  exec *parent;            /* of a trigger program */
+  int depth;               /* trigger depth */
+  uint8_t error_action;    /* enum conflict of the failing constraint, for the statement's end */
+  int64_t changes;         /* rows this statement changed */
+  uint32_t ticks;          /* counts down to the next interrupt/progress check */
+  bool started;
+  void *run;               /* the program kind's own state */
+};
+
+/* Looks at interrupt and progress handler now and then; call once a row in every loop. HDB_INTERRUPT. */
+status exec_check(exec *x);
+static inline status exec_tick(exec *x) { return --x->ticks ? HDB_OK : exec_check(x); }
+int64_t exec_now(exec *x);
+status exec_cursor(exec *x, int database, uint32_t tree, int64_t as_of, cursor **out); /* closed by the exec's end */
+
+/* ---- programs: what a prepared statement runs ---- */
+typedef struct result_column {
+  const char *name;
+  const char *decltype_; /* NULL for expressions */
+  const char *database, *table, *origin;
+} result_column;
+
+struct program {
+  /* start does the work of a statement without rows (or collects RETURNING); next gives a row or HDB_DONE;
+   * stop releases everything of this execution (also after an error, also when next was never called). */
+  status (*start)(exec *x);
+  status (*next)(exec *x, const value **row);
+  void (*stop)(exec *x);
+  void (*destroy)(program *p); /* NULL: the arena is all there is */
+  arena memory;                /* the tree, the plan, the expression steps */
+  statement *tree;
+  void *data;                  /* query, insert, ...: the kind's compiled form */
+  int columns_n;
+  result_column *columns;
+  int slots_n, registers_n, states_n;
+  int *slot_columns;           /* columns of each slot */
+  bool read_only, is_dml, changes_schema;
+  bool needs_no_transaction;   /* BEGIN, COMMIT, PRAGMA foreign_keys ...: hdb.c must not open one */
+  uint64_t reads, writes;      /* databases, by number */
+  schema *schemas[64];         /* those it was compiled against, counted; NULL: not touched */
+  uint8_t on_error;            /* enum conflict: what an error in it undoes unless exec.error_action says otherwise */
+};
+
+/* ---- compiling ---- */
+typedef struct compile compile;
+struct compile {
+  hdb *db;
+  program *program;            /* under construction */
+  arena *memory;               /* == &program->memory */
+  error *err;
+  compile *parent;             /* of a trigger program */
+  const statement *tree;
+  int slots_n, registers_n, states_n;
+  buf slot_columns;            /* int each */
+  struct cte *ctes;            /* visible ones, by the resolver */
+  with *with;
+  struct plan_subplan **subplans;
+  int subplans_n;
+  const char *auth_context;    /* name of the view or trigger being expanded, for the authorizer */
+  /* trigger programs */
+  const table *trigger_table;
+  int old_slot, new_slot;      /* -1 none */
+  uint8_t trigger_event;
+  uint8_t trigger_conflict;    /* the outer statement's OR clause, overriding those inside */
+  bool in_trigger;
+  int depth;                   /* view nesting */
+};
+int compile_slot(compile *c, int columns); /* a new slot number */
+int compile_registers(compile *c, int n);  /* first of n new registers */
+int compile_state(compile *c);             /* a new state number */
+void compile_reads(compile *c, int database);
+void compile_writes(compile *c, int database);
+/* Asks the authorizer. HDB_OK, HDB_AUTH (error set: "not authorized" or "access to t.c is prohibited"),
+ * *ignore for HDB_IGNORE. */
+status compile_authorize(compile *c, int action, const char *a, const char *b, int database, bool *ignore);
+
+#endif

@@ -1,0 +1,32 @@
+/* Changing tables: the one place where a row goes in, changes or goes out, with everything that hangs on it. */
+#ifndef HDB_SQL_WRITE_H
+#define HDB_SQL_WRITE_H
+
+#include "sql/plan.h"
+
+/* INSERT, UPDATE, DELETE as programs (insert.c, update.c, delete.c). c->program is filled. */
+status compile_insert(compile *c, insert_statement *s);
+status compile_update(compile *c, update_statement *s);
+status compile_delete(compile *c, delete_statement *s);
+
+/* A writer of one table, compiled into a statement: defaults, affinities, checks, indexes, triggers, foreign keys. */
+typedef struct writer writer;
+enum writer_use { WRITER_INSERT = 1, WRITER_UPDATE = 2, WRITER_DELETE = 4 };
+status writer_compile(compile *c, const table *t, int database, unsigned use, uint8_t conflict, writer **out);
+/* values: one per table column, row id apart (rowid NULL: choose one); bytes borrowed for the call.
+ * *written false: OR IGNORE or RAISE(IGNORE) skipped it. */
+status writer_insert(exec *x, writer *w, const value *rowid, const value *values, int64_t *new_rowid, bool *written);
+status writer_update(exec *x, writer *w, slot *old, const value *rowid, const value *values, const bool *changed, bool *written);
+status writer_delete(exec *x, writer *w, slot *old, bool *written);
+
+/* Plain entry points for DDL, import and sqlite_schema itself: no triggers, no checks beyond uniqueness. */
+status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values);
+status table_delete_row(hdb *db, int database, const table *t, int64_t rowid);
+/* Fills a new index from its table (CREATE INDEX, REINDEX): sorts, bulk-loads; UNIQUE violation as SQLite words it. */
+status index_build(exec *x, int database, index_ *i);
+/* Encodes an index entry for a row in a slot; appends to key, value. *included false: partial index, row not in it. */
+struct index_encoder;
+/* Deferred foreign keys still violated? (COMMIT, RELEASE of the outermost): "FOREIGN KEY constraint failed" */
+status foreign_key_check_commit(hdb *db);
+
+#endif
