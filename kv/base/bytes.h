@@ -44,49 +44,102 @@ void buf_free(buf *b);
 static inline void buf_clear(buf *b) { b->n = 0; }
 static inline bool buf_failed(const buf *b) { return b->failed; }
 static inline slice buf_slice(const buf *b) { return slice_of(b->p, b->n); }
+uint8_t *buf_grow(buf *b, size_t n); /* the slow path of buf_reserve */
 /* Room for n more bytes; returns where they go, NULL when out of memory. Does not move b->n. */
-uint8_t *buf_reserve(buf *b, size_t n);
-void buf_append(buf *b, const void *p, size_t n);
-void buf_byte(buf *b, uint8_t byte);
+static inline uint8_t *buf_reserve(buf *b, size_t n) {
+  if (n <= b->capacity - b->n && b->p && !b->failed) return b->p + b->n;
+  return buf_grow(b, n);
+}
+static inline void buf_append(buf *b, const void *p, size_t n) {
+  uint8_t *q = buf_reserve(b, n);
+  if (q && n) {
+    memcpy(q, p, n);
+    b->n += n;
+  }
+}
+static inline void buf_byte(buf *b, uint8_t byte) {
+  uint8_t *q = buf_reserve(b, 1);
+  if (q) {
+    *q = byte;
+    b->n++;
+  }
+}
 void buf_text(buf *b, const char *text);
 void buf_printf(buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buf_be32(buf *b, uint32_t v);
-void buf_be64(buf *b, uint64_t v);
 /* LEB128, low seven bits first. */
-void buf_varint(buf *b, uint64_t v);
+void buf_varint_slow(buf *b, uint64_t v);
+static inline void buf_varint(buf *b, uint64_t v) {
+  if (v < 0x80) buf_byte(b, (uint8_t)v);
+  else buf_varint_slow(b, v);
+}
 /* A NUL behind the bytes, not counted in n; returns the text or NULL. */
 const char *buf_cstr(buf *b);
 
 /* Reads a varint at p, not beyond end; returns the byte after it, NULL when it is cut or over 64 bits. */
-const uint8_t *varint_get(const uint8_t *p, const uint8_t *end, uint64_t *v);
+const uint8_t *varint_get_slow(const uint8_t *p, const uint8_t *end, uint64_t *v);
+static inline const uint8_t *varint_get(const uint8_t *p, const uint8_t *end, uint64_t *v) {
+  if (p < end && *p < 0x80) {
+    *v = *p;
+    return p + 1;
+  }
+  return varint_get_slow(p, end, v);
+}
+/* Fixed-width numbers: memcpy and a byte swap, one instruction each on little-endian machines. */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "a little-endian machine is assumed"
+#endif
 static inline void put_be32(uint8_t *p, uint32_t v) {
-  p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
+  v = __builtin_bswap32(v);
+  memcpy(p, &v, 4);
 }
 static inline uint32_t get_be32(const uint8_t *p) {
-  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+  uint32_t v;
+  memcpy(&v, p, 4);
+  return __builtin_bswap32(v);
 }
-static inline void put_be64(uint8_t *p, uint64_t v) { put_be32(p, (uint32_t)(v >> 32)), put_be32(p + 4, (uint32_t)v); }
-static inline uint64_t get_be64(const uint8_t *p) { return (uint64_t)get_be32(p) << 32 | get_be32(p + 4); }
+static inline void put_be64(uint8_t *p, uint64_t v) {
+  v = __builtin_bswap64(v);
+  memcpy(p, &v, 8);
+}
+static inline uint64_t get_be64(const uint8_t *p) {
+  uint64_t v;
+  memcpy(&v, p, 8);
+  return __builtin_bswap64(v);
+}
+static inline void buf_be32(buf *b, uint32_t v) {
+  uint8_t *q = buf_reserve(b, 4);
+  if (q) {
+    put_be32(q, v);
+    b->n += 4;
+  }
+}
+static inline void buf_be64(buf *b, uint64_t v) {
+  uint8_t *q = buf_reserve(b, 8);
+  if (q) {
+    put_be64(q, v);
+    b->n += 8;
+  }
+}
 
 typedef struct arena_block arena_block;
 typedef struct arena {
   arena_block *block; /* the newest */
   uint8_t *next, *end;
-  bool failed; /* sticky: an allocation returned NULL */
+  bool failed;        /* sticky: an allocation returned NULL */
+  arena_block *spare; /* kept by a rewind for the next block */
 } arena;
 typedef struct arena_mark {
   arena_block *block;
   uint8_t *next;
 } arena_mark;
 
-#define ARENA_INIT {0, 0, 0, false}
+#define ARENA_INIT {0, 0, 0, false, 0}
 /* Aligned to 8; NULL (and failed) when out of memory. */
 void *arena_slow(arena *a, size_t n);
 static inline void *arena_alloc(arena *a, size_t n) {
-  n = (n + 7) & ~(size_t)7;
-  if ((size_t)(a->end - a->next) >= n && a->next) {
+  if (n <= (size_t)(a->end - a->next) && a->next) { /* the room is a multiple of 8 */
     void *p = a->next;
-    a->next += n;
+    a->next += (n + 7) & ~(size_t)7;
     return p;
   }
   return arena_slow(a, n);

@@ -36,7 +36,9 @@ typedef struct key_value {
   double r;
   slice bytes; /* text, blob: decoded into `scratch` only when it had to be unescaped or inverted */
 } key_value;
-/* Reads one column at p; returns the byte after it, NULL when damaged. A whole number decodes as an integer. */
+/* Reads one column at p; returns the byte after it, NULL when damaged. A whole number decodes as an integer.
+ * Decoded bytes are appended to scratch: buf_reserve(scratch, length of the key) once keeps all columns' slices
+ * valid together, since decoding never lengthens. */
 const uint8_t *key_get(const uint8_t *p, const uint8_t *end, bool descending, key_value *v, buf *scratch);
 /* The byte after one column, NULL when damaged; needs not know its direction's class beforehand. */
 const uint8_t *key_skip(const uint8_t *p, const uint8_t *end, bool descending);
