@@ -16,6 +16,7 @@
 #define HDB_SQL_CATALOG_H
 
 #include "mvcc/mvcc.h"
+#include "sql/hdb.h"
 #include "sql/value.h"
 
 typedef struct table table;
