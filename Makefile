@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh Debian 12: `make test` and `make demo`.
+# What is missing is installed by `make deps` (as root or through `sudo -n`); HELIOS_NO_INSTALL=1 forbids that.
+
+PYTHON  ?= $(shell tests/tools/python.sh)
+PRESET  ?= release
+BUILD   := build/$(PRESET)
+VENV    := .venv
+
+PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev check python3-dev python3-venv
+
+.PHONY: build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak
+
+build: check-deps
+	@tests/tools/build.sh $(PRESET) $(PYTHON)
+
+# Everything a change must pass: unit tests, house rules, the Python suite.
+test: build
+	@tests/tools/run-tests.sh $(PRESET)
+
+demo: build
+	@$(VENV)/bin/python tests/demo/demo.py
+
+bench: build
+	@$(VENV)/bin/python tests/bench/bench.py $(BENCH)
+
+unit: build
+	@cd $(BUILD) && ctest --output-on-failure -j2
+
+python-tests: build
+	@$(VENV)/bin/python -m unittest discover -s tests/py -t tests/py
+
+check:
+	@python3 tests/check/house.py
+
+asan tsan:
+	@$(MAKE) --no-print-directory build PRESET=$@
+	@cd build/$@ && ctest --output-on-failure -j2
+
+format:
+	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
+
+deps:
+	@tests/tools/deps.sh install $(PACKAGES)
+
+check-deps:
+	@tests/tools/deps.sh check $(PACKAGES)
+
+clean:
+	rm -rf build $(VENV)
