@@ -13,6 +13,11 @@
 #include "kv/base/bytes.h"
 #include "kv/base/status.h"
 
+/* The C library declares a function select(); here a select is a tree. The declaration comes first, then the name
+ * is ours in every file that includes this header. */
+#include <sys/select.h>
+#define select ast_select
+
 typedef struct expr expr;
 typedef struct expr_list expr_list;
 typedef struct select select;
@@ -68,6 +73,7 @@ struct expr {
   bool star;          /* f(*) */
   bool has_else;
   bool parenthesised; /* was written in ( ) */
+  bool quoted_name;   /* EX_ID, EX_DOT: the last name was written in any of the quotes "x" `x` [x]: never TRUE, FALSE */
   bool from_join;     /* resolver: comes from an ON/USING clause; join_slot says of which right table */
   bool outer_on;      /* resolver: that join is an outer join: not to be moved */
   uint8_t affinity;   /* resolver: enum affinity of the result (column or cast), 0 none */
