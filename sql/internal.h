@@ -104,6 +104,10 @@ status compile_vacuum(compile *c, statement *s);
 
 /* A transaction on a database for reading or writing; opened by hdb.c before a program starts. */
 status database_begin(hdb *db, int number);
+/* Numbers stored with the database and transactional with it: user_version, application_id, encoding (1 UTF-8, 2
+ * UTF-16le, 3 UTF-16be), ... (settings.c). The database's txn must be open. Absent: `otherwise`. */
+status database_get_number(hdb *db, int number, const char *name, int64_t otherwise, int64_t *out);
+status database_set_number(hdb *db, int number, const char *name, int64_t v);
 /* Runs one SQL text inside (for DDL's own needs); rows are ignored. */
 status sql_run(hdb *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Table-valued functions and eponymous tables (json_each, generate_series, pragma_*), FTS, R*Tree: virtual.h */
