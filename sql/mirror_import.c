@@ -10,6 +10,8 @@
  * Costs per row: one sqlite3_step, one record, one bulk_add; no allocation once the buffers have grown.
  */
 #include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "kv/base/key.h"
 #include "sql/mirror.h"
