@@ -107,7 +107,7 @@ struct table {
   bool without_rowid, strict, autoincrement, has_primary_key;
   uint8_t primary_key_conflict;
   bool has_generated;
-  index_ *indexes;            /* primary of WITHOUT ROWID first, then in creation order */
+  index_ *indexes;            /* primary of WITHOUT ROWID first, then SQLite's order: newest first, REPLACE ones last */
   index_ *primary;            /* WITHOUT ROWID: the tree itself; else the index of PRIMARY KEY or NULL */
   check *checks;
   int checks_n;

@@ -63,6 +63,9 @@ struct exec {
   uint32_t ticks;          /* counts down to the next interrupt/progress check */
   bool started;
   void *run;               /* the program kind's own state */
+  struct exec_cursors *cursors; /* those of exec_cursor, kept for the next execution */
+  arena frame;             /* slots, registers, states: as long as the exec */
+  int64_t trigger_changes;    /* rows changed inside triggers and foreign key actions: total_changes() only */
 };
 
 /* Looks at interrupt and progress handler now and then; call once a row in every loop. HDB_INTERRUPT. */
@@ -92,6 +95,8 @@ struct program {
   result_column *columns;
   int slots_n, registers_n, states_n;
   int *slot_columns;           /* columns of each slot */
+  status (*explain)(const program *p, status (*visit)(void *, int id, int parent, const char *detail), void *context);
+                               /* EXPLAIN QUERY PLAN; NULL: no rows */
   bool read_only, is_dml, changes_schema;
   bool needs_no_transaction;   /* BEGIN, COMMIT, PRAGMA foreign_keys ...: hdb.c must not open one */
   uint64_t reads, writes;      /* databases, by number */

@@ -21,7 +21,26 @@ typedef struct database {
   bool read_only;
   struct mirror *mirror; /* app.db's side (mirror.c), NULL for memory */
   int64_t data_version;
+  bool is_memory;        /* ":memory:", named memory, temporary: no file */
+  struct shared_memory *shared; /* a named memory database: its registry entry */
+  int64_t last_seen;     /* engine_newest when data_version was last counted */
+  txn_mark start;        /* the mark at its transaction's begin (for ROLLBACK TO a savepoint older than it) */
+  /* what PRAGMAs of this database have set, answered and otherwise without a meaning here */
+  struct database_pragmas {
+    int64_t cache_size, page_size, max_page_count, journal_size_limit, mmap_size, wal_autocheckpoint;
+    uint8_t synchronous, auto_vacuum, secure_delete;
+    bool exclusive;
+    char journal_mode[12];
+  } pragmas;
 } database;
+
+/* The public value: what hdb_column_value and the arguments of user functions hand out. */
+struct hdb_value {
+  value v;
+  arena *memory; /* for texts made by conversion */
+  const char *text; /* NUL-terminated text already made of v, NULL */
+  size_t text_n;
+};
 
 struct hdb {
   pthread_mutex_t mutex;      /* recursive: one call at a time */
@@ -68,6 +87,14 @@ struct hdb {
   int64_t deferred_violations;  /* foreign keys: open counter of the transaction (fkey.c) */
   uint64_t random_state[4];
   struct trigger_frame *trigger_frame;
+  uint64_t generation;        /* moves when every statement must be compiled again (functions, ATTACH, settings) */
+  int writers;                /* running statements that write */
+  bool doomed;                /* a COMMIT failed on a conflict: only ROLLBACK goes on */
+  bool is_transaction_savepoint; /* the outermost savepoint opened the transaction */
+  struct hdb_blob *blobs;
+  int backups;
+  double retention;
+  char *conflict_table, *conflict_key; /* of the last failed commit */
 };
 
 struct hdb_stmt {
@@ -81,6 +108,13 @@ struct hdb_stmt {
   struct bound *bounds; /* who frees a parameter's bytes */
   const value *row;     /* current row, NULL none */
   arena text;           /* texts made for hdb_column_text etc. of the current row */
+  struct hdb_value *values; /* for hdb_column_value, one a column */
+  uint64_t generation;  /* hdb.generation it was compiled under */
+  error failure;        /* what the last step failed with: reset reports it again */
+  int64_t started_ns;   /* for TRACE_PROFILE */
+  bool writing;         /* counted in hdb.writers */
+  bool committed;       /* its autocommit is done (RETURNING: before the first row) */
+  bool has_exec;        /* exec is set up for program */
   bool running, is_explain;
   uint8_t explain;
   status last;
@@ -102,6 +136,14 @@ status compile_analyze(compile *c, statement *s);
 status compile_reindex(compile *c, statement *s);
 status compile_vacuum(compile *c, statement *s);
 
+/* sql/exec.c: an execution's memory for a program; a trigger's has a parent. exec_close stops nothing: the program's
+ * stop has been called. exec_rewind makes it ready for another start of the same program, keeping its buffers. */
+status exec_open(exec *x, hdb *db, const program *p, exec *parent);
+void exec_rewind(exec *x);
+void exec_close(exec *x);
+/* Closes the pooled cursors on a database that goes away. */
+void exec_forget_database(exec *x, int database);
+
 /* A transaction on a database for reading or writing; opened by hdb.c before a program starts. */
 status database_begin(hdb *db, int number);
 /* Numbers stored with the database and transactional with it: user_version, application_id, encoding (1 UTF-8, 2
@@ -110,6 +152,13 @@ status database_get_number(hdb *db, int number, const char *name, int64_t otherw
 status database_set_number(hdb *db, int number, const char *name, int64_t v);
 /* Runs one SQL text inside (for DDL's own needs); rows are ignored. */
 status sql_run(hdb *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* PRAGMA name(arguments) as rows, for the table-valued pragma_x; columns as pragma_columns says. arguments: NULLs where
+ * left out; argument 0 the value, argument 1 the schema. values are borrowed for the call. */
+typedef status (*pragma_visitor)(void *context, const value *row, int columns);
+status pragma_rows(hdb *db, const char *name, const value *arguments, int n, arena *memory, error *err,
+                   pragma_visitor visit, void *context);
+/* Column names of a pragma that may be used as a table; 0: there is no such one. */
+int pragma_columns(const char *name, const char *const **names, bool *takes_argument);
 /* Table-valued functions and eponymous tables (json_each, generate_series, pragma_*), FTS, R*Tree: virtual.h */
 
 #endif
