@@ -62,9 +62,11 @@ struct kv_iter {
   void (*prev)(kv_iter *it);
   void (*seek)(kv_iter *it, slice key);     /* first key >= key */
   void (*seek_for_prev)(kv_iter *it, slice key); /* last key <= key */
+  void (*seek_last)(kv_iter *it);                /* the last key; the first is seek with an empty key */
   void (*close)(kv_iter *it);
 };
-/* Keys in [lower, upper); an empty slice is no bound. The bounds are copied. */
+/* Keys in [lower, upper); an empty slice is no bound. The bounds are copied. A new iterator is not positioned (valid is
+ * false); next and prev of one that is not valid do nothing. */
 status kv_iter_open(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice lower, slice upper,
                     kv_iter **out);
 
@@ -73,8 +75,10 @@ void kv_batch_free(kv_batch *batch);
 void kv_batch_clear(kv_batch *batch);
 void kv_batch_put(kv_batch *batch, enum kv_family family, slice key, slice value);
 void kv_batch_delete(kv_batch *batch, enum kv_family family, slice key);
-void kv_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to); /* [from, to) */
+void kv_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to); /* [from, to), to not empty */
 size_t kv_batch_bytes(const kv_batch *batch);
+/* Applies the batch in the order it was filled and leaves it empty, whatever the result. Running out of memory while
+ * it was filled shows here (HDB_NOMEM). */
 status kv_write(kv *store, kv_batch *batch, bool sync);
 /* All that was written before is on stable storage when this returns HDB_OK. */
 status kv_sync(kv *store);
