@@ -18,6 +18,7 @@ test: build
 	@tests/tools/run-tests.sh $(PRESET)
 
 demo: build
+	@tests/tools/pyproj.sh $(VENV)
 	@$(VENV)/bin/python tests/demo/demo.py
 
 bench: build

@@ -11,5 +11,6 @@ step() {
 }
 step "house rules" python3 tests/check/house.py
 step "unit tests" bash -c "cd build/$preset && ctest --output-on-failure -j2"
+step "pyproj for the demonstration" tests/tools/pyproj.sh .venv
 step "Python tests" .venv/bin/python -m unittest discover -s tests/py -t tests/py
 exit $failed
