@@ -1,0 +1,75 @@
+/* hnsw: nearest first.
+ *
+ * A Hierarchical Navigable Small World graph (Malkov, Yashunin, "Efficient and robust approximate nearest neighbor
+ * search using Hierarchical Navigable Small World graphs", 2016; algorithm numbers below are that paper's) over vectors
+ * of one dimension and one metric. It knows no table: a vector is known by its label (a row id), rows that a reader
+ * does not have are refused by a filter, and storage is bytes handed to the caller.
+ *
+ * H1  A node's links point to live places only; after hnsw_repair none points to a removed node.
+ * H2  A removed label is never returned, from the moment hnsw_remove returns.
+ * H3  A search returns labels in ascending distance, none twice, and goes on for as long as it is asked: with no
+ *     limit it ends only when every reachable node was seen.
+ * H4  Levels are drawn from the label, not from a clock: the same insertions give the same graph.
+ *
+ * Threads: any number of searches at once, one change at a time; both are held apart inside (a read-write lock).
+ * Memory a node: 4 bytes a dimension (or 1 with copy8), 4 * (2m + 1) bytes of links, 4 * (m + 1) a level above.
+ */
+#ifndef HDB_HNSW_H
+#define HDB_HNSW_H
+
+#include "kv/base/bytes.h"
+#include "kv/base/status.h"
+
+enum hnsw_metric { HNSW_L2, HNSW_COSINE, HNSW_IP, HNSW_L1 };
+
+/* Distances as SQL shows them: l2 (not squared), 1 - cosine (1 when a vector is zero), negative inner product, l1.
+ * n floats each; SIMD chosen at run time. */
+double vector_distance_of(enum hnsw_metric metric, const float *a, const float *b, size_t n);
+
+typedef struct hnsw hnsw;
+typedef struct hnsw_options {
+  int dimensions;      /* 1 .. 65535 */
+  uint8_t metric;      /* enum hnsw_metric */
+  int m;               /* links a node and level, 2 .. 100; twice as many at level 0; 0: 16 */
+  int ef_construction; /* candidates looked at when inserting, 4 .. 1000; 0: 200 */
+} hnsw_options;
+
+/* NULL: out of memory. */
+hnsw *hnsw_new(const hnsw_options *options);
+void hnsw_free(hnsw *g);
+size_t hnsw_count(hnsw *g);   /* live nodes */
+size_t hnsw_removed(hnsw *g); /* nodes removed but still linked */
+size_t hnsw_bytes(hnsw *g);   /* memory held */
+
+/* Adds or replaces a label's vector (copied). HDB_NOMEM. Algorithm 1. */
+status hnsw_add(hnsw *g, int64_t label, const float *vector);
+/* HDB_NOTFOUND when the label is not there. */
+status hnsw_remove(hnsw *g, int64_t label);
+bool hnsw_contains(hnsw *g, int64_t label);
+/* Relinks around removed nodes and frees their places. Proportional to the graph; call when many were removed. */
+status hnsw_repair(hnsw *g);
+
+/* A search that can be continued. filter NULL: every label; else called outside of any order, once a node at most. */
+typedef bool (*hnsw_filter)(void *context, int64_t label);
+typedef struct hnsw_search hnsw_search;
+/* ef: how many of the nearest are looked at before the first is returned (>= 1). query is copied. NULL: out of memory. */
+hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter filter, void *context);
+/* The next nearest. false: no more. Distances as vector_distance_of. */
+bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance);
+/* Nodes whose distance was computed so far: what the search cost. */
+size_t hnsw_search_seen(const hnsw_search *s);
+void hnsw_search_close(hnsw_search *s);
+
+/* ---- persistence: a node's bytes ----
+ *   varint level · varint label (zigzag) · for each level from 0: varint count, then the neighbours' labels as zigzag
+ *   varints relative to this label
+ * A graph is loaded by giving back every node's bytes, in any order, with its vector, then hnsw_load_finish, which
+ * binds the links and drops those whose target is missing (a crash between two batches). */
+status hnsw_store_node(hnsw *g, int64_t label, buf *out); /* HDB_NOTFOUND */
+status hnsw_load_node(hnsw *g, slice bytes, const float *vector);
+status hnsw_load_finish(hnsw *g);
+/* Labels whose links changed since the last call (insertions change their neighbours'): to be stored again. */
+typedef void (*hnsw_visitor)(void *context, int64_t label);
+void hnsw_each_changed(hnsw *g, hnsw_visitor visit, void *context);
+
+#endif
