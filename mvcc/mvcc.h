@@ -60,7 +60,7 @@ enum txn_mode {
 status txn_new(engine *e, txn **out);
 void txn_free(txn *t); /* rolls back what is open */
 void txn_set_sync(txn *t, enum txn_sync sync);
-void txn_set_policy(txn *t, enum txn_policy policy);
+status txn_set_policy(txn *t, enum txn_policy policy); /* HDB_ERROR: not supported yet: serializable */
 
 /* Takes the newest view; cheap (no allocation, no kv call) when nothing was committed since the last one.
  * HDB_BUSY: TXN_IMMEDIATE waited timeout_ms for the turn. */

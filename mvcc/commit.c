@@ -1,0 +1,220 @@
+/* The queue: one line for commits and for the writer's turn.
+ *
+ * A commit is a request in the transaction object. Whoever finds no leader leads: takes what waits, folds it in
+ * order into one kv batch (fold.c), publishes it, tells the others, and hands the lead to the first of those who
+ * came meanwhile. So time order = queue order = batch order, and nobody leads longer than one batch.
+ *
+ * Q1  While somebody holds the turn, only his requests enter the queue; the others stand in line, first come first
+ *     served, each until its own deadline.
+ * Q2  A turn begins when all commits that entered before it are published.
+ * Q3  Commit times ascend strictly: the wall clock, or the last time plus one.
+ * Q4  When a batch fails, none of its requests succeeds, and the engine writes no more until it is opened again.
+ */
+#include <errno.h>
+
+#include "mvcc/internal.h"
+
+enum { BATCH_MAX = 256 };
+
+/* ---- the line of those who wait for the turn's end ---- */
+
+static void line_join(engine *e, waiter *w) {
+  w->next = NULL;
+  *e->line_tail = w;
+  e->line_tail = &w->next;
+}
+
+static void line_leave(engine *e, waiter *w) {
+  for (waiter **p = &e->line; *p; p = &(*p)->next) {
+    if (*p != w) continue;
+    *p = w->next;
+    if (e->line_tail == &w->next) e->line_tail = p;
+    return;
+  }
+}
+
+static void enqueue(engine *e, request *r) {
+  r->next = NULL;
+  r->queued = true;
+  *e->waiting_tail = r;
+  e->waiting_tail = &r->next;
+}
+
+/* The turn is free: those in line go on, up to and including the next who wants it. */
+static void serve_line(engine *e) {
+  while (e->line && !e->turn) {
+    waiter *w = e->line;
+    line_leave(e, w);
+    w->granted = true;
+    if (w->wants_turn) {
+      e->turn = w->owner;
+    } else {
+      enqueue(e, &w->owner->request);
+      if (!e->leading) e->leading = w->owner->request.leads = true;
+    }
+    pthread_cond_signal(&w->owner->request.wake);
+  }
+}
+
+/* Waits in line; false: the deadline passed. */
+static bool wait_in_line(engine *e, txn *t, bool wants_turn, int timeout_ms) {
+  waiter w = {.owner = t, .wants_turn = wants_turn};
+  struct timespec until;
+  if (timeout_ms <= 0) return false;
+  engine_deadline(&until, timeout_ms);
+  line_join(e, &w);
+  while (!w.granted) {
+    int rc = pthread_cond_timedwait(&t->request.wake, &e->queue_lock, &until);
+    if (rc != ETIMEDOUT || w.granted) continue;
+    line_leave(e, &w);
+    return false;
+  }
+  return true;
+}
+
+status queue_take_turn(engine *e, txn *t, int timeout_ms) {
+  status rc = HDB_OK;
+  pthread_mutex_lock(&e->queue_lock);
+  if (!e->turn) {
+    e->turn = t;
+  } else if (!wait_in_line(e, t, true, timeout_ms)) {
+    rc = HDB_BUSY;
+  }
+  if (rc == HDB_OK) {
+    while (e->leading || e->waiting) pthread_cond_wait(&e->idle, &e->queue_lock); /* Q2 */
+    t->has_turn = true;
+  }
+  pthread_mutex_unlock(&e->queue_lock);
+  return rc;
+}
+
+void queue_leave_turn(engine *e, txn *t) {
+  pthread_mutex_lock(&e->queue_lock);
+  t->has_turn = false;
+  e->turn = NULL;
+  serve_line(e);
+  pthread_mutex_unlock(&e->queue_lock);
+}
+
+/* ---- leading ---- */
+
+/* Cuts one batch off the queue: a large request comes alone. */
+static request *take_batch(engine *e, size_t *n, bool *alone) {
+  request *first = e->waiting, *last = first;
+  *n = 1;
+  *alone = fold_wants_alone(first->owner);
+  while (!*alone && last->next && *n < BATCH_MAX && !fold_wants_alone(last->next->owner)) last = last->next, ++*n;
+  e->waiting = last->next;
+  if (!e->waiting) e->waiting_tail = &e->waiting;
+  last->next = NULL;
+  return first;
+}
+
+static int64_t next_time(engine *e) {
+  int64_t now = engine_now();
+  return e->last_time = now > e->last_time ? now : e->last_time + 1; /* Q3 */
+}
+
+/* In memory a write in place needs no snapshot of the old state to be about; the requests' own views are done. */
+static void drop_views(request *batch) {
+  for (request *r = batch; r; r = r->next) {
+    txn *t = r->owner;
+    if (t->active || r->result != HDB_OK) continue;
+    view_release(t->view);
+    t->view = NULL;
+    if (t->holding) scan_view_changed(t);
+  }
+}
+
+/* What no open transaction can need for validation is forgotten (T1). */
+static void prune_recent(engine *e, size_t batch_n) {
+  if ((size_t)atomic_load(&e->open_count) <= batch_n) {
+    recent_forget(&e->recent, e->last_time);
+    return;
+  }
+  if (e->recent.bytes < 1 << 20) return;
+  int64_t oldest = e->last_time;
+  pthread_mutex_lock(&e->txns_lock);
+  for (txn *t = e->txns; t; t = t->next) {
+    int64_t time = atomic_load(&t->open_view_time);
+    if (time && time < oldest) oldest = time;
+  }
+  pthread_mutex_unlock(&e->txns_lock);
+  recent_forget(&e->recent, oldest);
+  while (e->recent.bytes > RECENT_BYTES_MAX) recent_forget_oldest(&e->recent);
+}
+
+static status fold_batch_of(engine *e, request *batch, bool alone, bool *any) {
+  TRY(fold_begin(e->fold));
+  for (request *r = batch; r; r = r->next) {
+    bool changed;
+    int64_t time = next_time(e);
+    TRY(fold_request(e->fold, r->owner, time, alone, &r->result, &changed));
+    r->time = r->result == HDB_OK && changed ? time : 0;
+    *any = *any || r->time;
+  }
+  return fold_finish(e->fold);
+}
+
+static void process(engine *e, request *batch, size_t n, bool alone) {
+  bool any = false;
+  status rc = (status)atomic_load(&e->broken);
+  if (rc == HDB_OK) {
+    int64_t before = e->last_time;
+    rc = fold_batch_of(e, batch, alone, &any);
+    if (rc == HDB_OK && any) {
+      if (e->memory) drop_views(batch);
+      rc = engine_publish(e, fold_batch(e->fold), e->last_time, fold_schema_time(e->fold));
+    } else if (rc == HDB_OK) {
+      e->last_time = before; /* nothing was written: the times were not given */
+    }
+    fold_end(e->fold);
+    prune_recent(e, n);
+    if (rc != HDB_OK) atomic_store(&e->broken, rc); /* Q4 */
+  }
+  for (request *r = batch; rc != HDB_OK && r; r = r->next) r->result = rc;
+}
+
+static void lead(engine *e, request *own) {
+  size_t n;
+  bool alone;
+  request *batch = take_batch(e, &n, &alone);
+  pthread_mutex_unlock(&e->queue_lock);
+  process(e, batch, n, alone);
+  pthread_mutex_lock(&e->queue_lock);
+  for (request *r = batch, *next; r; r = next) {
+    next = r->next;
+    r->done = true;
+    if (r != own) pthread_cond_signal(&r->wake);
+  }
+  if (e->waiting) {
+    e->waiting->leads = true;
+    pthread_cond_signal(&e->waiting->wake);
+  } else {
+    e->leading = false;
+    pthread_cond_broadcast(&e->idle);
+  }
+}
+
+status queue_commit(engine *e, txn *t, int timeout_ms) {
+  request *r = &t->request;
+  status rc = (status)atomic_load(&e->broken);
+  if (rc != HDB_OK) return rc;
+  r->owner = t;
+  r->queued = r->leads = r->done = false;
+  r->result = HDB_OK, r->time = 0;
+  pthread_mutex_lock(&e->queue_lock);
+  if (e->turn && e->turn != t) {
+    if (!wait_in_line(e, t, false, timeout_ms)) {
+      pthread_mutex_unlock(&e->queue_lock);
+      return HDB_BUSY;
+    }
+  } else {
+    enqueue(e, r);
+    if (!e->leading) e->leading = r->leads = true;
+  }
+  while (!r->done && !r->leads) pthread_cond_wait(&r->wake, &e->queue_lock);
+  if (!r->done) lead(e, r);
+  pthread_mutex_unlock(&e->queue_lock);
+  return r->result;
+}

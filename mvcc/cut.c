@@ -1,0 +1,251 @@
+/* Cutting groups: what a folded group becomes in kv.
+ *
+ * Up to GROUP_SPLIT bytes it stays one group. Above, it is cut into pieces of about GROUP_AIM; where rows were
+ * appended at the end of the tree the pieces left behind are filled to GROUP_TAIL, because nothing will be added to
+ * them, and the last piece starts small. A row larger than the aim is a piece of its own. A piece's bound is the
+ * shortest string that parts it from the piece before. A group that shrank below GROUP_MERGE takes in its right
+ * neighbour when both fit, unless too much history would come together under one group: AS OF undoes a group whole.
+ * C1  The first piece keeps the group's own bound. Later pieces may have history under the bounds before them:
+ *     their history.low says from where.
+ */
+#include <stdlib.h>
+
+#include "mvcc/fold.h"
+
+static status put_group(fold *f, uint32_t tree, slice bound, slice prefix, const row *rows, size_t n, int64_t newest,
+                        const group_history *history) {
+  buf_clear(&f->wanted);
+  group_key(&f->wanted, tree, bound);
+  buf_clear(&f->encoded);
+  group_encode(&f->encoded, prefix, rows, n, f->engine->history, newest, history);
+  if (buf_failed(&f->wanted) || buf_failed(&f->encoded)) return HDB_NOMEM;
+  kv_batch_put(f->batch, KV_ROWS, buf_slice(&f->wanted), buf_slice(&f->encoded));
+  return HDB_OK;
+}
+
+static status delete_group(fold *f, uint32_t tree, slice bound) {
+  buf_clear(&f->wanted);
+  group_key(&f->wanted, tree, bound);
+  if (buf_failed(&f->wanted)) return HDB_NOMEM;
+  kv_batch_delete(f->batch, KV_ROWS, buf_slice(&f->wanted));
+  return HDB_OK;
+}
+
+/* The shortest bound above row `left` and not above row `right`. */
+static slice separator(fold *f, const fold_group *g, const row *left, const row *right) {
+  size_t n = slice_common(left->key, right->key) + 1; /* strictly ascending: right has that byte */
+  uint8_t *p = arena_alloc(&f->memory, g->prefix.n + n);
+  if (!p) return slice_of(NULL, 0);
+  if (g->prefix.n) memcpy(p, g->prefix.p, g->prefix.n);
+  memcpy(p + g->prefix.n, right->key.p, n);
+  return slice_of(p, g->prefix.n + n);
+}
+
+/* Rows [from, to) under the group's bound; the group goes on behind them, from a new bound. */
+static status put_piece(fold *f, fold_group *g, size_t from, size_t to) {
+  TRY(put_group(f, g->tree, g->lower, g->prefix, g->rows + from, to - from, g->newest, &g->history));
+  if (to == g->n) return HDB_OK;
+  if (g->history.newest && !g->history.low.p) g->history.low = g->lower; /* C1 */
+  g->lower = separator(f, g, &g->rows[to - 1], &g->rows[to]);
+  return g->lower.p ? HDB_OK : HDB_NOMEM;
+}
+
+/* End of the piece that starts at `from`, filled up to about `fill` bytes. */
+static size_t piece_end(const fold_group *g, size_t from, size_t end, size_t fill) {
+  size_t bytes = row_bytes(&g->rows[from]), i = from + 1;
+  while (i < end && bytes + row_bytes(&g->rows[i]) <= fill) bytes += row_bytes(&g->rows[i++]);
+  return i;
+}
+
+static size_t rows_bytes(const fold_group *g) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < g->n; i++) bytes += row_bytes(&g->rows[i]);
+  return bytes;
+}
+
+status fold_write_head(fold *f, fold_group *g) {
+  size_t from = 0;
+  for (;;) {
+    size_t to = piece_end(g, from, g->applied, GROUP_TAIL);
+    if (to >= g->applied) break;
+    TRY(put_piece(f, g, from, to));
+    g->existed = false; /* goes on under another bound */
+    from = to;
+  }
+  g->rows += from, g->n -= from, g->applied -= from;
+  return HDB_OK;
+}
+
+/* Lengthens row keys by the end of their prefix, so that the prefix is n bytes. */
+static status cut_prefix(fold *f, slice prefix, size_t n, row *rows, size_t rows_n) {
+  size_t more = prefix.n - n;
+  for (size_t i = 0; i < rows_n && more; i++) {
+    uint8_t *p = arena_alloc(&f->memory, more + rows[i].key.n);
+    if (!p) return HDB_NOMEM;
+    memcpy(p, prefix.p + n, more);
+    if (rows[i].key.n) memcpy(p + more, rows[i].key.p, rows[i].key.n);
+    rows[i].key = slice_of(p, more + rows[i].key.n);
+  }
+  return HDB_OK;
+}
+
+bool fold_is_small(const fold_group *g) {
+  return g->shrunk && rows_bytes(g) < GROUP_MERGE && g->history.weight < GROUP_WEIGHT;
+}
+
+static slice smaller_low(const fold_group *left, const fold_group *right) {
+  slice low = left->history.low, other = right->history.low;
+  if (!other.p || slice_compare(other, left->lower) >= 0) return low;
+  return !low.p || slice_compare(other, low) < 0 ? other : low;
+}
+
+status fold_merge(fold *f, fold_group *left, fold_group *right, bool *merged) {
+  *merged = false;
+  if (left->tree != right->tree || !left->upper.p || !slice_equal(left->upper, right->lower)) return HDB_OK;
+  if (rows_bytes(left) + rows_bytes(right) > GROUP_MERGED) return HDB_OK;
+  if (left->history.weight + right->history.weight > GROUP_WEIGHT) return HDB_OK;
+  size_t common = slice_common(left->prefix, right->prefix);
+  if (left->n == 0) common = right->prefix.n;
+  if (right->n == 0) common = left->prefix.n;
+  row *rows = arena_alloc(&f->memory, (left->n + right->n + 1) * sizeof *rows);
+  if (!rows) return HDB_NOMEM;
+  if (left->n) TRY(cut_prefix(f, left->prefix, common, left->rows, left->n));
+  if (right->n) TRY(cut_prefix(f, right->prefix, common, right->rows, right->n));
+  if (left->n) memcpy(rows, left->rows, left->n * sizeof *rows);
+  if (right->n) memcpy(rows + left->n, right->rows, right->n * sizeof *rows);
+  if (left->n == 0) left->prefix = right->prefix;
+  left->rows = rows, left->n += right->n;
+  left->prefix.n = common;
+  left->upper = right->upper;
+  if (right->history.newest > left->history.newest) left->history.newest = right->history.newest;
+  if (right->newest > left->newest) left->newest = right->newest;
+  left->history.low = smaller_low(left, right);
+  left->history.weight += right->history.weight;
+  left->dirty = true;
+  left->appended = false;
+  *merged = true;
+  return right->existed ? delete_group(f, right->tree, right->lower) : HDB_OK;
+}
+
+/* Takes in the group behind, unless somebody in this batch has it in hand. */
+static status merge_right(fold *f, fold_group *g) {
+  fold_group *right;
+  size_t known = f->groups_n;
+  bool merged;
+  TRY(fold_locate(f, g->tree, g->upper, &right));
+  if (f->groups_n == known) return HDB_OK;
+  fold_remove_group(f, right);
+  return fold_merge(f, g, right, &merged);
+}
+
+status fold_write_group(fold *f, fold_group *g, bool may_merge) {
+  if (!g->dirty) return HDB_OK;
+  bool past = f->engine->history && (g->history.newest || g->history.low.p);
+  if (may_merge && g->upper.p && (g->n || past) && fold_is_small(g)) TRY(merge_right(f, g));
+  g->dirty = false;
+  past = f->engine->history && (g->history.newest || g->history.low.p);
+  size_t bytes = rows_bytes(g);
+  if (g->n == 0) {
+    if (past) return put_group(f, g->tree, g->lower, g->prefix, NULL, 0, g->newest, &g->history); /* F4 */
+    return g->existed ? delete_group(f, g->tree, g->lower) : HDB_OK;
+  }
+  if (bytes <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT) || g->n == 1)
+    return put_piece(f, g, 0, g->n);
+  size_t fill = GROUP_TAIL;
+  if (!g->appended) {
+    size_t pieces = (bytes + GROUP_AIM / 2) / GROUP_AIM;
+    fill = bytes / (pieces ? pieces : 1) + 1;
+  }
+  for (size_t from = 0; from < g->n;) {
+    size_t to = piece_end(g, from, g->n, fill);
+    TRY(put_piece(f, g, from, to));
+    from = to;
+  }
+  return HDB_OK;
+}
+
+/* ---- clearing a tree ---- */
+
+/* A record of all the group's rows. */
+static status record_group(fold *f, uint32_t tree, slice bound, const group *in, size_t *weight) {
+  arena_mark mark = arena_save(&f->memory);
+  row *rows = arena_alloc(&f->memory, (in->count + 1) * sizeof *rows);
+  if (!rows) return HDB_NOMEM;
+  TRY(group_times(in, rows));
+  version_begin(&f->version);
+  for (size_t i = 0; i < in->count; i++) {
+    if (!group_row(in, i, &rows[i].key, &rows[i].value)) return HDB_CORRUPT;
+    version_add(&f->version, slice_of(in->prefix, in->prefix_n), &rows[i], NULL, f->time);
+  }
+  if (in->count) TRY(version_put(&f->version, f->batch, tree, bound, f->time));
+  *weight = in->count ? f->version.bytes.n : 0;
+  arena_rewind(&f->memory, mark);
+  return HDB_OK;
+}
+
+static status empty_group(fold *f, uint32_t tree, slice bound, fold_group **out) {
+  fold_group *g = arena_zero(&f->memory, sizeof *g);
+  uint8_t *lower = arena_alloc(&f->memory, bound.n + 1);
+  if (!g || !lower) return HDB_NOMEM;
+  if (bound.n) memcpy(lower, bound.p, bound.n);
+  g->tree = tree, g->lower = slice_of(lower, bound.n);
+  g->newest = f->time;
+  *out = g;
+  return fold_insert_group(f, g);
+}
+
+/* With history a cleared group leaves a record, and an empty group stays for every GROUP_WEIGHT bytes of history. */
+static status clear_group(fold *f, uint32_t tree, fold_group **kept) {
+  group in;
+  group_history past;
+  TRY(group_open(&in, f->it->value));
+  TRY(group_history_get(&in, &past));
+  slice bound = slice_of(f->it->key.p + 4, f->it->key.n - 4);
+  size_t weight = 0;
+  TRY(record_group(f, tree, bound, &in, &weight));
+  weight += past.weight;
+  if (!*kept || (*kept)->history.weight + weight > GROUP_WEIGHT) {
+    fold_group *g;
+    TRY(empty_group(f, tree, bound, &g));
+    if (*kept) (*kept)->upper = g->lower;
+    *kept = g;
+  }
+  fold_group *g = *kept;
+  g->dirty = true;
+  g->history.newest = f->time;
+  g->history.weight += weight;
+  if (past.low.p && slice_compare(past.low, g->lower) < 0 &&
+      (!g->history.low.p || slice_compare(past.low, g->history.low) < 0)) {
+    uint8_t *low = arena_alloc(&f->memory, past.low.n + 1);
+    if (!low) return HDB_NOMEM;
+    if (past.low.n) memcpy(low, past.low.p, past.low.n);
+    g->history.low = slice_of(low, past.low.n);
+  }
+  return HDB_OK;
+}
+
+status fold_clear(fold *f, uint32_t tree, fold_tree *t) {
+  uint8_t from[4], to[4];
+  put_be32(from, tree), put_be32(to, tree + 1);
+  if (f->it) f->it->close(f->it);
+  f->it = NULL;
+  fold_group *kept = NULL, *first;
+  /* the range from the beginning is covered by this one, so that nothing in kv is looked at any more */
+  TRY(empty_group(f, tree, slice_of(NULL, 0), &first));
+  if (f->engine->history) {
+    kept = first;
+    TRY(kv_iter_open(f->engine->store, NULL, KV_ROWS, slice_of(from, 4), slice_of(to, 4), &f->it));
+    status rc = HDB_OK;
+    for (f->it->seek(f->it, slice_of(from, 4)); f->it->valid && rc == HDB_OK; f->it->next(f->it))
+      rc = clear_group(f, tree, &kept);
+    if (rc == HDB_OK) rc = f->it->error;
+    f->it->close(f->it);
+    f->it = NULL;
+    TRY(rc);
+  }
+  kv_batch_delete_range(f->batch, KV_ROWS, slice_of(from, 4), slice_of(to, 4));
+  pthread_mutex_lock(&t->info->lock);
+  t->rows = -t->info->rows, t->bytes = -t->info->bytes;
+  pthread_mutex_unlock(&t->info->lock);
+  return HDB_OK;
+}

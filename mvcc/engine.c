@@ -1,0 +1,411 @@
+/* The engine: one a directory a process, counted, lingering after the last close; its views; its settings.
+ *
+ * Directories are told apart by device and inode, so that two spellings of a path are one engine. An engine whose
+ * last reference went lingers in the registry for linger_ms (connect-per-request programs), flushed and quiet; the
+ * reaper thread closes it, or the next engine_open takes it back. An engine whose directory was deleted under it
+ * is never taken back: its path leads to another inode or none.
+ *
+ * E1  A view is made while nothing is between kv_write and the move of `visible`: for a store on disk by the leader
+ *     after its write (readers take a reference under view_lock, held for some 20 ns); in memory, where the write
+ *     itself is that short, by the first reader, and the leader writes under view_lock. Making them late there lets
+ *     kv/memory change its nodes in place.
+ * E2  A snapshot never leaves its view; the last reference closes it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "mvcc/internal.h"
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
+static engine *registry;
+static bool reaper_runs;
+
+/* ---- clocks ---- */
+
+int64_t engine_now(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t engine_ticks_ms(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void engine_deadline(struct timespec *ts, int timeout_ms) {
+  clock_gettime(CLOCK_MONOTONIC, ts);
+  ts->tv_sec += timeout_ms / 1000;
+  ts->tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+  if (ts->tv_nsec >= 1000000000) ts->tv_sec++, ts->tv_nsec -= 1000000000;
+}
+
+void cond_init_monotonic(pthread_cond_t *c) {
+  pthread_condattr_t a;
+  pthread_condattr_init(&a);
+  pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+  pthread_cond_init(c, &a);
+  pthread_condattr_destroy(&a);
+}
+
+/* ---- views ---- */
+
+static view *view_make(engine *e, int64_t time, int64_t schema_time) {
+  view *v = malloc(sizeof *v);
+  if (!v) return NULL;
+  atomic_init(&v->references, 1);
+  v->branch = BRANCH_MAIN, v->time = time, v->schema_time = schema_time, v->engine = e;
+  v->snapshot = kv_snapshot_open(e->store);
+  if (v->snapshot) return v;
+  free(v);
+  return NULL;
+}
+
+void view_release(view *v) {
+  if (!v || atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel) != 1) return;
+  kv_snapshot_close(v->engine->store, v->snapshot);
+  free(v);
+}
+
+view *view_newest(engine *e) {
+  pthread_mutex_lock(&e->view_lock);
+  if (!e->newest) e->newest = view_make(e, atomic_load(&e->visible), atomic_load(&e->schema_time));
+  view *v = e->newest ? view_hold(e->newest) : NULL;
+  pthread_mutex_unlock(&e->view_lock);
+  return v;
+}
+
+status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_time) {
+  status rc;
+  view *old, *fresh = NULL;
+  if (e->memory) {
+    pthread_mutex_lock(&e->view_lock);
+    old = e->newest;
+    e->newest = NULL;
+    view_release(old);
+    rc = kv_write(e->store, batch, false);
+    if (rc == HDB_OK) {
+      atomic_store(&e->schema_time, schema_time);
+      atomic_store(&e->visible, time);
+      atomic_store(&e->durable, time);
+    }
+    pthread_mutex_unlock(&e->view_lock);
+    return rc;
+  }
+  TRY(kv_write(e->store, batch, false));
+  fresh = view_make(e, time, schema_time);
+  if (!fresh) { /* written, but nobody can be shown it: as after a failed write */
+    atomic_store(&e->broken, HDB_NOMEM);
+    return HDB_NOMEM;
+  }
+  pthread_mutex_lock(&e->view_lock);
+  old = e->newest;
+  e->newest = fresh;
+  atomic_store(&e->schema_time, schema_time);
+  atomic_store(&e->visible, time);
+  pthread_mutex_unlock(&e->view_lock);
+  view_release(old);
+  return HDB_OK;
+}
+
+/* ---- durability: one fsync for all that wait ---- */
+
+status engine_sync_to(engine *e, int64_t time) {
+  status rc = HDB_OK;
+  if (e->memory || atomic_load(&e->durable) >= time) return HDB_OK;
+  pthread_mutex_lock(&e->sync_lock);
+  while (atomic_load(&e->durable) < time && rc == HDB_OK) {
+    rc = (status)atomic_load(&e->broken);
+    if (rc != HDB_OK) break;
+    if (e->syncing) {
+      pthread_cond_wait(&e->synced, &e->sync_lock);
+      continue;
+    }
+    e->syncing = true;
+    int64_t reaches = atomic_load(&e->visible);
+    pthread_mutex_unlock(&e->sync_lock);
+    rc = kv_sync(e->store);
+    pthread_mutex_lock(&e->sync_lock);
+    e->syncing = false;
+    if (rc == HDB_OK) {
+      if (atomic_load(&e->durable) < reaches) atomic_store(&e->durable, reaches);
+    } else {
+      atomic_store(&e->broken, rc);
+    }
+    pthread_cond_broadcast(&e->synced);
+  }
+  pthread_mutex_unlock(&e->sync_lock);
+  return rc;
+}
+
+/* ---- opening ---- */
+
+static void engine_free(engine *e) {
+  if (!e) return;
+  view_release(e->newest);
+  fold_free(e->fold);
+  recent_free(&e->recent);
+  if (e->store) kv_close(e->store);
+  trees_free(e);
+  pthread_mutex_destroy(&e->view_lock);
+  pthread_mutex_destroy(&e->queue_lock);
+  pthread_mutex_destroy(&e->sync_lock);
+  pthread_mutex_destroy(&e->trees_lock);
+  pthread_mutex_destroy(&e->txns_lock);
+  pthread_cond_destroy(&e->idle);
+  pthread_cond_destroy(&e->synced);
+  free(e->path);
+  free(e);
+}
+
+static engine *engine_new(const engine_options *options) {
+  engine *e = calloc(1, sizeof *e);
+  if (!e) return NULL;
+  e->references = 1;
+  e->read_only = options->read_only;
+  e->linger_ms = options->linger_ms;
+  pthread_mutex_init(&e->view_lock, NULL);
+  pthread_mutex_init(&e->queue_lock, NULL);
+  pthread_mutex_init(&e->sync_lock, NULL);
+  pthread_mutex_init(&e->trees_lock, NULL);
+  pthread_mutex_init(&e->txns_lock, NULL);
+  cond_init_monotonic(&e->idle);
+  cond_init_monotonic(&e->synced);
+  e->waiting_tail = &e->waiting;
+  e->line_tail = &e->line;
+  return e;
+}
+
+/* The newest commit's time: the last key of the feed, or what `newest` in meta says. */
+static status load_newest(engine *e) {
+  kv_iter *it;
+  int64_t time = 0;
+  uint8_t last[9];
+  memset(last, 0xff, sizeof last);
+  TRY(kv_iter_open(e->store, NULL, KV_COMMITS, slice_of(NULL, 0), slice_of(NULL, 0), &it));
+  it->seek_for_prev(it, slice_of(last, sizeof last));
+  status rc = it->error;
+  if (rc == HDB_OK && it->valid) {
+    if (it->key.n < 8) rc = HDB_CORRUPT;
+    else time = (int64_t)get_be64(it->key.p);
+  }
+  it->close(it);
+  TRY(rc);
+  atomic_store(&e->visible, time);
+  atomic_store(&e->durable, time);
+  atomic_store(&e->schema_time, time);
+  e->last_time = time;
+  recent_init(&e->recent, time);
+  return HDB_OK;
+}
+
+static status load_retention(engine *e, double asked) {
+  buf stored = BUF_INIT;
+  double kept = e->memory ? 0 : 7 * 86400.0;
+  status rc = e->memory ? HDB_NOTFOUND : engine_setting_get(e, "retention", &stored);
+  if (rc == HDB_OK && buf_cstr(&stored)) kept = strtod(buf_cstr(&stored), NULL);
+  bool known = rc == HDB_OK;
+  if (rc == HDB_NOTFOUND) rc = HDB_OK;
+  buf_free(&stored);
+  TRY(rc);
+  e->retention = asked >= 0 ? asked : kept;
+  e->history = e->retention > 0;
+  e->feed = e->history || !e->memory;
+  if (e->memory || e->read_only || (known && e->retention == kept)) return HDB_OK;
+  char text[64];
+  snprintf(text, sizeof text, "%.17g", e->retention);
+  return engine_setting_put(e, "retention", slice_str(text));
+}
+
+static status engine_start(engine *e, const char *path, const engine_options *options, error *err) {
+  kv_options o = {.create = options->create, .read_only = options->read_only};
+  e->memory = path == NULL;
+  status rc = kv_open(path, &o, &e->store, err);
+  if (rc != HDB_OK) {
+    e->store = NULL;
+    return rc;
+  }
+  CHECK(load_newest(e));
+  CHECK(load_retention(e, options->retention));
+  CHECK(fold_new(e, &e->fold));
+out:
+  return rc == HDB_OK ? rc : error_set(err, rc, "%s", status_text(rc));
+}
+
+static engine **registry_find(dev_t device, ino_t inode) {
+  engine **p = &registry;
+  while (*p && ((*p)->device != device || (*p)->inode != inode)) p = &(*p)->registry_next;
+  return p;
+}
+
+status engine_open(const char *path, const engine_options *options, engine **out, error *err) {
+  static const engine_options plain = {.create = true, .retention = -1};
+  struct stat st;
+  status rc = HDB_OK;
+  if (!options) options = &plain;
+  *out = NULL;
+  if (path) {
+    pthread_mutex_lock(&registry_lock);
+    if (stat(path, &st) == 0) {
+      engine *e = *registry_find(st.st_dev, st.st_ino);
+      if (e && e->read_only && !options->read_only) {
+        pthread_mutex_unlock(&registry_lock);
+        return error_set(err, HDB_READONLY, "the database is open read-only in this process");
+      }
+      if (e) {
+        e->references++;
+        if (options->linger_ms > e->linger_ms) e->linger_ms = options->linger_ms;
+        pthread_mutex_unlock(&registry_lock);
+        *out = e;
+        return HDB_OK;
+      }
+    }
+  }
+  engine *e = engine_new(options);
+  rc = e ? engine_start(e, path, options, err) : HDB_NOMEM;
+  if (rc == HDB_OK && path) {
+    if (stat(path, &st) == 0) {
+      e->device = st.st_dev, e->inode = st.st_ino;
+      e->path = strdup(path);
+      e->registry_next = registry, registry = e;
+    } else {
+      rc = error_set(err, HDB_CANTOPEN, "unable to open database file");
+    }
+  }
+  if (path) pthread_mutex_unlock(&registry_lock);
+  if (rc != HDB_OK) {
+    engine_free(e);
+    return rc;
+  }
+  *out = e;
+  return HDB_OK;
+}
+
+/* ---- closing ---- */
+
+static void registry_remove(engine *e) {
+  engine **p = &registry;
+  while (*p && *p != e) p = &(*p)->registry_next;
+  if (*p) *p = e->registry_next;
+}
+
+/* Closes what has lingered long enough; sleeps until the next is due; ends when nothing lingers. */
+static void *reaper(void *unused) {
+  pthread_mutex_lock(&registry_lock);
+  for (;;) {
+    int64_t now = engine_ticks_ms(), next = INT64_MAX;
+    engine *due = NULL;
+    for (engine *e = registry; e && !due; e = e->registry_next) {
+      if (e->references) continue;
+      if (e->linger_until_ms <= now) due = e;
+      else if (e->linger_until_ms < next) next = e->linger_until_ms;
+    }
+    if (due) { /* under the lock: nobody may open the directory before it is closed */
+      registry_remove(due);
+      engine_free(due);
+      continue;
+    }
+    if (next == INT64_MAX) break;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    int64_t wait_ms = next - now + 1;
+    ts.tv_sec += wait_ms / 1000, ts.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (ts.tv_nsec >= 1000000000) ts.tv_sec++, ts.tv_nsec -= 1000000000;
+    pthread_cond_timedwait(&registry_changed, &registry_lock, &ts);
+  }
+  reaper_runs = false;
+  pthread_mutex_unlock(&registry_lock);
+  return NULL;
+}
+
+static bool start_reaper(void) {
+  pthread_t thread;
+  pthread_cond_signal(&registry_changed);
+  if (reaper_runs) return true;
+  if (pthread_create(&thread, NULL, reaper, NULL) != 0) return false;
+  pthread_detach(thread);
+  return reaper_runs = true;
+}
+
+void engine_close(engine *e) {
+  if (!e) return;
+  if (!e->path) {
+    engine_free(e);
+    return;
+  }
+  pthread_mutex_lock(&registry_lock);
+  if (--e->references == 0) {
+    e->linger_until_ms = engine_ticks_ms() + e->linger_ms;
+    if (e->linger_ms <= 0 || atomic_load(&e->broken) || !start_reaper()) {
+      registry_remove(e);
+      engine_free(e);
+    } else {
+      kv_flush(e->store); /* quiet from now on; a failure shows at the close */
+    }
+  }
+  pthread_mutex_unlock(&registry_lock);
+}
+
+void engine_close_lingering(void) {
+  pthread_mutex_lock(&registry_lock);
+  for (engine **p = &registry; *p;) {
+    engine *e = *p;
+    if (e->references) {
+      p = &e->registry_next;
+      continue;
+    }
+    *p = e->registry_next;
+    engine_free(e);
+  }
+  pthread_cond_signal(&registry_changed);
+  pthread_mutex_unlock(&registry_lock);
+}
+
+/* ---- small things ---- */
+
+status engine_checkpoint(engine *e) {
+  int64_t time = atomic_load(&e->visible);
+  TRY(kv_flush(e->store));
+  return engine_sync_to(e, time);
+}
+
+int64_t engine_newest(engine *e) { return atomic_load(&e->visible); }
+int64_t engine_durable(engine *e) { return atomic_load(&e->durable); }
+bool engine_is_memory(const engine *e) { return e->memory; }
+
+static void setting_key(buf *key, const char *name) {
+  buf_text(key, "setting/");
+  buf_text(key, name);
+}
+
+status engine_setting_get(engine *e, const char *name, buf *out) {
+  buf key = BUF_INIT;
+  kv_value value;
+  setting_key(&key, name);
+  status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, NULL, KV_META, buf_slice(&key), &value);
+  buf_free(&key);
+  TRY(rc);
+  buf_append(out, value.data.p, value.data.n);
+  kv_release(&value);
+  return buf_failed(out) ? HDB_NOMEM : HDB_OK;
+}
+
+status engine_setting_put(engine *e, const char *name, slice value) {
+  if (e->read_only) return HDB_READONLY;
+  buf key = BUF_INIT;
+  kv_batch *batch = kv_batch_new(e->store);
+  setting_key(&key, name);
+  status rc = batch && !buf_failed(&key) ? HDB_OK : HDB_NOMEM;
+  if (rc == HDB_OK) {
+    kv_batch_put(batch, KV_META, buf_slice(&key), value);
+    rc = kv_write(e->store, batch, !e->memory);
+  }
+  kv_batch_free(batch);
+  buf_free(&key);
+  return rc;
+}

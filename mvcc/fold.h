@@ -1,0 +1,60 @@
+/* The inside of the leader's workspace; fold.c and cut.c. Private to mvcc. */
+#ifndef HDB_MVCC_FOLD_H
+#define HDB_MVCC_FOLD_H
+
+#include "mvcc/internal.h"
+
+typedef struct fold_group {
+  uint32_t tree;
+  slice lower, upper; /* upper.p NULL: to the end of the tree */
+  bool existed;       /* kv has it under `lower` */
+  bool dirty, shrunk, appended;
+  slice prefix;
+  row *rows;
+  size_t n, capacity;
+  size_t applied; /* rows before the end of the last run */
+  int64_t newest;
+  group_history history;
+} fold_group;
+
+typedef struct fold_tree {
+  tree_info *info;
+  int64_t rows, bytes; /* what the batch adds */
+  int64_t time;        /* of the newest request that changed it */
+  bool inserted;
+  int64_t rowid_max;
+} fold_tree;
+
+struct fold {
+  engine *engine;
+  arena memory;
+  arena_mark empty;
+  kv_batch *batch;
+  kv_iter *it; /* over the newest rows; closed before the batch is written */
+  int64_t time, schema_time;
+  bool shrunk;
+  fold_group **groups;
+  size_t groups_n, groups_capacity;
+  fold_tree *trees;
+  size_t trees_n, trees_capacity;
+  write_entry **run;
+  size_t run_n, run_capacity;
+  buf wanted, encoded;
+  version_record version;
+  feed_record feed;
+};
+
+status fold_locate(fold *f, uint32_t tree, slice key, fold_group **out);
+status fold_insert_group(fold *f, fold_group *g);
+void fold_remove_group(fold *f, const fold_group *g);
+/* cut.c */
+/* Into the batch, cut or (may_merge) with its small neighbour; nothing when clean. */
+status fold_write_group(fold *f, fold_group *g, bool may_merge);
+/* What lies before g->applied, but for the last piece. */
+status fold_write_head(fold *f, fold_group *g);
+bool fold_is_small(const fold_group *g);
+/* The left one takes in the right one, when they are neighbours and both fit. */
+status fold_merge(fold *f, fold_group *left, fold_group *right, bool *merged);
+status fold_clear(fold *f, uint32_t tree, fold_tree *t);
+
+#endif

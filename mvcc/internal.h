@@ -1,0 +1,246 @@
+/* What the files of mvcc share. Private to the folder.
+ *
+ * Lock order (outer first): registry -> turn/queue -> trees -> view -> sync. No lock is held while a user's
+ * thread is in kv, but for the leader of the queue, who alone folds and writes.
+ */
+#ifndef HDB_MVCC_INTERNAL_H
+#define HDB_MVCC_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "kv/base/record.h"
+#include "kv/kv.h"
+#include "mvcc/group.h"
+#include "mvcc/mvcc.h"
+#include "mvcc/writeset.h"
+
+/* ---- views: a branch at a time, with the kv snapshot that shows it (engine.c) ---- */
+typedef struct view {
+  atomic_int references;
+  uint32_t branch;
+  int64_t time;
+  int64_t schema_time; /* newest commit <= time that touched TREE_SCHEMA */
+  engine *engine;
+  kv_snapshot *snapshot;
+} view;
+
+/* ---- what is known of a tree, shared by all transactions (tree.c) ---- */
+typedef struct rowid_claim {
+  const txn *owner;
+  int64_t max;
+} rowid_claim;
+typedef struct tree_info {
+  uint32_t tree;
+  struct tree_info *chain;      /* hash chain; entries live as long as the engine */
+  _Atomic int64_t changed_time; /* newest commit that touched the tree (since the engine opened) */
+  /* under lock: */
+  pthread_mutex_t lock;
+  bool count_known;
+  int64_t rows, bytes; /* as of count_time */
+  int64_t count_time;
+  int64_t rowid_max, rowid_time; /* the largest key that was inserted last, and when */
+  rowid_claim *claims;           /* row ids given to open transactions */
+  size_t claims_n, claims_capacity;
+} tree_info;
+
+/* ---- commit requests ---- */
+typedef struct request {
+  struct request *next;
+  txn *owner;
+  pthread_cond_t wake;
+  bool queued, leads, done;
+  status result;
+  int64_t time; /* given by the leader; 0: the writes came to nothing */
+} request;
+
+typedef struct waiter { /* in line while somebody holds the turn */
+  struct waiter *next;
+  txn *owner;
+  bool wants_turn, granted;
+} waiter;
+
+/* ---- recently committed keys (recent.c) ---- */
+typedef struct recent_commit recent_commit;
+typedef struct recent {
+  struct recent_slot *slots; /* open addressing: hash of (tree, key) -> newest commit time */
+  size_t slots_n, used;      /* slots_n is 0 or a power of two */
+  recent_commit *oldest, *newest;
+  struct recent_whole *wholes; /* trees cleared or filled as a whole */
+  size_t wholes_n, wholes_capacity;
+  size_t bytes;
+  int64_t floor; /* every commit above it is in here */
+} recent;
+enum { RECENT_BYTES_MAX = 64 << 20 };
+void recent_init(recent *r, int64_t time);
+void recent_free(recent *r);
+/* Forgets the commits up to and including this time. */
+void recent_forget(recent *r, int64_t time);
+void recent_forget_oldest(recent *r);
+status recent_begin(recent *r, int64_t time);
+status recent_add(recent *r, uint32_t tree, slice key);
+/* Every key of the tree counts as written. */
+status recent_add_whole(recent *r, uint32_t tree);
+/* Newest known time that wrote the key or the whole tree; 0: none. */
+int64_t recent_time(const recent *r, uint32_t tree, slice key);
+/* Keys of the tree that were committed after `since`, in no order; false from visit ends it. whole: no key. */
+typedef bool (*recent_visitor)(void *context, int64_t time, slice key, bool whole);
+void recent_each(const recent *r, uint32_t tree, int64_t since, recent_visitor visit, void *context);
+
+/* ---- engine ---- */
+enum { TREE_BUCKETS = 1024 };
+struct engine {
+  /* registry */
+  struct engine *registry_next;
+  int references;
+  dev_t device;
+  ino_t inode;
+  char *path;
+  int64_t linger_until_ms;
+  int linger_ms;
+
+  kv *store;
+  bool memory, read_only, history, feed;
+  double retention;
+  _Atomic int64_t visible, durable;
+  _Atomic int64_t schema_time;
+  atomic_int broken; /* a status: the store failed, nothing more is written */
+  atomic_int open_count; /* transactions open now */
+
+  pthread_mutex_t view_lock;
+  view *newest; /* NULL: made by the next reader (memory engines) */
+
+  /* the queue: one lock for turn and commits */
+  pthread_mutex_t queue_lock;
+  request *waiting, **waiting_tail;
+  bool leading;
+  pthread_cond_t idle; /* no leader any more */
+  const txn *turn;     /* who holds the writer's turn */
+  waiter *line, **line_tail;
+
+  pthread_mutex_t sync_lock;
+  pthread_cond_t synced;
+  bool syncing;
+
+  /* only the leader touches these */
+  struct fold *fold;
+  recent recent;
+  int64_t last_time;
+
+  pthread_mutex_t trees_lock;
+  tree_info *trees[TREE_BUCKETS];
+  uint32_t next_tree, next_tree_end;
+
+  pthread_mutex_t txns_lock;
+  txn *txns;
+};
+
+view *view_newest(engine *e); /* a reference, NULL: out of memory */
+void view_release(view *v);
+static inline view *view_hold(view *v) {
+  atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
+  return v;
+}
+/* The leader: writes the batch and makes time `time` visible, as one step for readers. */
+status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_time);
+status engine_sync_to(engine *e, int64_t time);
+int64_t engine_now(void); /* wall clock, microseconds since 1970 */
+int64_t engine_ticks_ms(void);
+void engine_deadline(struct timespec *ts, int timeout_ms);
+void cond_init_monotonic(pthread_cond_t *c);
+
+/* ---- trees (tree.c) ---- */
+status tree_get(engine *e, uint32_t tree, tree_info **out);
+void trees_free(engine *e);
+status tree_new_id(engine *e, uint32_t *tree);
+/* The leader: rows and bytes added by the commit at `time`; put into the batch. */
+void tree_count_key(uint32_t tree, buf *key);
+void tree_count_value(const tree_info *i, buf *value);
+void tree_release_claims(tree_info *i, const txn *owner);
+
+/* ---- transactions ---- */
+typedef struct scan scan;
+struct txn {
+  engine *engine;
+  txn *next, **previous; /* the engine's list */
+  _Atomic int64_t open_view_time; /* 0: not open */
+  view *view;            /* kept after the end, for the next begin */
+  int64_t view_time; /* of the open transaction; outlives its view in a memory engine's commit */
+  uint64_t schema_local;
+  bool open, has_turn;
+  status doomed;
+  enum txn_sync sync;
+  enum txn_policy policy;
+  writeset writes;
+  scan *active;  /* cursors that stand somewhere */
+  scan *holding; /* cursors that hold an iterator */
+  request request;
+  uint32_t conflict_tree;
+  buf conflict_key;
+  bool claims; /* row ids were given */
+};
+status txn_check_open(txn *t);
+void txn_set_conflict(txn *t, uint32_t tree, slice key);
+/* scan.c: the transaction ended (its cursors go on over what it shows next), or wrote a tree for the first time */
+void scan_detach_all(txn *t);
+void scan_attach_writes(txn *t, write_tree *w);
+void scan_view_changed(txn *t); /* idle cursors give back iterators over other views */
+status txn_refresh_view(txn *t);
+
+/* ---- group keys ---- */
+enum { GROUP_KEY_TREE = 4 };
+static inline void group_key(buf *b, uint32_t tree, slice bound) {
+  buf_be32(b, tree);
+  buf_append(b, bound.p, bound.n);
+}
+
+/* ---- folding (fold.c) ---- */
+typedef struct fold fold;
+status fold_new(engine *e, fold **out);
+void fold_free(fold *f);
+/* A batch: fold_begin, fold_request for each in the queue's order, fold_finish, engine_publish, fold_end. */
+status fold_begin(fold *f);
+/* A request that must be the only one of its batch: it is large, or clears a tree. */
+bool fold_wants_alone(const txn *t);
+/* Validates and applies one request at its commit time. What is wrong with the request alone is *outcome (and then
+ * nothing of it was applied); the returned status is the whole batch's. *changed: it wrote something. */
+status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, bool *changed);
+/* Every touched group goes into the batch; counts become known (before anybody can see the commit). */
+status fold_finish(fold *f);
+kv_batch *fold_batch(fold *f);
+int64_t fold_schema_time(const fold *f);
+void fold_end(fold *f);
+
+/* ---- history records (version.c) ---- */
+typedef struct version_record {
+  buf bytes;
+  uint32_t count;
+  buf previous; /* the last key added, for the common beginning */
+  buf columns;
+} version_record;
+void version_begin(version_record *r);
+/* How `key` was before: old NULL: absent (only where no fresh flag can say so). now: its new value, NULL: deleted. */
+void version_add(version_record *r, slice prefix, const row *old, const slice *now, int64_t time);
+status version_put(version_record *r, kv_batch *batch, uint32_t tree, slice bound, int64_t time);
+void version_free(version_record *r);
+
+/* ---- the feed (feed.c) ---- */
+typedef struct feed_record {
+  buf bytes, previous;
+  uint32_t tree, part;
+  bool any, open; /* open: a list of keys is being written */
+  int64_t time;
+} feed_record;
+void feed_begin(feed_record *r, int64_t time);
+void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key);
+void feed_whole(feed_record *r, kv_batch *batch, uint32_t tree);
+status feed_end(feed_record *r, kv_batch *batch);
+void feed_free(feed_record *r);
+
+/* ---- the queue (commit.c) ---- */
+status queue_take_turn(engine *e, txn *t, int timeout_ms);
+void queue_leave_turn(engine *e, txn *t);
+status queue_commit(engine *e, txn *t, int timeout_ms);
+
+#endif

@@ -1,0 +1,569 @@
+/* Cursors: the transaction's writes merged over the walk of committed groups.
+ *
+ * A cursor is in one of three modes, told by its next/prev functions:
+ *   bare    no private write to the tree: a step is an index into the group in hand (the hot path, no copy but the
+ *           key's suffix into the key buffer)
+ *   merge   two sides, committed and private, each standing at its next candidate in the direction of travel
+ *   resume  the cursor has a key and no position (found by the private side alone, or its transaction ended
+ *           meanwhile): the next move seeks from that key
+ *
+ * S1  bare: group row `at` is the public row. S2  merge, direction +1: both sides stand at the first row >= the
+ * public key; direction -1: at the last <=. on_base / on_writes say which of them are at that very key.
+ * S3  The writes' side is sought again whenever the tree's generation moved.
+ * S4  A cursor that stands somewhere is in its transaction's active list, so that the first write to its tree can
+ * switch it to merge and the end of the transaction can switch it to resume.
+ * What can fail: HDB_NOMEM, HDB_IOERR, HDB_CORRUPT; they end up in cursor.error with valid = false.
+ */
+#include "mvcc/scan.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static void bare_next(cursor *c);
+static void bare_prev(cursor *c);
+static void merge_next(cursor *c);
+static void merge_prev(cursor *c);
+static void resume_next(cursor *c);
+static void resume_prev(cursor *c);
+
+/* ---- life ---- */
+
+status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out) {
+  *out = NULL;
+  scan *s = calloc(1, sizeof *s);
+  if (!s) return HDB_NOMEM;
+  s->t = t, s->tree = tree, s->as_of = as_of;
+  put_be32(s->tree_key, tree);
+  s->pub.next = resume_next, s->pub.prev = resume_prev;
+  *out = &s->pub;
+  return HDB_OK;
+}
+
+static void deactivate(scan *s) {
+  if (!s->active) return;
+  s->active = false;
+  *s->active_previous = s->active_next;
+  if (s->active_next) s->active_next->active_previous = s->active_previous;
+}
+
+static void activate(scan *s) {
+  if (s->active) return;
+  s->active = true;
+  s->active_next = s->t->active, s->active_previous = &s->t->active;
+  if (s->active_next) s->active_next->active_previous = &s->active_next;
+  s->t->active = s;
+}
+
+static void drop_iterator(scan *s) {
+  if (s->it) s->it->close(s->it);
+  s->it = NULL;
+  if (s->v) {
+    view_release(s->v);
+    s->v = NULL;
+    *s->holding_previous = s->holding_next;
+    if (s->holding_next) s->holding_next->holding_previous = s->holding_previous;
+  }
+}
+
+/* The iterator and its view, in the transaction's list of holders. */
+static status hold_iterator(scan *s, view *v) {
+  if (s->v == v && s->it) return HDB_OK;
+  drop_iterator(s);
+  uint8_t upper[4];
+  put_be32(upper, s->tree + 1);
+  TRY(kv_iter_open(v->engine->store, v->snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4), &s->it));
+  s->v = view_hold(v);
+  s->holding_next = s->t->holding, s->holding_previous = &s->t->holding;
+  if (s->holding_next) s->holding_next->holding_previous = &s->holding_next;
+  s->t->holding = s;
+  return HDB_OK;
+}
+
+void cursor_reset(cursor *c) {
+  scan *s = (scan *)c;
+  deactivate(s);
+  c->valid = false;
+  c->next = resume_next, c->prev = resume_prev;
+  s->w = NULL, s->base_valid = false;
+  if (s->t->engine->memory || (s->v && s->v != s->t->view)) drop_iterator(s);
+}
+
+void cursor_close(cursor *c) {
+  if (!c) return;
+  scan *s = (scan *)c;
+  cursor_reset(c);
+  drop_iterator(s);
+  free(s->key);
+  buf_free(&s->saved);
+  buf_free(&s->wanted);
+  free(s);
+}
+
+static void fail(scan *s, status rc) {
+  s->pub.valid = false, s->base_valid = false;
+  s->pub.error = rc;
+}
+
+/* ---- the committed side ---- */
+
+static bool key_room(scan *s, size_t n) {
+  if (n <= s->key_capacity) return true;
+  size_t capacity = n + n / 2 + 64;
+  uint8_t *key = realloc(s->key, capacity);
+  if (!key) return false;
+  s->key = key, s->key_capacity = capacity;
+  return true;
+}
+
+/* Row s->at of the group in hand. The key is prefix (already in place) + suffix. */
+static inline bool load_row(scan *s, slice *key, slice *value) {
+  slice suffix;
+  if (__builtin_expect(!group_row(&s->g, s->at, &suffix, value), 0)) return false;
+  size_t prefix_n = s->g.prefix_n, n = prefix_n + suffix.n;
+  if (__builtin_expect(n + 8 > s->key_capacity, 0) && !key_room(s, n + 8)) return false;
+  uint8_t *to = s->key + prefix_n;
+  if (suffix.n <= 8 && (size_t)(s->g.end - suffix.p) >= 8) {
+    memcpy(to, suffix.p, 8);
+  } else {
+    memcpy(to, suffix.p, suffix.n);
+  }
+  key->p = s->key, key->n = n;
+  return true;
+}
+
+static void base_load(scan *s) {
+  s->base_valid = load_row(s, &s->base_key, &s->base_value);
+  if (!s->base_valid) fail(s, HDB_CORRUPT);
+}
+
+/* Takes the group the iterator stands on. */
+static bool take_group(scan *s) {
+  status rc = group_open(&s->g, s->it->value);
+  if (rc == HDB_OK && s->as_of) rc = scan_past_group(s);
+  if (rc == HDB_OK && !key_room(s, (size_t)s->g.prefix_n + 64)) rc = HDB_NOMEM;
+  if (rc != HDB_OK) {
+    fail(s, rc);
+    return false;
+  }
+  memcpy(s->key, s->g.prefix, s->g.prefix_n);
+  return true;
+}
+
+/* The iterator was moved: to the first (last) row of that group or of the next that has one. */
+static void enter_forward(scan *s) {
+  for (; s->it->valid; s->it->next(s->it)) {
+    if (!take_group(s)) return;
+    if (s->g.count == 0) continue;
+    s->at = 0;
+    base_load(s);
+    return;
+  }
+  s->base_valid = false;
+  if (s->it->error != HDB_OK) fail(s, s->it->error);
+}
+
+static void enter_backward(scan *s) {
+  for (; s->it->valid; s->it->prev(s->it)) {
+    if (!take_group(s)) return;
+    if (s->g.count == 0) continue;
+    s->at = s->g.count - 1;
+    base_load(s);
+    return;
+  }
+  s->base_valid = false;
+  if (s->it->error != HDB_OK) fail(s, s->it->error);
+}
+
+static void base_first(scan *s) {
+  s->it->seek(s->it, slice_of(s->tree_key, 4));
+  enter_forward(s);
+}
+
+static void base_last(scan *s) {
+  uint8_t upper[4];
+  put_be32(upper, s->tree + 1);
+  s->it->seek_for_prev(s->it, slice_of(upper, 4));
+  enter_backward(s);
+}
+
+/* The iterator to the group that covers the key, `wanted` keeps the key; false: there is none (or it failed). */
+static bool seek_group(scan *s, slice key) {
+  s->base_valid = false;
+  buf_clear(&s->wanted);
+  group_key(&s->wanted, s->tree, key);
+  if (buf_failed(&s->wanted)) {
+    fail(s, HDB_NOMEM);
+    return false;
+  }
+  s->it->seek_for_prev(s->it, buf_slice(&s->wanted));
+  if (!s->it->valid) {
+    if (s->it->error != HDB_OK) fail(s, s->it->error);
+    return false;
+  }
+  return take_group(s);
+}
+
+static slice wanted_key(const scan *s) { return slice_of(s->wanted.p + 4, s->wanted.n - 4); }
+
+static void base_seek(scan *s, slice key) {
+  if (!seek_group(s, key)) {
+    if (s->pub.error == HDB_OK) base_first(s);
+    return;
+  }
+  bool exact;
+  size_t at = group_seek(&s->g, wanted_key(s), &exact);
+  if (at == SIZE_MAX) {
+    fail(s, HDB_CORRUPT);
+  } else if (at < s->g.count) {
+    s->at = at;
+    base_load(s);
+  } else {
+    s->it->next(s->it);
+    enter_forward(s);
+  }
+}
+
+static void base_seek_for_prev(scan *s, slice key) {
+  if (!seek_group(s, key)) return;
+  bool exact;
+  size_t at = group_seek(&s->g, wanted_key(s), &exact);
+  if (at == SIZE_MAX) {
+    fail(s, HDB_CORRUPT);
+    return;
+  }
+  if (exact) at++;
+  if (at > 0) {
+    s->at = at - 1;
+    base_load(s);
+  } else {
+    s->it->prev(s->it);
+    enter_backward(s);
+  }
+}
+
+static void base_find(scan *s, slice key) {
+  if (!seek_group(s, key)) return;
+  bool exact;
+  size_t at = group_seek(&s->g, wanted_key(s), &exact);
+  if (at == SIZE_MAX) {
+    fail(s, HDB_CORRUPT);
+  } else if (exact) {
+    s->at = at;
+    base_load(s);
+  }
+}
+
+static void base_next(scan *s) {
+  if (s->at + 1 < s->g.count) {
+    s->at++;
+    base_load(s);
+    return;
+  }
+  s->it->next(s->it);
+  enter_forward(s);
+}
+
+static void base_prev(scan *s) {
+  if (s->at > 0) {
+    s->at--;
+    base_load(s);
+    return;
+  }
+  s->it->prev(s->it);
+  enter_backward(s);
+}
+
+/* ---- bare ---- */
+
+static inline void show_base(scan *s) {
+  s->pub.valid = s->base_valid;
+  s->pub.key = s->base_key, s->pub.value = s->base_value;
+}
+
+static __attribute__((noinline)) void bare_next_group(scan *s) {
+  if (!s->pub.valid) return;
+  s->it->next(s->it);
+  enter_forward(s);
+  show_base(s);
+}
+
+static void bare_next(cursor *c) {
+  scan *s = (scan *)c;
+  if (__builtin_expect(s->at + 1 < s->g.count && c->valid, 1)) {
+    s->at++;
+    if (__builtin_expect(load_row(s, &c->key, &c->value), 1)) return;
+    fail(s, HDB_CORRUPT);
+    return;
+  }
+  bare_next_group(s);
+}
+
+static void bare_prev(cursor *c) {
+  scan *s = (scan *)c;
+  if (!c->valid) return;
+  base_prev(s);
+  show_base(s);
+}
+
+/* ---- merge ---- */
+
+static inline bool base_shows(const scan *s) { return s->base_valid && !s->w->root.cleared; }
+
+static void show_writes(scan *s) {
+  s->pub.valid = true;
+  s->pub.key = write_key(s->p.entry), s->pub.value = write_value(s->p.entry);
+}
+
+/* Both sides stand at candidates: shows the nearest in the direction that is not deleted. */
+static void resolve(scan *s, int direction) {
+  s->direction = direction;
+  for (;;) {
+    if (s->pub.error != HDB_OK) return;
+    bool base = base_shows(s);
+    write_entry *e = s->p.entry;
+    if (!base && !e) {
+      s->pub.valid = false;
+      return;
+    }
+    int c = !e ? -1 : !base ? 1 : slice_compare(s->base_key, write_key(e)) * direction;
+    s->on_base = c <= 0, s->on_writes = c >= 0;
+    if (c < 0) {
+      show_base(s);
+      return;
+    }
+    if (e->now->state == WRITE_PUT) {
+      show_writes(s);
+      return;
+    }
+    if (direction > 0) {
+      write_next(&s->p);
+      if (c == 0) base_next(s);
+    } else {
+      write_prev(&s->p);
+      if (c == 0) base_prev(s);
+    }
+  }
+}
+
+static slice save_key(scan *s, slice key) {
+  if (key.n && key.p == s->saved.p) return key; /* already there */
+  buf_clear(&s->saved);
+  buf_append(&s->saved, key.p, key.n);
+  if (buf_failed(&s->saved)) fail(s, HDB_NOMEM);
+  return buf_slice(&s->saved);
+}
+
+static void merge_seek(scan *s, slice key, int direction) {
+  s->generation = s->w->generation, s->cleared = s->w->root.cleared;
+  if (direction > 0) {
+    write_seek(s->w, key, &s->p);
+    if (!s->cleared) base_seek(s, key);
+  } else {
+    write_seek_for_prev(s->w, key, &s->p);
+    if (!s->cleared) base_seek_for_prev(s, key);
+  }
+}
+
+/* Past the public key from scratch: after a turn, or when the tree was cleared under us. */
+static void merge_again(scan *s, int direction) {
+  slice key = save_key(s, s->pub.key);
+  if (s->pub.error != HDB_OK) return;
+  merge_seek(s, key, direction);
+  if (s->pub.error != HDB_OK) return;
+  if (s->p.entry && slice_equal(write_key(s->p.entry), key)) {
+    if (direction > 0) {
+      write_next(&s->p);
+    } else {
+      write_prev(&s->p);
+    }
+  }
+  if (base_shows(s) && slice_equal(s->base_key, key)) {
+    if (direction > 0) {
+      base_next(s);
+    } else {
+      base_prev(s);
+    }
+  }
+  resolve(s, direction);
+}
+
+static void merge_move(scan *s, int direction) {
+  if (!s->pub.valid) return;
+  if (s->direction != direction || s->cleared != s->w->root.cleared) {
+    merge_again(s, direction);
+    return;
+  }
+  if (s->generation != s->w->generation) { /* S3 */
+    slice key = s->pub.key;
+    s->generation = s->w->generation;
+    if (direction > 0) {
+      write_seek(s->w, key, &s->p);
+    } else {
+      write_seek_for_prev(s->w, key, &s->p);
+    }
+    s->on_writes = s->p.entry && slice_equal(write_key(s->p.entry), key);
+  }
+  if (direction > 0) {
+    if (s->on_writes) write_next(&s->p);
+    if (s->on_base) base_next(s);
+  } else {
+    if (s->on_writes) write_prev(&s->p);
+    if (s->on_base) base_prev(s);
+  }
+  resolve(s, direction);
+}
+
+static void merge_next(cursor *c) { merge_move((scan *)c, 1); }
+static void merge_prev(cursor *c) { merge_move((scan *)c, -1); }
+
+/* ---- modes ---- */
+
+static void set_mode(scan *s) {
+  if (s->w) {
+    s->pub.next = merge_next, s->pub.prev = merge_prev;
+  } else {
+    s->pub.next = bare_next, s->pub.prev = bare_prev;
+  }
+}
+
+/* Before every positioning: the view, the iterator over it, the private side. */
+static bool prepare(scan *s) {
+  txn *t = s->t;
+  s->pub.valid = false, s->base_valid = false, s->pub.error = HDB_OK;
+  status rc = t->doomed;
+  if (rc == HDB_OK && !t->open) rc = txn_refresh_view(t);
+  if (rc == HDB_OK) rc = hold_iterator(s, t->view);
+  if (rc != HDB_OK) {
+    fail(s, rc);
+    return false;
+  }
+  s->w = s->as_of || !t->open ? NULL : writeset_find(&t->writes, s->tree);
+  set_mode(s);
+  activate(s);
+  return true;
+}
+
+static void resume(scan *s, int direction) {
+  if (!s->pub.valid) return;
+  slice key = save_key(s, s->pub.key);
+  if (s->pub.error != HDB_OK) return;
+  if (direction > 0) {
+    cursor_seek(&s->pub, key);
+  } else {
+    cursor_seek_for_prev(&s->pub, key);
+  }
+  if (s->pub.valid && slice_equal(s->pub.key, buf_slice(&s->saved))) {
+    if (direction > 0) {
+      s->pub.next(&s->pub);
+    } else {
+      s->pub.prev(&s->pub);
+    }
+  }
+}
+
+static void resume_next(cursor *c) { resume((scan *)c, 1); }
+static void resume_prev(cursor *c) { resume((scan *)c, -1); }
+
+void scan_detach_all(txn *t) {
+  for (scan *s = t->active; s; s = s->active_next) {
+    if (s->pub.valid && s->w) s->pub.key = save_key(s, s->pub.key);
+    s->pub.next = resume_next, s->pub.prev = resume_prev;
+    s->w = NULL;
+  }
+}
+
+void scan_attach_writes(txn *t, write_tree *w) {
+  for (scan *s = t->active; s; s = s->active_next) {
+    if (s->tree != w->tree || s->as_of || s->w || s->pub.next == resume_next) continue;
+    s->w = w;
+    s->generation = 0, s->cleared = false;
+    s->direction = 1;
+    s->p = (write_position){NULL, 0, NULL};
+    s->base_key = s->pub.key, s->base_value = s->pub.value, s->base_valid = s->pub.valid;
+    s->on_base = s->pub.valid, s->on_writes = false;
+    set_mode(s);
+  }
+}
+
+void scan_view_changed(txn *t) {
+  scan *next;
+  for (scan *s = t->holding; s; s = next) {
+    next = s->holding_next;
+    if (!s->active && s->v != t->view) drop_iterator(s);
+  }
+}
+
+/* ---- positioning ---- */
+
+void cursor_first(cursor *c) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  if (!s->w) {
+    base_first(s);
+    show_base(s);
+    return;
+  }
+  s->generation = s->w->generation, s->cleared = s->w->root.cleared;
+  write_first(s->w, &s->p);
+  if (!s->cleared) base_first(s);
+  resolve(s, 1);
+}
+
+void cursor_last(cursor *c) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  if (!s->w) {
+    base_last(s);
+    show_base(s);
+    return;
+  }
+  s->generation = s->w->generation, s->cleared = s->w->root.cleared;
+  write_last(s->w, &s->p);
+  if (!s->cleared) base_last(s);
+  resolve(s, -1);
+}
+
+void cursor_seek(cursor *c, slice key) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  if (!s->w) {
+    base_seek(s, key);
+    show_base(s);
+    return;
+  }
+  merge_seek(s, key, 1);
+  resolve(s, 1);
+}
+
+void cursor_seek_for_prev(cursor *c, slice key) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  if (!s->w) {
+    base_seek_for_prev(s, key);
+    show_base(s);
+    return;
+  }
+  merge_seek(s, key, -1);
+  resolve(s, -1);
+}
+
+bool cursor_find(cursor *c, slice key) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return false;
+  if (s->w) {
+    write_entry *e = write_find(s->w, key);
+    bool own = e && e->now->state != WRITE_NONE;
+    if (own && e->now->state == WRITE_PUT) {
+      c->key = write_key(e), c->value = write_value(e);
+      c->valid = true;
+    } else if (!own && !s->w->root.cleared) {
+      base_find(s, key);
+      show_base(s);
+    }
+    c->next = resume_next, c->prev = resume_prev;
+    return c->valid;
+  }
+  base_find(s, key);
+  show_base(s);
+  return c->valid;
+}

@@ -1,0 +1,42 @@
+/* The inside of a cursor; scan.c and version.c. Private to mvcc. */
+#ifndef HDB_MVCC_SCAN_H
+#define HDB_MVCC_SCAN_H
+
+#include "mvcc/internal.h"
+
+struct scan {
+  cursor pub; /* first: a cursor is a scan */
+  txn *t;
+  uint32_t tree;
+  int64_t as_of;
+  uint8_t tree_key[4];
+
+  /* the transaction's lists: cursors that stand somewhere; cursors that hold an iterator */
+  bool active;
+  scan *active_next, **active_previous;
+  scan *holding_next, **holding_previous;
+
+  /* the committed side: an iterator over groups, the group in hand, the row in it */
+  view *v;
+  kv_iter *it;
+  group g;
+  size_t at;
+  bool base_valid;
+  slice base_key, base_value;
+  uint8_t *key; /* prefix + suffix of the row */
+  size_t key_capacity;
+  buf wanted; /* tree + key of the last seek */
+
+  /* the private side */
+  write_tree *w;
+  write_position p;
+  uint64_t generation;
+  bool cleared, on_base, on_writes;
+  int direction;
+  buf saved; /* a key that outlives what it was borrowed from */
+};
+
+/* version.c: the group in hand as it was at s->as_of. */
+status scan_past_group(scan *s);
+
+#endif

@@ -1,0 +1,335 @@
+/* Transactions: a view, a write set, and how both end.
+ *
+ * T1  open_view_time is 1 from before the view is chosen, then the view's time, 0 when not open; open_count covers
+ *     the same span. The committer, having published a commit, reads them to learn which recent commits nobody
+ *     needs for validation any more (commit.c).
+ * T2  The view stays with the transaction object after its end and is used again while nothing was committed.
+ * T3  A transaction that failed in the queue is doomed: only txn_rollback ends it.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "kv/base/key.h"
+#include "mvcc/internal.h"
+
+static _Atomic uint64_t schema_counter;
+
+status txn_new(engine *e, txn **out) {
+  txn *t = calloc(1, sizeof *t);
+  *out = t;
+  if (!t) return HDB_NOMEM;
+  t->engine = e;
+  t->sync = TXN_SYNC_FULL;
+  writeset_init(&t->writes);
+  cond_init_monotonic(&t->request.wake);
+  pthread_mutex_lock(&e->txns_lock);
+  t->next = e->txns, t->previous = &e->txns;
+  if (t->next) t->next->previous = &t->next;
+  e->txns = t;
+  pthread_mutex_unlock(&e->txns_lock);
+  return HDB_OK;
+}
+
+void txn_free(txn *t) {
+  if (!t) return;
+  txn_rollback(t);
+  assert(!t->active && !t->holding); /* cursors are closed before their transaction */
+  engine *e = t->engine;
+  pthread_mutex_lock(&e->txns_lock);
+  *t->previous = t->next;
+  if (t->next) t->next->previous = t->previous;
+  pthread_mutex_unlock(&e->txns_lock);
+  view_release(t->view);
+  writeset_free(&t->writes);
+  buf_free(&t->conflict_key);
+  pthread_cond_destroy(&t->request.wake);
+  free(t);
+}
+
+void txn_set_sync(txn *t, enum txn_sync sync) { t->sync = sync; }
+
+status txn_set_policy(txn *t, enum txn_policy policy) {
+  if (policy == TXN_SERIALIZABLE) return HDB_ERROR; /* not supported yet: serializable */
+  t->policy = policy;
+  return HDB_OK;
+}
+
+/* ---- begin and end ---- */
+
+status txn_refresh_view(txn *t) {
+  engine *e = t->engine;
+  if (t->view && t->view->time == atomic_load(&e->visible)) return HDB_OK;
+  view *v = view_newest(e);
+  if (!v) return HDB_NOMEM;
+  view_release(t->view);
+  t->view = v;
+  if (t->holding) scan_view_changed(t);
+  return HDB_OK;
+}
+
+static void finish(txn *t) {
+  engine *e = t->engine;
+  if (t->active) scan_detach_all(t);
+  if (t->claims) {
+    for (size_t i = 0; i < t->writes.trees_n; i++) {
+      if (t->writes.trees[i]->info) tree_release_claims(t->writes.trees[i]->info, t);
+    }
+    t->claims = false;
+  }
+  if (t->writes.trees_n || t->writes.log_n) writeset_clear(&t->writes);
+  if (t->has_turn) queue_leave_turn(e, t);
+  t->open = false;
+  t->doomed = HDB_OK;
+  t->schema_local = 0;
+  atomic_store_explicit(&t->open_view_time, 0, memory_order_release);
+  atomic_fetch_sub(&e->open_count, 1);
+}
+
+status txn_begin(txn *t, enum txn_mode mode, int timeout_ms) {
+  if (t->open) return HDB_MISUSE;
+  engine *e = t->engine;
+  if (mode == TXN_IMMEDIATE) {
+    if (e->read_only) return HDB_READONLY;
+    TRY(queue_take_turn(e, t, timeout_ms));
+  }
+  atomic_fetch_add(&e->open_count, 1); /* T1: before the view is chosen */
+  atomic_store(&t->open_view_time, 1);
+  t->open = true;
+  status rc = txn_refresh_view(t);
+  if (rc != HDB_OK) {
+    finish(t);
+    return rc;
+  }
+  t->view_time = t->view->time;
+  /* A memory engine at time 0 has nothing to be validated against; 1 says the same. */
+  atomic_store(&t->open_view_time, t->view_time ? t->view_time : 1);
+  return HDB_OK;
+}
+
+bool txn_is_open(const txn *t) { return t->open; }
+bool txn_has_writes(const txn *t) { return t->writes.log_n > 0; }
+bool txn_is_doomed(const txn *t) { return t->doomed != HDB_OK; }
+int64_t txn_view_time(const txn *t) { return t->view_time; }
+
+status txn_check_open(txn *t) {
+  if (!t->open) return HDB_MISUSE;
+  return t->doomed;
+}
+
+status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
+  if (commit_time) *commit_time = 0;
+  TRY(txn_check_open(t));
+  engine *e = t->engine;
+  if (t->writes.log_n == 0) {
+    finish(t);
+    return HDB_OK;
+  }
+  status rc = queue_commit(e, t, timeout_ms);
+  if (rc == HDB_BUSY) return rc;
+  if (rc == HDB_OK && t->sync == TXN_SYNC_FULL) rc = engine_sync_to(e, t->request.time);
+  if (rc != HDB_OK) {
+    t->doomed = rc;
+    return rc;
+  }
+  if (commit_time) *commit_time = t->request.time;
+  finish(t);
+  return HDB_OK;
+}
+
+void txn_rollback(txn *t) {
+  if (t->open) finish(t);
+}
+
+void txn_set_conflict(txn *t, uint32_t tree, slice key) {
+  t->conflict_tree = tree;
+  buf_clear(&t->conflict_key);
+  buf_append(&t->conflict_key, key.p, key.n);
+}
+
+void txn_conflict(const txn *t, uint32_t *tree, slice *key) {
+  *tree = t->conflict_tree;
+  *key = buf_slice(&t->conflict_key);
+}
+
+/* ---- savepoints ---- */
+
+txn_mark txn_save(const txn *t) { return (txn_mark){t->writes.log_n}; }
+
+static void schema_touched(txn *t) {
+  t->schema_local = t->writes.schema_writes ? atomic_fetch_add(&schema_counter, 1) + 1 : 0;
+}
+
+void txn_rollback_to(txn *t, txn_mark mark) {
+  if (mark.position >= t->writes.log_n) return;
+  size_t schema = t->writes.schema_writes;
+  writeset_undo(&t->writes, mark.position);
+  if (schema != t->writes.schema_writes) schema_touched(t);
+}
+
+schema_stamp txn_schema_stamp(txn *t) {
+  schema_stamp s = {0, t->schema_local};
+  if (t->view) s.time = t->view->schema_time;
+  return s;
+}
+
+/* ---- writing ---- */
+
+static status write_begin(txn *t, uint32_t tree, write_tree **out) {
+  TRY(txn_check_open(t));
+  if (t->writes.recent && t->writes.recent->tree == tree) {
+    *out = t->writes.recent;
+    return HDB_OK;
+  }
+  if (t->engine->read_only) return HDB_READONLY;
+  *out = writeset_find(&t->writes, tree);
+  if (*out) return HDB_OK;
+  TRY(writeset_tree(&t->writes, tree, out));
+  if (t->active) scan_attach_writes(t, *out);
+  return tree_get(t->engine, tree, &(*out)->info);
+}
+
+/* W3: a write that ran out of memory half way dooms the transaction. */
+static status write_end(txn *t, uint32_t tree, status rc) {
+  if (rc == HDB_NOMEM) t->doomed = rc;
+  if (tree == TREE_SCHEMA) schema_touched(t);
+  return rc;
+}
+
+status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind) {
+  write_tree *w;
+  TRY(write_begin(t, tree, &w));
+  static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN};
+  if (w->rowid_known && key.n == 8) {
+    int64_t rowid = rowid_decode(key.p);
+    if (rowid > w->rowid_max || !w->rowid_any) w->rowid_max = rowid, w->rowid_any = true;
+  }
+  return write_end(t, tree, writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]));
+}
+
+status txn_delete(txn *t, uint32_t tree, slice key) {
+  write_tree *w;
+  TRY(write_begin(t, tree, &w));
+  if (w->rowid_known && key.n == 8 && rowid_decode(key.p) == w->rowid_max) w->rowid_known = false;
+  return write_end(t, tree, writeset_write(&t->writes, w, key, slice_of(NULL, 0), WRITE_DELETE, BASE_PRESENT));
+}
+
+status txn_clear(txn *t, uint32_t tree) {
+  write_tree *w;
+  TRY(write_begin(t, tree, &w));
+  return write_end(t, tree, writeset_clear_tree(&t->writes, w));
+}
+
+status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix) {
+  TRY(txn_check_open(t));
+  return write_end(t, 0, writeset_fact(&t->writes, (uint8_t)fact, tree, prefix));
+}
+
+status txn_new_tree(txn *t, uint32_t *tree) {
+  TRY(txn_check_open(t));
+  return tree_new_id(t->engine, tree);
+}
+
+/* ---- row ids ---- */
+
+/* The largest row id the transaction sees. */
+static status seen_max(txn *t, uint32_t tree, bool *any, int64_t *rowid) {
+  cursor *c;
+  TRY(cursor_open(t, tree, 0, &c));
+  cursor_last(c);
+  status rc = c->error;
+  *any = c->valid;
+  if (rc == HDB_OK && c->valid) {
+    if (c->key.n == 8) {
+      *rowid = rowid_decode(c->key.p);
+    } else {
+      rc = HDB_MISUSE; /* a tree that is not keyed by row ids */
+    }
+  }
+  cursor_close(c);
+  return rc;
+}
+
+/* What others claim is skipped; so is what was committed since our view. The claim is ours from here on. */
+static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
+  rowid_claim *mine = NULL;
+  int64_t max = *rowid;
+  status rc = HDB_OK;
+  pthread_mutex_lock(&i->lock);
+  if (i->rowid_time > t->view_time && i->rowid_max > max) max = i->rowid_max;
+  for (size_t k = 0; k < i->claims_n; k++) {
+    if (i->claims[k].owner == t) {
+      mine = &i->claims[k];
+    } else if (i->claims[k].max > max) {
+      max = i->claims[k].max;
+    }
+  }
+  if (max == INT64_MAX) {
+    rc = HDB_FULL;
+  } else if (!mine && i->claims_n == i->claims_capacity) {
+    size_t capacity = i->claims_capacity ? 2 * i->claims_capacity : 4;
+    rowid_claim *claims = realloc(i->claims, capacity * sizeof *claims);
+    if (claims) {
+      i->claims = claims, i->claims_capacity = capacity;
+    } else {
+      rc = HDB_NOMEM;
+    }
+  }
+  if (rc == HDB_OK) {
+    if (!mine) {
+      mine = &i->claims[i->claims_n++];
+      *mine = (rowid_claim){t, INT64_MIN};
+    }
+    *rowid = max + 1;
+    if (*rowid > mine->max) mine->max = *rowid;
+  }
+  pthread_mutex_unlock(&i->lock);
+  return rc;
+}
+
+status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
+  write_tree *w;
+  TRY(write_begin(t, tree, &w));
+  if (!w->rowid_known) {
+    bool any = false;
+    int64_t max = 0;
+    TRY(seen_max(t, tree, &any, &max));
+    w->rowid_max = any ? max : 0;
+    w->rowid_any = any;
+    w->rowid_known = true;
+  }
+  int64_t id = w->rowid_max;
+  TRY(claim_rowid(t, w->info, &id));
+  t->claims = true;
+  *rowid = id;
+  return HDB_OK;
+}
+
+/* ---- counts ---- */
+
+status txn_count(txn *t, uint32_t tree, int64_t *rows) {
+  TRY(t->doomed);
+  tree_info *i;
+  TRY(tree_get(t->engine, tree, &i));
+  write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;
+  if (w && w->root.unknown) return HDB_NOTFOUND;
+  *rows = w ? w->root.balance : 0;
+  if (w && w->root.cleared) return HDB_OK;
+  pthread_mutex_lock(&i->lock);
+  bool fits = i->count_known && i->count_time <= t->view_time;
+  if (fits) *rows += i->rows;
+  pthread_mutex_unlock(&i->lock);
+  return fits ? HDB_OK : HDB_NOTFOUND;
+}
+
+void txn_estimate(txn *t, uint32_t tree, int64_t *rows, int64_t *bytes) {
+  tree_info *i;
+  *rows = *bytes = 0;
+  if (tree_get(t->engine, tree, &i) == HDB_OK) {
+    pthread_mutex_lock(&i->lock);
+    *rows = i->rows, *bytes = i->bytes;
+    pthread_mutex_unlock(&i->lock);
+  }
+  write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;
+  if (w) *rows = (w->root.cleared ? 0 : *rows) + w->root.balance;
+  if (*rows < 0) *rows = 0;
+}

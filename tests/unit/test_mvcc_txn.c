@@ -1,0 +1,513 @@
+/* Transactions and cursors against a model: sorted arrays, copied for each savepoint. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kv/base/key.h"
+#include "mvcc/mvcc.h"
+
+/* ---- the model ---- */
+
+typedef struct item {
+  uint32_t key, value, extra; /* extra: length of the filling */
+} item;
+typedef struct model {
+  item *items;
+  size_t n, capacity;
+} model;
+
+static size_t model_at(const model *m, uint32_t key) {
+  size_t i = 0, high = m->n;
+  while (i < high) {
+    size_t middle = (i + high) / 2;
+    if (m->items[middle].key < key) i = middle + 1;
+    else high = middle;
+  }
+  return i;
+}
+static bool model_has(const model *m, uint32_t key) {
+  size_t i = model_at(m, key);
+  return i < m->n && m->items[i].key == key;
+}
+static void model_put(model *m, item it) {
+  size_t i = model_at(m, it.key);
+  if (i < m->n && m->items[i].key == it.key) {
+    m->items[i] = it;
+    return;
+  }
+  if (m->n == m->capacity) m->items = realloc(m->items, (m->capacity = 2 * m->capacity + 16) * sizeof(item));
+  memmove(m->items + i + 1, m->items + i, (m->n - i) * sizeof(item));
+  m->items[i] = it;
+  m->n++;
+}
+static void model_delete(model *m, uint32_t key) {
+  size_t i = model_at(m, key);
+  memmove(m->items + i, m->items + i + 1, (m->n - i - 1) * sizeof(item));
+  m->n--;
+}
+static void model_copy(model *to, const model *from) {
+  if (to->capacity < from->n) to->items = realloc(to->items, (to->capacity = from->n + 16) * sizeof(item));
+  if (from->n) memcpy(to->items, from->items, from->n * sizeof(item));
+  to->n = from->n;
+}
+
+/* ---- keys and values: three shapes of key, so that prefixes and lengths vary ---- */
+
+static int shape;
+static uint64_t seed;
+static uint32_t rnd(uint32_t n) {
+  seed = seed * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(seed >> 33) % n;
+}
+static slice make_key(uint32_t k, uint8_t out[300]) {
+  if (shape == 0) {
+    rowid_encode(out, (int64_t)k * 7 - 1000);
+    return slice_of(out, 8);
+  }
+  if (shape == 1) return slice_of(out, (size_t)sprintf((char *)out, "%07u%.*s", k, (int)(k % 13), "abcdefghijklmnop"));
+  memset(out, 'p', 260);
+  put_be32(out + (k % 2 ? 3 : 3), k);
+  put_be32(out + 255, k);
+  return slice_of(out, 7 + (k % 3) * 126);
+}
+static slice make_value(item it, uint8_t *out) {
+  memset(out, (int)(it.value & 255), it.extra + 4);
+  put_be32(out, it.value);
+  return slice_of(out, 4 + it.extra);
+}
+static uint8_t value_bytes[8192];
+
+static void same(cursor *c, const model *m, size_t at) {
+  ck_assert_int_eq(c->error, HDB_OK);
+  if (at >= m->n) {
+    ck_assert(!c->valid);
+    return;
+  }
+  uint8_t key[300];
+  slice k = make_key(m->items[at].key, key);
+  ck_assert(c->valid);
+  ck_assert(slice_equal(c->key, k));
+  ck_assert(slice_equal(c->value, make_value(m->items[at], value_bytes)));
+}
+
+static void same_all(txn *t, uint32_t tree, const model *m) {
+  cursor *c;
+  ck_assert_int_eq(cursor_open(t, tree, 0, &c), HDB_OK);
+  size_t i = 0;
+  for (cursor_first(c); c->valid; cursor_next(c)) same(c, m, i++);
+  ck_assert_int_eq(c->error, HDB_OK);
+  ck_assert_uint_eq(i, m->n);
+  i = m->n;
+  for (cursor_last(c); c->valid; cursor_prev(c)) same(c, m, --i);
+  ck_assert_uint_eq(i, 0);
+  cursor_close(c);
+  int64_t rows;
+  status rc = txn_count(t, tree, &rows);
+  ck_assert(rc == HDB_OK || rc == HDB_NOTFOUND);
+  if (rc == HDB_OK) ck_assert_int_eq(rows, (int64_t)m->n);
+}
+
+/* A cursor and where the model says it stands. */
+typedef struct walker {
+  cursor *c;
+  bool stands;
+  uint32_t key;
+} walker;
+
+static void move_walker(walker *w, const model *m, uint32_t keys) {
+  uint8_t bytes[300];
+  uint32_t key = rnd(keys);
+  size_t at = m->n;
+  switch (rnd(w->stands ? 9 : 5)) {
+  case 0:
+    cursor_first(w->c);
+    at = 0;
+    break;
+  case 1:
+    cursor_last(w->c);
+    at = m->n - 1;
+    break;
+  case 2:
+    cursor_seek(w->c, make_key(key, bytes));
+    at = model_at(m, key);
+    break;
+  case 3:
+    cursor_seek_for_prev(w->c, make_key(key, bytes));
+    at = model_at(m, key);
+    if (at >= m->n || m->items[at].key != key) at--;
+    break;
+  case 4:
+    at = model_has(m, key) ? model_at(m, key) : m->n;
+    ck_assert(cursor_find(w->c, make_key(key, bytes)) == (at < m->n));
+    break;
+  case 5:
+  case 6:
+    cursor_next(w->c);
+    at = model_at(m, w->key + 1);
+    break;
+  default:
+    cursor_prev(w->c);
+    at = model_at(m, w->key) - 1;
+  }
+  same(w->c, m, at);
+  w->stands = at < m->n;
+  if (w->stands) w->key = m->items[at].key;
+}
+
+static status write_one(txn *t, uint32_t tree, model *m, uint32_t keys, uint32_t extra_max) {
+  uint8_t bytes[300];
+  uint32_t key = rnd(keys);
+  item it = {key, rnd(1u << 30), rnd(extra_max)};
+  bool has = model_has(m, key);
+  if (rnd(40) == 0) it.extra = rnd(4000);
+  if (has && rnd(5) < 2) {
+    model_delete(m, key);
+    return txn_delete(t, tree, make_key(key, bytes));
+  }
+  model_put(m, it);
+  enum put_kind kind = rnd(3) == 0 ? PUT_UPSERT : has ? PUT_UPDATE : PUT_INSERT;
+  return txn_put(t, tree, make_key(key, bytes), make_value(it, value_bytes), kind);
+}
+
+static void run_model(engine *e, uint32_t keys, uint32_t extra_max, int steps) {
+  enum { TREES = 2, WALKERS = 3, MARKS = 8 };
+  txn *t;
+  model committed[TREES] = {{0}}, now[TREES] = {{0}}, saved[MARKS][TREES] = {{{0}}};
+  txn_mark marks[MARKS];
+  walker walkers[TREES][WALKERS] = {{{0}}};
+  int depth = 0;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  for (uint32_t k = 0; k < TREES; k++)
+    for (int i = 0; i < WALKERS; i++) ck_assert_int_eq(cursor_open(t, 20 + k, 0, &walkers[k][i].c), HDB_OK);
+  ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+  for (int step = 0; step < steps; step++) {
+    uint32_t k = rnd(TREES);
+    int what = (int)rnd(1000);
+    if (what < 450) {
+      for (int i = 0; i < 1 + (int)rnd(4); i++)
+        ck_assert_int_eq(write_one(t, 20 + k, &now[k], keys, extra_max), HDB_OK);
+    } else if (what < 950) {
+      move_walker(&walkers[k][rnd(WALKERS)], &now[k], keys);
+    } else if (what < 965 && depth < MARKS) {
+      marks[depth] = txn_save(t);
+      for (int i = 0; i < TREES; i++) model_copy(&saved[depth][i], &now[i]);
+      depth++;
+    } else if (what < 978 && depth) {
+      depth = (int)rnd((uint32_t)depth);
+      txn_rollback_to(t, marks[depth]);
+      for (int i = 0; i < TREES; i++) model_copy(&now[i], &saved[depth][i]);
+    } else if (what < 980) {
+      ck_assert_int_eq(txn_clear(t, 20 + k), HDB_OK);
+      now[k].n = 0;
+    } else if (what < 995) {
+      int64_t time, before = engine_newest(e);
+      bool wrote = txn_has_writes(t);
+      ck_assert_int_eq(txn_commit(t, 0, &time), HDB_OK);
+      if (time) ck_assert_int_gt(time, before);
+      if (!wrote) ck_assert_int_eq(time, 0);
+      for (int i = 0; i < TREES; i++) model_copy(&committed[i], &now[i]);
+      depth = 0;
+      ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    } else if (what < 997) {
+      txn_rollback(t);
+      for (int i = 0; i < TREES; i++) model_copy(&now[i], &committed[i]);
+      depth = 0;
+      ck_assert_int_eq(txn_begin(t, rnd(2) ? TXN_READ : TXN_IMMEDIATE, 0), HDB_OK);
+    } else if (what < 998) {
+      cursor_reset(walkers[k][0].c);
+      walkers[k][0].stands = false;
+    } else {
+      same_all(t, 20 + k, &now[k]);
+    }
+  }
+  for (uint32_t k = 0; k < TREES; k++) {
+    same_all(t, 20 + k, &now[k]);
+    for (int i = 0; i < WALKERS; i++) cursor_close(walkers[k][i].c);
+    free(committed[k].items);
+    free(now[k].items);
+    for (int i = 0; i < MARKS; i++) free(saved[i][k].items);
+  }
+  txn_free(t);
+}
+
+static engine *open_memory(double retention) {
+  engine *e;
+  engine_options o = {.create = true, .retention = retention};
+  error err = ERROR_INIT;
+  ck_assert_int_eq(engine_open(NULL, &o, &e, &err), HDB_OK);
+  return e;
+}
+
+START_TEST(random_work_agrees_with_the_model) {
+  for (int round = 0; round < 12; round++) {
+    seed = (uint64_t)round * 977 + 5;
+    shape = round % 3;
+    engine *e = open_memory(round % 2 ? 3600 : 0);
+    run_model(e, round < 6 ? 200 : 3000, round % 4 == 3 ? 400 : 40, 12000);
+    engine_close(e);
+  }
+}
+END_TEST
+
+/* ---- several transactions ---- */
+
+static slice key_of(int64_t rowid) {
+  static uint8_t k[8][8];
+  static int turn;
+  rowid_encode(k[turn = (turn + 1) % 8], rowid);
+  return slice_of(k[turn], 8);
+}
+
+static status put_text(txn *t, int64_t rowid, const char *text, enum put_kind kind) {
+  return txn_put(t, 16, key_of(rowid), slice_str(text), kind);
+}
+
+static void expect_text(txn *t, int64_t rowid, const char *text) {
+  cursor *c;
+  ck_assert_int_eq(cursor_open(t, 16, 0, &c), HDB_OK);
+  bool found = cursor_find(c, key_of(rowid));
+  ck_assert_int_eq(c->error, HDB_OK);
+  ck_assert(found == (text != NULL));
+  if (text) ck_assert(slice_equal(c->value, slice_str(text)));
+  cursor_close(c);
+}
+
+static engine *e;
+static txn *a, *b;
+static void two_txns(void) {
+  e = open_memory(0);
+  ck_assert_int_eq(txn_new(e, &a), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &b), HDB_OK);
+  ck_assert_int_eq(txn_set_policy(a, TXN_FIRST_COMMIT_WINS), HDB_OK);
+  ck_assert_int_eq(txn_set_policy(b, TXN_FIRST_COMMIT_WINS), HDB_OK);
+}
+static void end_two(void) {
+  txn_free(a);
+  txn_free(b);
+  engine_close(e);
+}
+static void begin_both(void) {
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  ck_assert_int_eq(txn_begin(b, TXN_READ, 0), HDB_OK);
+}
+
+START_TEST(a_view_never_moves) {
+  two_txns();
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  put_text(a, 1, "one", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  begin_both();
+  put_text(a, 1, "uno", PUT_UPDATE);
+  put_text(a, 2, "due", PUT_INSERT);
+  expect_text(b, 1, "one");
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  expect_text(b, 1, "one");
+  expect_text(b, 2, NULL);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_begin(b, TXN_READ, 0), HDB_OK);
+  expect_text(b, 1, "uno");
+  expect_text(b, 2, "due");
+  end_two();
+}
+END_TEST
+
+START_TEST(writers_of_one_row_conflict_and_of_two_rows_do_not) {
+  two_txns();
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  put_text(a, 1, "one", PUT_INSERT);
+  put_text(a, 2, "two", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  begin_both();
+  put_text(a, 1, "a", PUT_UPDATE);
+  put_text(b, 2, "b", PUT_UPDATE);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  begin_both();
+  expect_text(a, 1, "a");
+  expect_text(a, 2, "b");
+  put_text(a, 1, "x", PUT_UPDATE);
+  ck_assert_int_eq(txn_delete(b, 16, key_of(1)), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_BUSY_SNAPSHOT);
+  ck_assert(txn_is_doomed(b) && txn_is_open(b));
+  uint32_t tree;
+  slice key;
+  txn_conflict(b, &tree, &key);
+  ck_assert_uint_eq(tree, 16);
+  ck_assert(slice_equal(key, key_of(1)));
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_BUSY_SNAPSHOT);
+  ck_assert_int_eq(put_text(b, 5, "no", PUT_INSERT), HDB_BUSY_SNAPSHOT);
+  txn_rollback(b);
+  begin_both();
+  expect_text(b, 1, "x");
+  end_two();
+}
+END_TEST
+
+START_TEST(a_write_taken_back_does_not_conflict) {
+  two_txns();
+  begin_both();
+  put_text(a, 1, "a", PUT_INSERT);
+  txn_mark mark = txn_save(b);
+  put_text(b, 1, "b", PUT_INSERT);
+  txn_rollback_to(b, mark);
+  put_text(b, 2, "b", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  begin_both();
+  expect_text(a, 1, "a");
+  expect_text(a, 2, "b");
+  end_two();
+}
+END_TEST
+
+START_TEST(facts_are_checked_on_the_result) {
+  two_txns();
+  slice k = slice_str("email=x");
+  begin_both();
+  /* both see no entry that starts with k, both add one under different row keys */
+  ck_assert_int_eq(txn_put(a, 17, slice_str("email=x1"), slice_str(""), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(txn_expect(a, FACT_UNIQUE, 17, k), HDB_OK);
+  ck_assert_int_eq(txn_put(b, 17, slice_str("email=x2"), slice_str(""), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(txn_expect(b, FACT_UNIQUE, 17, k), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_CONSTRAINT_UNIQUE);
+  txn_rollback(b);
+  /* a removes the parent, b adds a child */
+  begin_both();
+  ck_assert_int_eq(txn_delete(a, 17, slice_str("email=x1")), HDB_OK);
+  ck_assert_int_eq(txn_expect(a, FACT_NONE, 18, slice_str("child")), HDB_OK);
+  ck_assert_int_eq(txn_put(b, 18, slice_str("child7"), slice_str(""), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(txn_expect(b, FACT_EXISTS, 17, k), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_CONSTRAINT_FOREIGNKEY);
+  txn_rollback(a);
+  /* a fact of a statement that was taken back is none */
+  begin_both();
+  txn_mark mark = txn_save(a);
+  ck_assert_int_eq(txn_expect(a, FACT_NONE, 18, slice_str("child")), HDB_OK);
+  txn_rollback_to(a, mark);
+  ck_assert_int_eq(txn_put(a, 17, slice_str("y"), slice_str(""), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(txn_put(b, 18, slice_str("child8"), slice_str(""), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  end_two();
+}
+END_TEST
+
+START_TEST(the_turn_keeps_others_from_committing) {
+  two_txns();
+  ck_assert_int_eq(txn_begin(a, TXN_IMMEDIATE, 0), HDB_OK);
+  ck_assert_int_eq(txn_begin(b, TXN_IMMEDIATE, 1), HDB_BUSY);
+  ck_assert(!txn_is_open(b));
+  ck_assert_int_eq(txn_begin(b, TXN_READ, 0), HDB_OK);
+  put_text(b, 1, "b", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(b, 1, NULL), HDB_BUSY);
+  ck_assert(!txn_is_doomed(b));
+  put_text(a, 2, "a", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_begin(b, TXN_IMMEDIATE, 0), HDB_OK);
+  expect_text(b, 1, "b");
+  expect_text(b, 2, "a");
+  end_two();
+}
+END_TEST
+
+START_TEST(row_ids_are_max_plus_one_and_others_are_skipped) {
+  two_txns();
+  int64_t id;
+  begin_both();
+  ck_assert_int_eq(txn_new_rowid(a, 16, &id), HDB_OK);
+  ck_assert_int_eq(id, 1);
+  put_text(a, 1, "x", PUT_INSERT);
+  txn_new_rowid(b, 16, &id);
+  ck_assert_int_eq(id, 2);
+  put_text(b, 2, "y", PUT_INSERT);
+  txn_new_rowid(a, 16, &id);
+  ck_assert_int_eq(id, 3);
+  put_text(a, 10, "z", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  txn_new_rowid(b, 16, &id);
+  ck_assert_int_eq(id, 11);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  /* alone: the largest is given again once it is deleted */
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  ck_assert_int_eq(txn_delete(a, 16, key_of(10)), HDB_OK);
+  txn_new_rowid(a, 16, &id);
+  ck_assert_int_eq(id, 3);
+  put_text(a, INT64_MAX, "end", PUT_INSERT);
+  ck_assert_int_eq(txn_new_rowid(a, 16, &id), HDB_FULL);
+  end_two();
+}
+END_TEST
+
+START_TEST(schema_stamps_tell_schemas_apart) {
+  two_txns();
+  begin_both();
+  schema_stamp before = txn_schema_stamp(a), s1, s2;
+  txn_put(a, TREE_SCHEMA, key_of(1), slice_str("t"), PUT_INSERT);
+  s1 = txn_schema_stamp(a);
+  ck_assert(s1.local != before.local);
+  txn_rollback(a);
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  ck_assert(txn_schema_stamp(a).local == before.local && txn_schema_stamp(a).time == before.time);
+  txn_put(a, TREE_SCHEMA, key_of(1), slice_str("u"), PUT_INSERT);
+  s2 = txn_schema_stamp(a);
+  ck_assert(s2.local != s1.local);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  s1 = txn_schema_stamp(a);
+  ck_assert(s1.time > before.time && s1.local == 0);
+  put_text(a, 1, "row", PUT_INSERT);
+  txn_commit(a, 0, NULL);
+  txn_begin(a, TXN_READ, 0);
+  ck_assert(txn_schema_stamp(a).time == s1.time);
+  end_two();
+}
+END_TEST
+
+START_TEST(a_cursor_goes_on_after_the_commit) {
+  two_txns();
+  ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+  for (int i = 1; i <= 1000; i++) put_text(a, i, "row", PUT_INSERT);
+  cursor *c;
+  ck_assert_int_eq(cursor_open(a, 16, 0, &c), HDB_OK);
+  int n = 0;
+  for (cursor_first(c); c->valid; cursor_next(c)) {
+    ck_assert_int_eq(rowid_decode(c->key.p), ++n);
+    if (n % 100 == 0) {
+      if (!txn_is_open(a)) ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+      ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+      if (n % 200 == 0) ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+    } else if (n % 200 == 10) {
+      if (!txn_is_open(a)) ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+      put_text(a, n, "changed", PUT_UPDATE);
+    }
+  }
+  ck_assert_int_eq(n, 1000);
+  cursor_close(c);
+  end_two();
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("mvcc_txn");
+  TCase *c = tcase_create("all");
+  tcase_set_timeout(c, 120);
+  tcase_add_test(c, random_work_agrees_with_the_model);
+  tcase_add_test(c, a_view_never_moves);
+  tcase_add_test(c, writers_of_one_row_conflict_and_of_two_rows_do_not);
+  tcase_add_test(c, a_write_taken_back_does_not_conflict);
+  tcase_add_test(c, facts_are_checked_on_the_result);
+  tcase_add_test(c, the_turn_keeps_others_from_committing);
+  tcase_add_test(c, row_ids_are_max_plus_one_and_others_are_skipped);
+  tcase_add_test(c, schema_stamps_tell_schemas_apart);
+  tcase_add_test(c, a_cursor_goes_on_after_the_commit);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed != 0;
+}
