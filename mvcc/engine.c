@@ -243,6 +243,21 @@ static engine **registry_find(dev_t device, ino_t inode) {
   return p;
 }
 
+/* Lingering engines whose directory is no longer where it was: their path may be wanted for a new one. */
+static void close_displaced(void) {
+  struct stat st;
+  for (engine **p = &registry; *p;) {
+    engine *e = *p;
+    bool there = stat(e->path, &st) == 0 && st.st_dev == e->device && st.st_ino == e->inode;
+    if (e->references || there) {
+      p = &e->registry_next;
+      continue;
+    }
+    *p = e->registry_next;
+    engine_free(e);
+  }
+}
+
 status engine_open(const char *path, const engine_options *options, engine **out, error *err) {
   static const engine_options plain = {.create = true, .retention = -1};
   struct stat st;
@@ -251,6 +266,7 @@ status engine_open(const char *path, const engine_options *options, engine **out
   *out = NULL;
   if (path) {
     pthread_mutex_lock(&registry_lock);
+    close_displaced();
     if (stat(path, &st) == 0) {
       engine *e = *registry_find(st.st_dev, st.st_ino);
       if (e && e->read_only && !options->read_only) {
@@ -271,7 +287,8 @@ status engine_open(const char *path, const engine_options *options, engine **out
   if (rc == HDB_OK && path) {
     if (stat(path, &st) == 0) {
       e->device = st.st_dev, e->inode = st.st_ino;
-      e->path = strdup(path);
+      e->path = realpath(path, NULL);
+      if (!e->path) e->path = strdup(path);
       e->registry_next = registry, registry = e;
     } else {
       rc = error_set(err, HDB_CANTOPEN, "unable to open database file");

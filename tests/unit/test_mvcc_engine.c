@@ -1,0 +1,263 @@
+/* Engines on disk: contents after reopening, sharing, lingering, and what a killed process leaves behind. */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/mvcc_model.h"
+
+static char directory[64];
+
+static void setup(void) {
+  strcpy(directory, "/tmp/helios-engine-XXXXXX");
+  ck_assert_ptr_nonnull(mkdtemp(directory));
+}
+static void teardown(void) {
+  char command[160];
+  engine_close_lingering();
+  snprintf(command, sizeof command, "rm -rf %s", directory);
+  ck_assert_int_eq(system(command), 0);
+}
+
+static const char *path(void) {
+  static char text[128];
+  snprintf(text, sizeof text, "%s/db", directory);
+  return text;
+}
+
+static engine *open_disk(double retention, int linger_ms) {
+  engine *e;
+  engine_options o = {.create = true, .retention = retention, .linger_ms = linger_ms};
+  error err = ERROR_INIT;
+  status rc = engine_open(path(), &o, &e, &err);
+  if (rc != HDB_OK) ck_abort_msg("open: %d %s", rc, err.message ? err.message : "");
+  return e;
+}
+
+START_TEST(contents_survive_reopening) {
+  model kept[MODEL_TREES] = {{0}};
+  int64_t newest = 0;
+  shape = _i;
+  for (int round = 0; round < 4; round++) {
+    seed = (uint64_t)round * 77 + (uint64_t)_i;
+    engine *e = open_disk(-1, 0);
+    ck_assert_int_eq(engine_newest(e), newest);
+    txn *t;
+    ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+    txn_begin(t, TXN_READ, 0);
+    for (uint32_t k = 0; k < MODEL_TREES; k++) same_all(t, 20 + k, &kept[k]);
+    int64_t rows;
+    ck_assert_int_eq(txn_count(t, 20, &rows), HDB_OK);
+    ck_assert_int_eq(rows, (int64_t)kept[0].n);
+    txn_free(t);
+    model_sync = TXN_SYNC_OFF;
+    run_model(e, 1500, 60, 1500, kept);
+    newest = engine_newest(e);
+    engine_close(e);
+  }
+  for (int k = 0; k < MODEL_TREES; k++) free(kept[k].items);
+}
+END_TEST
+
+START_TEST(one_directory_is_one_engine_that_lingers) {
+  engine *one = open_disk(-1, 200), *two = open_disk(-1, 0);
+  ck_assert_ptr_eq(one, two);
+  char other[160];
+  snprintf(other, sizeof other, "%s/../%s/db", directory, strrchr(directory, '/') + 1);
+  engine *three;
+  ck_assert_int_eq(engine_open(other, NULL, &three, NULL), HDB_OK);
+  ck_assert_ptr_eq(one, three);
+  engine_close(one);
+  engine_close(two);
+  engine_close(three);
+  three = open_disk(-1, 0);
+  ck_assert_ptr_eq(one, three);
+  engine_close(three);
+  usleep(400000); /* the reaper has closed it: another process can have it now */
+  pid_t child = fork();
+  if (child == 0) {
+    engine *e;
+    _exit(engine_open(path(), NULL, &e, NULL) == HDB_OK ? 0 : 1);
+  }
+  int code;
+  waitpid(child, &code, 0);
+  ck_assert_int_eq(code, 0);
+}
+END_TEST
+
+START_TEST(a_directory_deleted_under_a_lingering_engine_is_not_taken_back) {
+  engine *one = open_disk(-1, 60000);
+  txn *t;
+  ck_assert_int_eq(txn_new(one, &t), HDB_OK);
+  txn_begin(t, TXN_READ, 0);
+  ck_assert_int_eq(txn_put(t, 16, slice_str("k"), slice_str("v"), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+  txn_free(t);
+  engine_close(one);
+  char command[300];
+  snprintf(command, sizeof command, "mv %s %s.old", path(), path());
+  ck_assert_int_eq(system(command), 0);
+  one = open_disk(-1, 0);
+  ck_assert_int_eq(engine_newest(one), 0);
+  engine_close(one);
+}
+END_TEST
+
+START_TEST(tree_ids_are_never_given_twice) {
+  uint32_t last = 0, id;
+  for (int round = 0; round < 3; round++) {
+    engine *e = open_disk(-1, 0);
+    txn *t;
+    ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+    for (int i = 0; i < 70; i++) {
+      txn_begin(t, TXN_READ, 0);
+      ck_assert_int_eq(txn_new_tree(t, &id), HDB_OK);
+      ck_assert_uint_gt(id, last);
+      ck_assert_uint_ge(id, TREE_FIRST);
+      last = id;
+      txn_rollback(t);
+    }
+    txn_free(t);
+    engine_close(e);
+  }
+}
+END_TEST
+
+START_TEST(settings_are_kept) {
+  engine *e = open_disk(5.5, 0);
+  buf b = BUF_INIT;
+  ck_assert_int_eq(engine_setting_get(e, "x", &b), HDB_NOTFOUND);
+  ck_assert_int_eq(engine_setting_put(e, "x", slice_str("value")), HDB_OK);
+  engine_close(e);
+  e = open_disk(-1, 0);
+  ck_assert_int_eq(engine_setting_get(e, "x", &b), HDB_OK);
+  ck_assert(slice_equal(buf_slice(&b), slice_str("value")));
+  buf_clear(&b);
+  ck_assert_int_eq(engine_setting_get(e, "retention", &b), HDB_OK);
+  ck_assert(slice_equal(buf_slice(&b), slice_str("5.5")));
+  buf_free(&b);
+  engine_close(e);
+}
+END_TEST
+
+/* ---- a killed process ---- */
+
+/* Transaction n: a row n in the table, an entry for it in the index, and row 0 of the table says n. */
+static status commit_number(txn *t, uint32_t n) {
+  uint8_t key[8], index[12];
+  char text[40];
+  rowid_encode(key, n);
+  put_be32(index, n % 97), memcpy(index + 4, key, 8);
+  TRY(txn_begin(t, TXN_READ, 0));
+  snprintf(text, sizeof text, "row %u", n);
+  TRY(txn_put(t, 16, slice_of(key, 8), slice_str(text), PUT_INSERT));
+  TRY(txn_put(t, 17, slice_of(index, 12), slice_of(NULL, 0), PUT_INSERT));
+  if (n > 5) { /* and row n - 5 goes, with its entry */
+    rowid_encode(key, n - 5);
+    put_be32(index, (n - 5) % 97), memcpy(index + 4, key, 8);
+    if (n % 3) TRY(txn_delete(t, 16, slice_of(key, 8)));
+    if (n % 3) TRY(txn_delete(t, 17, slice_of(index, 12)));
+  }
+  rowid_encode(key, 0);
+  put_be32(index, n);
+  TRY(txn_put(t, 16, slice_of(key, 8), slice_of(index, 4), PUT_UPSERT));
+  return txn_commit(t, 0, NULL);
+}
+
+static void child_commits(uint32_t from, volatile uint32_t *acknowledged) {
+  engine *e;
+  txn *t;
+  engine_options o = {.create = true, .retention = -1};
+  if (engine_open(path(), &o, &e, NULL) != HDB_OK || txn_new(e, &t) != HDB_OK) _exit(1);
+  for (uint32_t n = from;; n++) {
+    if (commit_number(t, n) != HDB_OK) _exit(2);
+    *acknowledged = n;
+  }
+}
+
+/* Everything up to row 0's number is there, nothing above; the index says the same as the table. */
+static uint32_t check_numbers(void) {
+  engine *e = open_disk(-1, 0);
+  txn *t;
+  cursor *rows, *entries;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  txn_begin(t, TXN_READ, 0);
+  cursor_open(t, 16, 0, &rows), cursor_open(t, 17, 0, &entries);
+  cursor_first(rows);
+  uint32_t last = 0;
+  if (rows->valid) {
+    ck_assert_int_eq(rowid_decode(rows->key.p), 0);
+    last = get_be32(rows->value.p);
+    cursor_next(rows);
+  }
+  uint32_t expected = 0, n = 0, count = 0;
+  for (expected = 1; expected <= last; expected++) {
+    bool gone = expected + 5 <= last && (expected + 5) % 3;
+    if (gone) continue;
+    ck_assert(rows->valid);
+    n = (uint32_t)rowid_decode(rows->key.p);
+    ck_assert_uint_eq(n, expected);
+    uint8_t index[12];
+    put_be32(index, n % 97), memcpy(index + 4, rows->key.p, 8);
+    ck_assert(cursor_find(entries, slice_of(index, 12)));
+    count++;
+    cursor_next(rows);
+  }
+  ck_assert(!rows->valid && rows->error == HDB_OK);
+  for (cursor_first(entries); entries->valid; cursor_next(entries)) count--;
+  ck_assert_uint_eq(count, 0);
+  int64_t counted;
+  ck_assert_int_eq(txn_count(t, 17, &counted), HDB_OK);
+  cursor_first(entries);
+  for (; entries->valid; cursor_next(entries)) counted--;
+  ck_assert_int_eq(counted, 0);
+  cursor_close(rows), cursor_close(entries);
+  txn_free(t);
+  engine_close(e);
+  return last;
+}
+
+START_TEST(a_killed_process_loses_no_acknowledged_commit_and_leaves_none_half) {
+  volatile uint32_t *acknowledged = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  uint32_t last = 0;
+  srand(7);
+  for (int round = 0; round < 8; round++) {
+    *acknowledged = last;
+    pid_t child = fork();
+    if (child == 0) child_commits(last + 1, acknowledged);
+    usleep(60000 + (useconds_t)(rand() % 120000));
+    kill(child, SIGKILL);
+    int code;
+    waitpid(child, &code, 0);
+    ck_assert(WIFSIGNALED(code));
+    last = check_numbers();
+    ck_assert_uint_ge(last, *acknowledged);
+    ck_assert_uint_le(last, *acknowledged + 1);
+  }
+  ck_assert_uint_gt(last, 20);
+  munmap((void *)acknowledged, 4096);
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("mvcc_engine");
+  TCase *c = tcase_create("all");
+  tcase_set_timeout(c, 120);
+  tcase_add_checked_fixture(c, setup, teardown);
+  tcase_add_loop_test(c, contents_survive_reopening, 0, 3);
+  tcase_add_test(c, one_directory_is_one_engine_that_lingers);
+  tcase_add_test(c, a_directory_deleted_under_a_lingering_engine_is_not_taken_back);
+  tcase_add_test(c, tree_ids_are_never_given_twice);
+  tcase_add_test(c, settings_are_kept);
+  tcase_add_test(c, a_killed_process_loses_no_acknowledged_commit_and_leaves_none_half);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed != 0;
+}
