@@ -121,6 +121,7 @@ struct table {
   void *virtual_data;
   int64_t statistic_rows;     /* sqlite_stat1, -1 none */
   void *extra;                /* compiled helpers of write.c (defaults, checks), filled once under the schema's lock */
+  const value *missing;       /* slot.c: defaults for short records, NULL: not made (table_missing_values) */
   table *next_in_hash;
 };
 

@@ -41,6 +41,8 @@ static inline value slot_rowid(const slot *s) { return s->null_row ? value_null(
 void slot_set_record(slot *s, int64_t rowid, slice record);
 void slot_set_values(slot *s, value *values, bool has_rowid, int64_t rowid);
 void slot_set_null(slot *s);
+/* Values of the columns that a short record lacks, kept in t->missing: called once the table is built. HDB_NOMEM. */
+status table_missing_values(table *t, arena *memory);
 
 typedef struct program program;
 typedef struct exec exec;
@@ -127,8 +129,12 @@ struct compile {
   uint8_t trigger_conflict;    /* the outer statement's OR clause, overriding those inside */
   bool in_trigger;
   int depth;                   /* view nesting */
+  const char *fixed_schema;    /* body of a view or trigger that is not in temp: unqualified tables are its own
+                                  schema's; NULL: searched in all */
+  struct view_chain *views;    /* being expanded, by the resolver */
 };
 int compile_slot(compile *c, int columns); /* a new slot number */
+void compile_slot_columns(compile *c, int slot, int columns); /* it needs (at least) so many after all */
 int compile_registers(compile *c, int n);  /* first of n new registers */
 int compile_state(compile *c);             /* a new state number */
 void compile_reads(compile *c, int database);
