@@ -464,11 +464,15 @@ status grammar_parse_expr(slice text, const parse_options *options, arena *memor
 bool grammar_complete(const char *sql);
 /* Is the word a keyword that must be quoted to be a name? */
 bool grammar_is_reserved(const char *word, size_t n);
+/* Is it any keyword of SQLite's? (SQLite quotes each of them when it writes a name.) */
+bool grammar_is_keyword(const char *word, size_t n);
 
 /* Deep copies into another arena (views, triggers, CTEs used twice). */
 expr *ast_copy_expr(arena *memory, const expr *e);
 expr_list *ast_copy_list(arena *memory, const expr_list *list);
 select *ast_copy_select(arena *memory, const select *s);
+/* SELECT, INSERT, UPDATE and DELETE deep (a trigger's steps), other kinds shared. */
+struct statement *ast_copy_statement(arena *memory, const struct statement *s);
 /* Builders. NULL when out of memory (the arena's failed flag is set). */
 expr *ast_expr(arena *memory, enum expr_op op, expr *left, expr *right);
 expr_list *ast_list_add(arena *memory, expr_list *list, expr *e);
@@ -477,6 +481,8 @@ bool ast_equal(const expr *a, const expr *b);
 /* Calls visit for e and all below (not into subqueries unless into_selects); stops when it returns false. */
 typedef bool (*ast_visitor)(void *context, expr *e);
 bool ast_walk(expr *e, bool into_selects, ast_visitor visit, void *context);
+/* The same over a whole query, its arms, FROM and WITH, subqueries included. */
+bool ast_walk_select(select *s, ast_visitor visit, void *context);
 
 /* Every name token of a statement with its place, for ALTER ... RENAME: see rename.c in sql. */
 enum token_kind { TOK_WORD, TOK_QUOTED, TOK_STRING, TOK_NUMBER, TOK_PARAM, TOK_BLOB_LITERAL, TOK_PUNCTUATION, TOK_SPACE, TOK_END, TOK_BAD };
