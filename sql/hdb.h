@@ -141,6 +141,9 @@ const char *hdb_column_text(hdb_stmt *s, int column); /* NUL-terminated */
 const void *hdb_column_blob(hdb_stmt *s, int column);
 int64_t hdb_column_bytes(hdb_stmt *s, int column);
 hdb_value *hdb_column_value(hdb_stmt *s, int column);
+/* One call a column: returns its type and sets *i, *r, or *p and *n (text: not NUL-terminated); no conversion, no copy.
+ * The bytes are valid until the next step, reset or finalize. */
+int hdb_column_raw(hdb_stmt *s, int column, int64_t *i, double *r, const char **p, int64_t *n);
 
 /* ---- values and user functions ---- */
 int hdb_value_type(hdb_value *v);

@@ -93,8 +93,19 @@ struct hdb {
   bool is_transaction_savepoint; /* the outermost savepoint opened the transaction */
   struct hdb_blob *blobs;
   int backups;
-  double retention;
+  struct hdb_config {         /* SQLITE_DBCONFIG flags without a meaning here: stored and answered */
+    bool fts3_tokenizer, load_extension, no_checkpoint_on_close, enable_qpsg, trigger_eqp, reset_database,
+        stmt_scanstatus, reverse_scanorder;
+  } config;
+  double retention;           /* hdb_settings: NaN keep the stored setting */
+  int mirror_setting;         /* hdb_settings: -1, 0, 1 */
+  char *branch;
   char *conflict_table, *conflict_key; /* of the last failed commit */
+};
+
+struct bound {          /* who frees a parameter's bytes (bind.c) */
+  void *p;
+  hdb_destructor destroy;
 };
 
 struct hdb_stmt {
@@ -135,6 +146,62 @@ status compile_attach(compile *c, statement *s);
 status compile_analyze(compile *c, statement *s);
 status compile_reindex(compile *c, statement *s);
 status compile_vacuum(compile *c, statement *s);
+
+/* ---- hdb.c, connection.c ---- */
+/* What a file name or URI asks for (uri.c). */
+typedef struct open_request {
+  char *path;      /* malloc'ed; "" temporary, ":memory:" private memory, else a path or a shared memory's name */
+  bool memory;     /* private */
+  bool shared;     /* a named memory database */
+  bool read_only, create, immutable;
+} open_request;
+status uri_parse(const char *filename, int flags, open_request *out, error *err);
+status database_open(hdb *db, database *d, const open_request *request, error *err);
+void database_close(hdb *db, database *d);
+void database_pragmas_default(database *d);
+static inline void hdb_lock(hdb *db) { pthread_mutex_lock(&db->mutex); }
+static inline void hdb_unlock(hdb *db) { pthread_mutex_unlock(&db->mutex); }
+/* The end of every call: keeps code and words for hdb_errmsg, returns what the caller sees (8 bits or all). */
+int hdb_result(hdb *db, status rc);
+void hdb_free_if_zombie(hdb *db); /* unlocks */
+static inline status sql_nomem(error *e) { return error_set(e, HDB_NOMEM, "out of memory"); }
+
+/* ---- statement.c, bind.c ---- */
+void bindings_free(hdb_stmt *s);
+status program_compile(hdb *db, slice text, program **out, size_t *tail);
+void program_free(program *p);
+parse_options hdb_parse_options(const hdb *db);
+compile compile_begin(hdb *db, program *p); /* a compile object without a statement (catalog, triggers) */
+status compile_finish(compile *c);          /* sizes and schemas into the program */
+
+/* func_user.c: drops the connection's functions and collations (destructors run). */
+void functions_close(hdb *db);
+
+/* ---- rows.c: statements whose rows are made at once ---- */
+typedef struct row_list {
+  value *values;
+  int columns;
+  int64_t n, capacity, at;
+} row_list;
+/* Copies the values into the exec's lifetime. */
+status rows_add(exec *x, const value *row, int columns);
+status rows_next(exec *x, const value **row);
+/* Fills c->program: start runs, next gives what rows_add collected, columns are named so. */
+status rows_program(compile *c, status (*start)(exec *x), void *data, const char *const *names, int columns);
+
+/* ---- transaction.c ---- */
+/* Commits every open transaction of the connection; on failure nothing is released (see hdb.doomed). */
+status transaction_commit(hdb *db);
+void transaction_rollback(hdb *db);      /* everything; autocommit is on again */
+void transaction_release(hdb *db);       /* autocommit and nothing running: gives the views back */
+typedef struct statement_mark {
+  txn_mark marks[DATABASES_MAX];
+  uint64_t taken;
+  int64_t deferred_violations;
+} statement_mark;
+void statement_save(hdb *db, uint64_t databases, statement_mark *m);
+void statement_undo(hdb *db, const statement_mark *m);
+void savepoints_free(hdb *db);
 
 /* sql/exec.c: an execution's memory for a program; a trigger's has a parent. exec_close stops nothing: the program's
  * stop has been called. exec_rewind makes it ready for another start of the same program, keeping its buffers. */

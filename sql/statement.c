@@ -1,0 +1,585 @@
+/* Statements: prepare, step, reset, finalize; compiling again when the schema moved; what an error undoes; autocommit.
+ *
+ * S1  A program that writes does all its work in start (RETURNING rows are kept by it); next only hands out rows.
+ *     So a statement's mark lives in one call, and an autocommit statement commits before its first row.
+ * S2  A statement runs with the schemas it was compiled for: before each start the stamps are compared; another
+ *     stamp means another program, compiled from the same text, parameters kept.
+ * S3  An autocommit statement that meets a conflict at its commit runs again on a fresh view; so does one whose
+ *     UNIQUE or FOREIGN KEY fact failed, so that the error it ends with is found, and worded, by itself.
+ * S4  What is running is counted: db->active, and db->writers among them. The views go back when autocommit is on and
+ *     nothing runs.
+ * Costs: a prepared statement's step on an unchanged schema: a stamp compare for each database it touches.
+ */
+#include "sql/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { COMPILE_TRIES = 50, RERUN_TRIES = 1000 };
+
+/* ---- programs ---- */
+
+parse_options hdb_parse_options(const hdb *db) {
+  return (parse_options){.dialect = db->pragmas.dialect,
+                         .max_parameter = db->limits[HDB_LIMIT_VARIABLE_NUMBER],
+                         .max_expr_depth = db->limits[HDB_LIMIT_EXPR_DEPTH],
+                         .max_columns = db->limits[HDB_LIMIT_COLUMN],
+                         .max_compound = db->limits[HDB_LIMIT_COMPOUND_SELECT],
+                         .max_function_args = db->limits[HDB_LIMIT_FUNCTION_ARG]};
+}
+
+compile compile_begin(hdb *db, program *p) {
+  return (compile){.db = db, .program = p, .memory = &p->memory, .err = &db->err, .old_slot = -1, .new_slot = -1};
+}
+
+status compile_finish(compile *c) {
+  program *p = c->program;
+  p->slots_n = c->slots_n;
+  p->registers_n = c->registers_n;
+  p->states_n = c->states_n;
+  status rc = HDB_OK;
+  if (c->slot_columns.failed || p->memory.failed) CHECK(sql_nomem(c->err));
+  if (p->slots_n) {
+    p->slot_columns = arena_copy(&p->memory, c->slot_columns.p, (size_t)p->slots_n * sizeof(int));
+    if (!p->slot_columns) CHECK(sql_nomem(c->err));
+  }
+  uint64_t touched = p->reads | p->writes;
+  for (int i = 0; i < c->db->databases_n; i++) {
+    if (!(touched >> i & 1) || p->schemas[i]) continue;
+    schema *s;
+    CHECK(catalog_schema(c->db, i, &s));
+    s->references++;
+    p->schemas[i] = s;
+  }
+out:
+  buf_free(&c->slot_columns);
+  return rc;
+}
+
+void program_free(program *p) {
+  if (!p) return;
+  if (p->destroy) p->destroy(p);
+  for (int i = 0; i < DATABASES_MAX; i++) schema_release(p->schemas[i]);
+  arena_clear(&p->memory);
+  free(p);
+}
+
+status program_compile(hdb *db, slice text, program **out, size_t *tail) {
+  *out = NULL;
+  program *p = calloc(1, sizeof *p);
+  if (!p) return sql_nomem(&db->err);
+  p->on_error = CONFLICT_ABORT;
+  compile c = compile_begin(db, p);
+  parse_options options = hdb_parse_options(db);
+  status rc = grammar_parse(text, &options, &p->memory, &p->tree, tail, &db->err);
+  if (rc == HDB_OK && p->tree) {
+    c.tree = p->tree;
+    rc = compile_statement(&c, p->tree);
+    status finish = compile_finish(&c);
+    if (rc == HDB_OK) rc = finish;
+  }
+  if (rc != HDB_OK || !p->tree) {
+    program_free(p);
+    if (rc != HDB_OK && db->err.code != rc) error_set(&db->err, rc, "%s", status_text(rc));
+    return rc;
+  }
+  *out = p;
+  return HDB_OK;
+}
+
+/* ---- prepare ---- */
+
+/* Is there anything behind the first ';'? Only then must the text be cut before it is parsed for good. */
+static bool has_one_statement(slice text) {
+  const uint8_t *p = memchr(text.p, ';', text.n);
+  if (!p) return true;
+  for (p++; p < text.p + text.n; p++)
+    if (*p != ' ' && *p != '\n' && *p != '\r' && *p != '\t' && *p != '\f') return false;
+  return true;
+}
+
+/* The first statement's text, ours; sql NULL: there is none. */
+static status statement_text(hdb *db, slice text, char **sql, size_t *sql_n, size_t *tail) {
+  *sql = NULL;
+  *tail = text.n;
+  if (!has_one_statement(text)) {
+    arena scratch = ARENA_INIT;
+    parse_options options = hdb_parse_options(db);
+    statement *tree = NULL;
+    status rc = grammar_parse(text, &options, &scratch, &tree, tail, &db->err);
+    arena_clear(&scratch);
+    TRY(rc);
+    if (!tree) return HDB_OK;
+  }
+  *sql_n = *tail;
+  *sql = malloc(*tail + 1);
+  if (!*sql) return sql_nomem(&db->err);
+  memcpy(*sql, text.p, *tail);
+  (*sql)[*tail] = 0;
+  return HDB_OK;
+}
+
+static status parameters_new(hdb_stmt *s) {
+  int n = s->program->tree->parameters;
+  if (n == 0) return HDB_OK;
+  s->parameters = malloc((size_t)n * sizeof *s->parameters);
+  s->bounds = calloc((size_t)n, sizeof(struct bound));
+  if (!s->parameters || !s->bounds) return sql_nomem(&s->db->err);
+  for (int i = 0; i < n; i++) s->parameters[i] = value_null();
+  return HDB_OK;
+}
+
+static void statement_unlink(hdb_stmt *s) {
+  if (s->previous) s->previous->next = s->next;
+  else if (s->db->statements == s) s->db->statements = s->next;
+  if (s->next) s->next->previous = s->previous;
+}
+
+static void statement_free(hdb_stmt *s) {
+  if (s->has_exec) exec_close(&s->exec);
+  bindings_free(s);
+  program_free(s->program);
+  arena_clear(&s->text);
+  error_clear(&s->failure);
+  free(s->values);
+  free(s->sql);
+  free(s);
+}
+
+static status statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
+  char *sql;
+  size_t sql_n = 0, consumed;
+  *out = NULL;
+  TRY(statement_text(db, text, &sql, &sql_n, tail));
+  if (!sql) return HDB_OK;
+  hdb_stmt *s = calloc(1, sizeof *s);
+  if (!s) {
+    free(sql);
+    return sql_nomem(&db->err);
+  }
+  s->db = db;
+  s->sql = sql;
+  s->sql_n = sql_n;
+  s->generation = db->generation;
+  status rc = program_compile(db, slice_of(sql, sql_n), &s->program, &consumed);
+  if (rc != HDB_OK || !s->program) {
+    *tail = rc == HDB_OK ? consumed : *tail;
+    statement_free(s);
+    return rc;
+  }
+  *tail = s->sql_n = consumed;
+  s->sql[consumed] = 0;
+  s->explain = s->program->tree->explain;
+  s->is_explain = s->explain != 0;
+  rc = parameters_new(s);
+  if (rc != HDB_OK) {
+    statement_free(s);
+    return rc;
+  }
+  s->next = db->statements;
+  if (s->next) s->next->previous = s;
+  db->statements = s;
+  *out = s;
+  return HDB_OK;
+}
+
+int hdb_prepare(hdb *db, const char *sql, int bytes, unsigned flags, hdb_stmt **out, const char **tail) {
+  *out = NULL;
+  if (!db || !sql) return HDB_MISUSE;
+  hdb_lock(db);
+  size_t n = bytes < 0 ? strlen(sql) : strnlen(sql, (size_t)bytes), consumed = 0;
+  status rc;
+  error_clear(&db->err);
+  if (n > (size_t)db->limits[HDB_LIMIT_SQL_LENGTH]) {
+    rc = error_set(&db->err, HDB_TOOBIG, "statement too long");
+    consumed = n;
+  } else {
+    rc = statement_new(db, slice_of(sql, n), out, &consumed);
+  }
+  if (tail) *tail = sql + consumed;
+  transaction_release(db);
+  int code = hdb_result(db, rc);
+  hdb_unlock(db);
+  return code;
+}
+
+/* ---- running ---- */
+
+static int64_t clock_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static bool same_stamp(schema_stamp a, schema_stamp b) { return a.time == b.time && a.local == b.local; }
+
+/* S2: another program from the same text. */
+static status statement_recompile(hdb_stmt *s) {
+  program *p;
+  size_t tail;
+  int parameters = s->program->tree->parameters;
+  s->generation = s->db->generation;
+  TRY(program_compile(s->db, slice_of(s->sql, s->sql_n), &p, &tail));
+  if (!p || p->tree->parameters != parameters) {
+    program_free(p);
+    return error_set(&s->db->err, HDB_SCHEMA, "database schema has changed");
+  }
+  if (s->has_exec) exec_close(&s->exec);
+  s->has_exec = false;
+  program_free(s->program);
+  s->program = p;
+  free(s->values);
+  s->values = NULL;
+  return HDB_OK;
+}
+
+/* Opens the transactions the program needs and sees whether it still fits. */
+static status statement_fits(hdb_stmt *s, bool *fits) {
+  hdb *db = s->db;
+  const program *p = s->program;
+  *fits = s->generation == db->generation;
+  if (!*fits || p->needs_no_transaction) return HDB_OK;
+  uint64_t touched = p->reads | p->writes;
+  for (int i = 0; touched >> i && i < DATABASES_MAX; i++) {
+    if (!(touched >> i & 1)) continue;
+    if (i >= db->databases_n || !db->databases[i].name) {
+      *fits = false;
+      return HDB_OK;
+    }
+    if (i == DB_TEMP && !db->databases[i].engine && !(p->writes >> i & 1)) continue;
+    TRY(database_begin(db, i));
+    if (p->schemas[i] && !same_stamp(p->schemas[i]->stamp, txn_schema_stamp(db->databases[i].txn))) {
+      *fits = false;
+      return HDB_OK;
+    }
+  }
+  return HDB_OK;
+}
+
+static status statement_ready(hdb_stmt *s) {
+  for (int tries = 0; tries < COMPILE_TRIES; tries++) {
+    bool fits;
+    TRY(statement_fits(s, &fits));
+    if (fits) {
+      if (s->has_exec) return HDB_OK;
+      TRY(exec_open(&s->exec, s->db, s->program, NULL));
+      s->exec.parameters = s->parameters;
+      s->exec.parameters_n = s->program->tree->parameters;
+      s->has_exec = true;
+      return HDB_OK;
+    }
+    TRY(statement_recompile(s));
+  }
+  return error_set(&s->db->err, HDB_SCHEMA, "database schema has changed");
+}
+
+static status statement_may_write(hdb_stmt *s) {
+  hdb *db = s->db;
+  uint64_t writes = s->program->writes;
+  if (!writes || s->program->needs_no_transaction) return HDB_OK;
+  if (db->pragmas.query_only) return error_set(&db->err, HDB_READONLY, "attempt to write a readonly database");
+  for (int i = 0; i < db->databases_n; i++)
+    if ((writes >> i & 1) && db->databases[i].read_only)
+      return error_set(&db->err, HDB_READONLY, "attempt to write a readonly database");
+  return HDB_OK;
+}
+
+static void statement_count(hdb_stmt *s) {
+  hdb *db = s->db;
+  if (atomic_fetch_add(&db->active, 1) == 0) atomic_store(&db->interrupted, false);
+  s->writing = s->program->writes && !s->program->needs_no_transaction;
+  db->writers += s->writing;
+  s->running = true;
+}
+
+static void statement_uncount(hdb_stmt *s) {
+  s->running = false;
+  if (s->writing) s->db->writers--;
+  s->writing = false;
+  atomic_fetch_sub(&s->db->active, 1);
+}
+
+static bool undoes_everything(status rc) {
+  switch (rc & 0xff) {
+  case HDB_NOMEM:
+  case HDB_IOERR:
+  case HDB_INTERRUPT:
+  case HDB_FULL: return true;
+  default: return false;
+  }
+}
+
+/* What a failed writing statement leaves: nothing of itself, all of it (FAIL), or not even its transaction. */
+static void statement_undo_failed(hdb_stmt *s, status rc, const statement_mark *mark) {
+  hdb *db = s->db;
+  uint8_t action = s->exec.error_action ? s->exec.error_action : s->program->on_error;
+  if ((rc & 0xff) != HDB_CONSTRAINT && s->exec.error_action == 0) action = CONFLICT_ABORT;
+  bool alone = db->autocommit && db->writers <= 1;
+  if (s->program->is_dml) db->changes = 0;
+  if (rc == HDB_BUSY_SNAPSHOT && db->doomed) return;
+  if (action == CONFLICT_FAIL) {
+    if (s->program->is_dml) db->changes = s->exec.changes;
+    db->total_changes += s->exec.changes + s->exec.trigger_changes;
+    if (alone) {
+      error kept = db->err;
+      db->err = (error)ERROR_INIT;
+      if (transaction_commit(db) != HDB_OK) transaction_rollback(db);
+      error_clear(&db->err);
+      db->err = kept;
+    }
+  } else if (action == CONFLICT_ROLLBACK || undoes_everything(rc) || alone) {
+    if (db->autocommit && !alone) statement_undo(db, mark);
+    else transaction_rollback(db);
+  } else {
+    statement_undo(db, mark);
+  }
+}
+
+/* The end of an execution. */
+static void statement_stop(hdb_stmt *s) {
+  hdb *db = s->db;
+  if (s->program->stop) s->program->stop(&s->exec);
+  exec_rewind(&s->exec);
+  s->row = NULL;
+  statement_uncount(s);
+  transaction_release(db);
+  if ((db->trace_mask & HDB_TRACE_PROFILE) && db->trace) {
+    int64_t elapsed = clock_ns() - s->started_ns;
+    db->trace(HDB_TRACE_PROFILE, db->trace_data, s, &elapsed);
+  }
+}
+
+static status program_start(hdb_stmt *s) {
+  exec *x = &s->exec;
+  x->err = &s->db->err;
+  TRY(exec_check(x));
+  x->started = true;
+  return s->program->start ? s->program->start(x) : HDB_OK;
+}
+
+static bool is_conflict(status rc) {
+  return rc == HDB_BUSY_SNAPSHOT || rc == HDB_CONSTRAINT_UNIQUE || rc == HDB_CONSTRAINT_FOREIGNKEY ||
+         rc == HDB_CONSTRAINT_PRIMARYKEY || rc == HDB_CONSTRAINT_ROWID;
+}
+
+/* S1, S3: start, and the commit of a lone autocommit writer. *again: the commit met a conflict, all is undone. */
+static status statement_run(hdb_stmt *s, bool *again) {
+  hdb *db = s->db;
+  const program *p = s->program;
+  statement_mark mark;
+  *again = false;
+  if (s->writing) statement_save(db, p->writes, &mark);
+  status rc = program_start(s);
+  bool alone = s->writing && db->autocommit && db->writers == 1;
+  if (rc == HDB_OK && alone && db->deferred_violations > 0) {
+    s->exec.error_action = CONFLICT_ABORT;
+    rc = error_set(&db->err, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
+  }
+  if (rc != HDB_OK) {
+    if (s->writing) statement_undo_failed(s, rc, &mark);
+    return rc;
+  }
+  if (alone) {
+    rc = transaction_commit(db);
+    if (rc != HDB_OK) {
+      transaction_rollback(db);
+      *again = is_conflict(rc);
+      return rc;
+    }
+  }
+  if (p->is_dml) db->changes = s->exec.changes;
+  db->total_changes += s->exec.changes + s->exec.trigger_changes;
+  return HDB_OK;
+}
+
+static void trace_statement(hdb_stmt *s) {
+  hdb *db = s->db;
+  s->started_ns = db->trace_mask & HDB_TRACE_PROFILE ? clock_ns() : 0;
+  if ((db->trace_mask & HDB_TRACE_STMT) && db->trace) db->trace(HDB_TRACE_STMT, db->trace_data, s, s->sql);
+}
+
+static status statement_start(hdb_stmt *s) {
+  hdb *db = s->db;
+  status rc = HDB_OK;
+  for (int tries = 0; tries < RERUN_TRIES; tries++) {
+    bool again;
+    rc = statement_ready(s);
+    if (rc == HDB_OK) rc = statement_may_write(s);
+    if (rc != HDB_OK) {
+      transaction_release(db);
+      return rc;
+    }
+    statement_count(s);
+    if (tries == 0) trace_statement(s);
+    rc = statement_run(s, &again);
+    if (rc == HDB_OK) return rc;
+    int64_t started = s->started_ns;
+    statement_stop(s);
+    s->started_ns = started;
+    if (!again) break;
+  }
+  return rc;
+}
+
+static status statement_step(hdb_stmt *s) {
+  hdb *db = s->db;
+  if (s->text.block) arena_rewind(&s->text, (arena_mark){0, 0});
+  if (!s->running) {
+    error_clear(&s->failure);
+    TRY(statement_start(s));
+  }
+  if (!s->program->next) {
+    statement_stop(s);
+    return HDB_DONE;
+  }
+  const value *row = NULL;
+  status rc = s->program->next(&s->exec, &row);
+  if (rc == HDB_ROW) {
+    s->row = row;
+    if ((db->trace_mask & HDB_TRACE_ROW) && db->trace) db->trace(HDB_TRACE_ROW, db->trace_data, s, NULL);
+    return rc;
+  }
+  if (rc == HDB_OK) rc = HDB_DONE;
+  statement_stop(s);
+  return rc;
+}
+
+int hdb_step(hdb_stmt *s) {
+  if (!s) return HDB_MISUSE;
+  hdb *db = s->db;
+  hdb_lock(db);
+  s->row = NULL;
+  status rc = statement_step(s);
+  s->last = rc;
+  int code = hdb_result(db, rc);
+  if (rc != HDB_ROW && rc != HDB_DONE) {
+    error_set(&s->failure, rc, "%s", hdb_errmsg(db));
+    s->failure.offset = db->err.offset;
+  }
+  hdb_unlock(db);
+  return code;
+}
+
+/* ---- reset, finalize ---- */
+
+/* Ends an execution; the last step's failure becomes the connection's again. */
+static status statement_reset(hdb_stmt *s) {
+  hdb *db = s->db;
+  if (s->running) statement_stop(s);
+  s->row = NULL;
+  arena_rewind(&s->text, (arena_mark){0, 0});
+  status rc = s->failure.code;
+  if (rc != HDB_OK) {
+    error_set(&db->err, rc, "%s", s->failure.message ? s->failure.message : status_text(rc));
+    db->err.offset = s->failure.offset;
+    error_clear(&s->failure);
+  }
+  s->last = HDB_OK;
+  return rc;
+}
+
+int hdb_reset(hdb_stmt *s) {
+  if (!s) return HDB_OK;
+  hdb *db = s->db;
+  hdb_lock(db);
+  int code = hdb_result(db, statement_reset(s));
+  hdb_unlock(db);
+  return code;
+}
+
+int hdb_finalize(hdb_stmt *s) {
+  if (!s) return HDB_OK;
+  hdb *db = s->db;
+  hdb_lock(db);
+  status rc = statement_reset(s);
+  statement_unlink(s);
+  statement_free(s);
+  int code = hdb_result(db, rc);
+  hdb_free_if_zombie(db);
+  return code;
+}
+
+/* ---- exec ---- */
+
+static int exec_row(hdb_stmt *s, int (*row)(void *, int, char **, char **), void *context) {
+  int n = hdb_column_count(s);
+  char **texts = calloc((size_t)n * 2 + 2, sizeof *texts);
+  if (!texts) return HDB_NOMEM;
+  for (int i = 0; i < n; i++) {
+    texts[i] = (char *)hdb_column_text(s, i);
+    texts[n + 1 + i] = (char *)hdb_column_name(s, i);
+  }
+  int stop = row(context, n, texts, texts + n + 1);
+  free(texts);
+  return stop ? HDB_ABORT : HDB_OK;
+}
+
+static int exec_one(hdb *db, hdb_stmt *s, int (*row)(void *, int, char **, char **), void *context) {
+  int rc;
+  while ((rc = hdb_step(s)) == HDB_ROW) {
+    if (!row) continue;
+    rc = exec_row(s, row, context);
+    if (rc != HDB_OK) {
+      hdb_finalize(s);
+      error_set(&db->err, (status)rc, "%s", rc == HDB_ABORT ? "query aborted" : status_text((status)rc));
+      return rc;
+    }
+  }
+  return hdb_finalize(s);
+}
+
+int hdb_exec(hdb *db, const char *sql, int (*row)(void *, int, char **, char **), void *context, char **message) {
+  if (message) *message = NULL;
+  if (!db) return HDB_MISUSE;
+  hdb_lock(db);
+  int rc = HDB_OK;
+  if (!sql) sql = "";
+  while (rc == HDB_OK && *sql) {
+    hdb_stmt *s;
+    rc = hdb_prepare(db, sql, -1, 0, &s, &sql);
+    if (rc == HDB_OK && s) rc = exec_one(db, s, row, context);
+  }
+  if (rc != HDB_OK && message) *message = strdup(hdb_errmsg(db));
+  hdb_unlock(db);
+  return rc;
+}
+
+status sql_run(hdb *db, const char *format, ...) {
+  buf text = BUF_INIT;
+  va_list arguments;
+  char *sql = NULL;
+  va_start(arguments, format);
+  int n = vasprintf(&sql, format, arguments);
+  va_end(arguments);
+  buf_free(&text);
+  if (n < 0) return sql_nomem(&db->err);
+  hdb_stmt *s;
+  size_t tail;
+  unsigned mask = db->trace_mask;
+  db->trace_mask = 0; /* our own statements are nobody's business */
+  int (*authorize)(void *, int, const char *, const char *, const char *, const char *) = db->authorize;
+  db->authorize = NULL;
+  status rc = statement_new(db, slice_of(sql, (size_t)n), &s, &tail);
+  if (rc == HDB_OK && s) {
+    while ((rc = statement_step(s)) == HDB_ROW) {
+    }
+    if (rc == HDB_DONE) rc = HDB_OK;
+    if (s->running) statement_stop(s);
+    statement_unlink(s);
+    statement_free(s);
+  }
+  db->authorize = authorize;
+  db->trace_mask = mask;
+  free(sql);
+  return rc;
+}
+
+/* ---- about a statement ---- */
+
+hdb *hdb_db_handle(hdb_stmt *s) { return s ? s->db : NULL; }
+const char *hdb_sql(hdb_stmt *s) { return s ? s->sql : NULL; }
+int hdb_stmt_readonly(hdb_stmt *s) { return s ? s->program->read_only : 1; }
+int hdb_stmt_busy(hdb_stmt *s) { return s && s->running; }
+int hdb_stmt_isexplain(hdb_stmt *s) { return s ? s->explain : 0; }
+int hdb_stmt_is_dml(hdb_stmt *s) { return s && s->program->is_dml && !s->explain; }
