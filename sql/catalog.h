@@ -62,6 +62,8 @@ struct index_ {
   bool is_primary;            /* the WITHOUT ROWID table's own tree seen as an index: tree == owner->tree */
   int64_t *statistics;        /* sqlite_stat1: rows, then rows per distinct prefix; NULL: none */
   int statistics_n;
+  bool unresolved;            /* its expressions did not resolve (a missing function): resolving again says why */
+  const create_index_statement *create; /* NULL for automatic ones: method, options, ... */
   index_ *next;
 };
 
@@ -135,6 +137,7 @@ struct schema {
   uint32_t buckets;
   int tables_n;
   table **in_order;           /* as sqlite_schema lists them */
+  table *own;                 /* sqlite_schema itself */
   index_ **indexes;           /* all, in order */
   int indexes_n;
   trigger **triggers;
@@ -149,6 +152,12 @@ status catalog_schema(hdb *db, int database, schema **out);
 table *catalog_table(hdb *db, const char *schema_name, const char *name, int *database);
 index_ *catalog_index(hdb *db, const char *schema_name, const char *name, int *database);
 trigger *catalog_trigger(hdb *db, const char *schema_name, const char *name, int *database);
+/* All triggers on a table in SQLite's firing order, those of TEMP first; the array lies in `memory`. */
+status catalog_triggers(hdb *db, const table *t, int database, arena *memory, const trigger ***out, int *n);
+/* Lookup in one schema. */
+table *schema_table(const schema *s, const char *name);
+index_ *schema_index(const schema *s, const char *name);
+trigger *schema_trigger(const schema *s, const char *name);
 /* Number of a database by its name ("main", "temp", attached), -1 none. */
 int catalog_database(hdb *db, const char *name);
 int table_column(const table *t, const char *name); /* -1 none; not the row id names */

@@ -5,13 +5,7 @@
  * D3  A database's txn is one object for its life; statements' cursors hang on it (closed before it is freed).
  * What can fail: everything that opening a file can; the words are SQLite's.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "sql/mirror.h"
 
@@ -77,80 +71,31 @@ void database_pragmas_default(database *d) {
   strcpy(d->pragmas.journal_mode, d->is_memory ? "memory" : "delete");
 }
 
-/* The absolute path: the directory's links resolved, and the file's own. */
-static status full_path(const char *path, char **out, error *err) {
-  char *real = realpath(path, NULL);
-  if (!real && errno == ENOENT) {
-    const char *slash = strrchr(path, '/');
-    char directory[PATH_MAX];
-    size_t n = slash ? (size_t)(slash - path) : 0;
-    if (n >= sizeof directory) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-    memcpy(directory, path, n);
-    directory[n] = 0;
-    char *real_directory = realpath(slash ? (n ? directory : "/") : ".", NULL);
-    if (!real_directory) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-    const char *base = slash ? slash + 1 : path;
-    if (asprintf(&real, "%s%s%s", real_directory, real_directory[1] ? "/" : "", base) < 0) real = NULL;
-    free(real_directory);
-    if (!real) return sql_nomem(err);
-  }
-  if (!real) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-  *out = real;
+/* Files are mirror.c's: it finds the directory, takes in foreign files and fills the place. */
+static status file_open(hdb *db, database *d, const open_request *r, const hdb_settings *settings) {
+  unsigned flags = r->read_only ? HDB_OPEN_READONLY : HDB_OPEN_READWRITE | (r->create ? HDB_OPEN_CREATE : 0);
+  TRY(mirror_open(db, (int)(d - db->databases), r->path, flags, r->immutable, settings));
+  d->read_only = d->read_only || r->read_only;
   return HDB_OK;
 }
 
-/* Makes sure that the file is there and looks at it as open(2) sees it. */
-static status file_examine(database *d, const open_request *r, struct stat *found, error *err) {
-  if (stat(d->filename, found) == 0) {
-    if (S_ISDIR(found->st_mode)) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-    if (access(d->filename, R_OK) != 0) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-    if (access(d->filename, W_OK) != 0) d->read_only = true;
-    return HDB_OK;
-  }
-  if (!r->create || r->read_only) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-  int fd = open(d->filename, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return error_set(err, HDB_CANTOPEN, "unable to open database file");
-  fstat(fd, found);
-  close(fd);
-  return HDB_OK;
-}
-
-static status file_open(hdb *db, database *d, const open_request *r, error *err) {
-  struct stat found, directory;
-  TRY(full_path(r->path, &d->filename, err));
-  TRY(file_examine(d, r, &found, err));
-  char *path;
-  if (asprintf(&path, "%s-helios", d->filename) < 0) return sql_nomem(err);
-  bool exists = stat(path, &directory) == 0 && S_ISDIR(directory.st_mode);
-  status rc = HDB_OK;
-  if (!exists && found.st_size > 0 && !mirror_is_built_in) {
-    rc = error_set(err, HDB_ERROR, "not supported yet: opening an existing SQLite file");
-    goto out;
-  }
-  engine_options options = {.create = true, .read_only = d->read_only, .retention = -1, .linger_ms = 5000};
-  if (db->retention >= 0) options.retention = db->retention;
-  CHECK(engine_open(path, &options, &d->engine, err));
-out:
-  free(path);
-  return rc;
-}
-
-status database_open(hdb *db, database *d, const open_request *r, error *err) {
+status database_open(hdb *db, database *d, const open_request *r, const hdb_settings *settings) {
   status rc = HDB_OK;
   d->read_only = r->read_only;
   d->is_memory = r->memory || r->shared;
-  if (r->shared) CHECK(shared_open(d, r->path, err));
-  else if (r->memory) CHECK(engine_open(NULL, &memory_options, &d->engine, err));
-  else CHECK(file_open(db, d, r, err));
-  if (!d->filename && !(d->filename = strdup(""))) CHECK(sql_nomem(err));
-  rc = txn_new(d->engine, &d->txn);
-  if (rc != HDB_OK) CHECK(error_set(err, rc, "%s", status_text(rc)));
+  if (r->shared) CHECK(shared_open(d, r->path, &db->err));
+  else if (r->memory) CHECK(engine_open(NULL, &memory_options, &d->engine, &db->err));
+  else CHECK(file_open(db, d, r, settings));
+  if (!d->filename && !(d->filename = strdup(""))) CHECK(sql_nomem(&db->err));
+  if (!d->txn) {
+    rc = txn_new(d->engine, &d->txn);
+    if (rc != HDB_OK) CHECK(error_set(&db->err, rc, "%s", status_text(rc)));
+  }
   txn_set_policy(d->txn, db->pragmas.policy);
   txn_set_sync(d->txn, TXN_SYNC_FULL);
   database_pragmas_default(d);
   d->data_version = 1;
   d->last_seen = engine_newest(d->engine);
-  if (!d->is_memory) CHECK(mirror_open(db, d, err));
 out:
   if (rc != HDB_OK) database_close(db, d);
   return rc;
@@ -162,15 +107,15 @@ void database_close(hdb *db, database *d) {
     if (s->has_exec) exec_forget_database(&s->exec, number);
   schema_release(d->schema);
   d->schema = NULL;
+  if (!d->is_memory) {
+    if (d->engine && d->txn && txn_is_open(d->txn)) txn_rollback(d->txn);
+    mirror_close(db, number);
+  }
   if (d->txn) txn_free(d->txn);
-  d->txn = NULL;
-  if (d->engine && !d->is_memory) mirror_close(db, d);
   if (d->shared) shared_close(d->shared);
   else if (d->engine) engine_close(d->engine);
-  d->shared = NULL;
-  d->engine = NULL;
   free(d->filename);
-  d->filename = NULL;
+  d->txn = NULL, d->shared = NULL, d->engine = NULL, d->filename = NULL;
 }
 
 /* D2 */
@@ -179,7 +124,7 @@ static status temp_open(hdb *db, database *d) {
   struct database_pragmas kept = d->pragmas;
   free(d->filename);
   d->filename = NULL;
-  TRY(database_open(db, d, &r, &db->err));
+  TRY(database_open(db, d, &r, NULL));
   d->pragmas = kept;
   return HDB_OK;
 }

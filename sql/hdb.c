@@ -53,7 +53,7 @@ static status connection_open(hdb *db, const char *filename, int flags, const hd
   status rc = HDB_OK;
   CHECK(settings_apply(db, settings));
   CHECK(uri_parse(filename ? filename : "", flags, &request, &db->err));
-  CHECK(database_open(db, &db->databases[DB_MAIN], &request, &db->err));
+  CHECK(database_open(db, &db->databases[DB_MAIN], &request, settings));
 out:
   free(request.path);
   return rc;
@@ -92,6 +92,7 @@ static void connection_free(hdb *db) {
   functions_close(db);
   savepoints_free(db);
   error_clear(&db->err);
+  error_clear(&db->schema_failure);
   free(db->branch);
   free(db->conflict_table);
   free(db->conflict_key);
@@ -133,7 +134,7 @@ int hdb_checkpoint(hdb *db) {
     if (!d->engine || d->is_memory) continue;
     rc = engine_checkpoint(d->engine);
     if (rc != HDB_OK) error_set(&db->err, rc, "%s", status_text(rc));
-    else rc = mirror_checkpoint(db, d, &db->err);
+    else rc = mirror_checkpoint(db, i);
   }
   int code = hdb_result(db, rc);
   hdb_unlock(db);

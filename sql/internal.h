@@ -51,6 +51,7 @@ struct hdb {
   uint8_t begin_mode;         /* enum of BEGIN */
   int busy_timeout_ms;
   error err;
+  error schema_failure;       /* why a schema could not be loaded in the compilation at work */
   bool extended_codes, zombie;
   atomic_bool interrupted;
   atomic_int active;          /* statements running */
@@ -156,7 +157,7 @@ typedef struct open_request {
   bool read_only, create, immutable;
 } open_request;
 status uri_parse(const char *filename, int flags, open_request *out, error *err);
-status database_open(hdb *db, database *d, const open_request *request, error *err);
+status database_open(hdb *db, database *d, const open_request *request, const hdb_settings *settings);
 void database_close(hdb *db, database *d);
 void database_pragmas_default(database *d);
 static inline void hdb_lock(hdb *db) { pthread_mutex_lock(&db->mutex); }
@@ -176,6 +177,11 @@ status compile_finish(compile *c);          /* sizes and schemas into the progra
 
 /* func_user.c: drops the connection's functions and collations (destructors run). */
 void functions_close(hdb *db);
+
+/* ---- catalog_load.c ---- */
+status schema_load(hdb *db, int database, schema **out);
+/* A row of sqlite_schema: type, name, tbl_name, sql (NULL where they are) and rootpage. */
+status schema_row_read(arena *memory, slice record, const char *texts[4], int64_t *root);
 
 /* ---- rows.c: statements whose rows are made at once ---- */
 typedef struct row_list {

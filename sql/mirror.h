@@ -1,24 +1,39 @@
-/* app.db's side of a database: the SQLite file kept equal to main.
+/* app.db: the SQLite file beside the engine's directory. The truth is the directory; the file is derived from it,
+ * and taken in when it is somebody else's. Only the files mirror*.c use libsqlite3.
  *
- * hdb.c calls these for databases with a file: mirror_open after the engine is open (an import happens there),
- * mirror_close before it is closed, mirror_checkpoint for hdb_checkpoint and PRAGMA wal_checkpoint.
+ * hdb.c calls mirror_open for every database with a file name (main and attached), mirror_close when it lets go.
  */
 #ifndef HDB_SQL_MIRROR_H
 #define HDB_SQL_MIRROR_H
 
 #include "sql/internal.h"
 
-/* false: no mirror is built in; existing SQLite files are refused and app.db stays an empty file. */
-extern const bool mirror_is_built_in;
-status mirror_open(hdb *db, database *d, error *err);
-void mirror_close(hdb *db, database *d);
-status mirror_checkpoint(hdb *db, database *d, error *err);
-/* Pages of app.db as last written (PRAGMA page_count, freelist_count, page_size). */
-void mirror_pages(const database *d, int64_t *page_count, int64_t *freelist_count, int64_t *page_size);
-/* The database as SQLite's bytes (free with hdb_free), and back. */
-status mirror_serialize(hdb *db, int database, unsigned char **out, int64_t *bytes, error *err);
-status mirror_deserialize(hdb *db, int database, const void *data, int64_t bytes, error *err);
-/* VACUUM INTO: a fresh SQLite file with the database's content. */
-status mirror_vacuum_into(hdb *db, int database, const char *file, error *err);
+/* Opens the database `path` (a file name as the user gave it, URI already taken apart) into db->databases[number]:
+ * finds or makes the directory, opens the shared engine, makes the txn, takes in an SQLite file that is new to us,
+ * and fills filename (absolute, symlinks resolved), engine, txn, mirror, read_only. flags: HDB_OPEN_READONLY,
+ * _READWRITE, _CREATE. Read-only media, HDB_OPEN_READONLY and immutable read the file into a private engine.
+ * HDB_CANTOPEN ("unable to open database file"), HDB_NOTADB ("file is not a database"), HDB_CORRUPT, HDB_READONLY,
+ * HDB_FULL, HDB_IOERR: db->err says why, and the place in db->databases is untouched. */
+status mirror_open(hdb *db, int number, const char *path, unsigned flags, bool immutable, const hdb_settings *settings);
+/* Lets go of the database's txn, engine and file name; the last connection of the process first brings app.db up to
+ * date. A file that cannot be written now (locked, full) is no error: the next open or checkpoint writes it. */
+void mirror_close(hdb *db, int number);
+/* app.db equals main when this returns HDB_OK. No transaction may be open on the database. */
+status mirror_checkpoint(hdb *db, int number);
+
+/* The database as the bytes of an SQLite file (malloc'd), and back: its content replaces the database's. */
+status mirror_serialize(hdb *db, int number, unsigned char **out, int64_t *bytes);
+status mirror_deserialize(hdb *db, int number, const void *data, int64_t bytes);
+/* VACUUM INTO: a new SQLite file. HDB_ERROR "output file already exists". */
+status mirror_write_file(hdb *db, int number, const char *path);
+
+/* ---- between mirror*.c ---- */
+struct sqlite3;
+/* Everything in the SQLite database replaces what the database held; one transaction. */
+status mirror_import(hdb *db, int number, struct sqlite3 *from);
+/* Writes what changed in (since, the newest commit] into the open SQLite database, as part of the caller's SQLite
+ * transaction; since 0: everything. */
+status mirror_export(hdb *db, int number, struct sqlite3 *to, int64_t since);
+status mirror_sqlite_error(hdb *db, struct sqlite3 *from, int code);
 
 #endif

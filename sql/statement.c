@@ -70,6 +70,7 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   program *p = calloc(1, sizeof *p);
   if (!p) return sql_nomem(&db->err);
   p->on_error = CONFLICT_ABORT;
+  error_clear(&db->schema_failure);
   compile c = compile_begin(db, p);
   parse_options options = hdb_parse_options(db);
   status rc = grammar_parse(text, &options, &p->memory, &p->tree, tail, &db->err);
@@ -81,6 +82,10 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   }
   if (rc != HDB_OK || !p->tree) {
     program_free(p);
+    if (rc != HDB_OK && db->schema_failure.code != HDB_OK) {
+      rc = error_set(&db->err, db->schema_failure.code, "%s", db->schema_failure.message);
+      error_clear(&db->schema_failure);
+    }
     if (rc != HDB_OK && db->err.code != rc) error_set(&db->err, rc, "%s", status_text(rc));
     return rc;
   }

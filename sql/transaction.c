@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "kv/base/key.h"
 #include "sql/internal.h"
 
 struct savepoint {
