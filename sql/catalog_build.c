@@ -109,7 +109,9 @@ static status index_term(build *b, table *t, const struct expr_item *item, bool 
       out->column = k;
       out->collation = t->columns[k].collation;
     } else if (!expressions) {
-      return error_set(b->err, HDB_ERROR, "table %s has no column named %s", t->name, e->text);
+      error_set(b->err, HDB_ERROR, "no such column: %s", e->text);
+      if (b->err) b->err->offset = e->offset;
+      return HDB_ERROR;
     } else if (!e->quoted && e->op == EX_ID && is_rowid_name(e->text) && !t->without_rowid) {
       out->column = t->rowid_column >= 0 ? t->rowid_column : -1;
     }

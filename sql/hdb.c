@@ -89,7 +89,7 @@ static void connection_free(hdb *db) {
     database_close(db, &db->databases[i]);
     free(db->databases[i].name);
   }
-  functions_close(db);
+  user_functions_close(db);
   savepoints_free(db);
   error_clear(&db->err);
   error_clear(&db->schema_failure);

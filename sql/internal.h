@@ -139,6 +139,7 @@ status compile_create_table(compile *c, create_table_statement *s);
 status compile_create_index(compile *c, create_index_statement *s);
 status compile_create_view(compile *c, create_view_statement *s);
 status compile_create_trigger(compile *c, create_trigger_statement *s);
+status compile_create_virtual_table(compile *c, create_virtual_table_statement *s);
 status compile_drop(compile *c, statement *s);
 status compile_alter(compile *c, statement *s);
 status compile_pragma(compile *c, pragma_statement *s);
@@ -176,7 +177,7 @@ compile compile_begin(hdb *db, program *p); /* a compile object without a statem
 status compile_finish(compile *c);          /* sizes and schemas into the program */
 
 /* func_user.c: drops the connection's functions and collations (destructors run). */
-void functions_close(hdb *db);
+void user_functions_close(hdb *db);
 
 /* ---- catalog_load.c ---- */
 status schema_load(hdb *db, int database, schema **out);

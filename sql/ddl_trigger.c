@@ -1,0 +1,90 @@
+/* CREATE TRIGGER: checked for its place, stored as text; its steps are resolved when it fires. */
+#include <strings.h>
+
+#include "sql/ddl.h"
+
+typedef struct create_trigger {
+  int database;
+  const char *name, *table_name, *sql;
+} create_trigger;
+
+static status create_trigger_start(exec *x) {
+  const create_trigger *d = x->program->data;
+  TRY(schema_insert(x->db, d->database, "trigger", d->name, d->table_name, 0, d->sql));
+  return schema_changed(x->db, d->database);
+}
+
+/* A trigger lies where its table lies, but TEMP triggers may be on any table. */
+static status find_table(compile *c, const create_trigger_statement *s, int *database, table **t) {
+  hdb *db = c->db;
+  int found = 0;
+  *database = DB_MAIN;
+  if (s->temp) {
+    if (s->trigger.schema) return error_set(c->err, HDB_ERROR, "temporary trigger may not have qualified name");
+    *database = DB_TEMP;
+  } else if (s->trigger.schema) {
+    *database = catalog_database(db, s->trigger.schema);
+    if (*database < 0) return error_set(c->err, HDB_ERROR, "unknown database %s", s->trigger.schema);
+  }
+  if (s->table.schema) {
+    int number = catalog_database(db, s->table.schema);
+    if (*database != DB_TEMP && number != *database && s->trigger.schema)
+      return error_set(c->err, HDB_ERROR, "trigger %s cannot reference objects in database %s", s->trigger.name, s->table.schema);
+    *t = catalog_table(db, s->table.schema, s->table.name, &found);
+    if (!*t) return error_set(c->err, HDB_ERROR, "no such table: %s.%s", s->table.schema, s->table.name);
+    if (*database != DB_TEMP && number != *database)
+      return error_set(c->err, HDB_ERROR, "trigger %s cannot reference objects in database %s", s->trigger.name, s->table.schema);
+    return HDB_OK;
+  }
+  if (s->temp) {
+    *t = catalog_table(db, NULL, s->table.name, &found);
+    if (!*t) return error_set(c->err, HDB_ERROR, "no such table: %s", s->table.name);
+    return HDB_OK;
+  }
+  *t = s->trigger.schema ? NULL : catalog_table(db, NULL, s->table.name, &found);
+  if (*t && found == DB_TEMP) {
+    *database = DB_TEMP;
+    return HDB_OK;
+  }
+  *t = catalog_table(db, db->databases[*database].name, s->table.name, &found);
+  if (!*t) return error_set(c->err, HDB_ERROR, "no such table: %s.%s", db->databases[*database].name, s->table.name);
+  return HDB_OK;
+}
+
+static status check_kind(compile *c, const create_trigger_statement *s, const table *t) {
+  if (t->kind == TABLE_VIRTUAL) return error_set(c->err, HDB_ERROR, "cannot create triggers on virtual tables");
+  if (t->kind == TABLE_SCHEMA || strncasecmp(t->name, "sqlite_", 7) == 0)
+    return error_set(c->err, HDB_ERROR, "cannot create trigger on system table");
+  if (t->kind == TABLE_VIEW && s->time != 3)
+    return error_set(c->err, HDB_ERROR, "cannot create %s trigger on view: %s", s->time == 2 ? "AFTER" : "BEFORE", t->name);
+  if (t->kind != TABLE_VIEW && s->time == 3)
+    return error_set(c->err, HDB_ERROR, "cannot create INSTEAD OF trigger on table: %s", t->name);
+  return HDB_OK;
+}
+
+status compile_create_trigger(compile *c, create_trigger_statement *s) {
+  create_trigger *d = arena_zero(c->memory, sizeof *d);
+  table *t;
+  schema *sc;
+  bool ignore = false;
+  if (!d) return sql_nomem(c->err);
+  if (c->tree && c->tree->parameters) return error_set(c->err, HDB_ERROR, "trigger cannot use variables");
+  TRY(find_table(c, s, &d->database, &t));
+  d->name = s->trigger.name;
+  d->table_name = t->name;
+  TRY(ddl_check_name(c, d->name, "trigger", t->name));
+  TRY(catalog_schema(c->db, d->database, &sc));
+  if (schema_trigger(sc, d->name)) {
+    if (!s->if_not_exists) return error_set(c->err, HDB_ERROR, "trigger %s already exists", d->name);
+    compile_reads(c, d->database);
+    return rows_program(c, NULL, NULL, NULL, 0);
+  }
+  TRY(check_kind(c, s, t));
+  TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_TRIGGER : HDB_CREATE_TRIGGER, d->name, t->name, d->database, &ignore));
+  TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
+  slice span = s->span;
+  while (span.n && (span.p[span.n - 1] <= ' ' || span.p[span.n - 1] == ';')) span.n--;
+  d->sql = arena_printf(c->memory, "CREATE TRIGGER %.*s", (int)span.n, (const char *)span.p);
+  if (!d->sql) return sql_nomem(c->err);
+  return ddl_program(c, d->database, create_trigger_start, d);
+}
