@@ -64,7 +64,7 @@ static status check_kind(compile *c, const create_trigger_statement *s, const ta
 
 status compile_create_trigger(compile *c, create_trigger_statement *s) {
   create_trigger *d = arena_zero(c->memory, sizeof *d);
-  table *t;
+  table *t = NULL;
   schema *sc;
   bool ignore = false;
   if (!d) return sql_nomem(c->err);

@@ -23,6 +23,7 @@ typedef struct database {
   int64_t data_version;
   bool is_memory;        /* ":memory:", named memory, temporary: no file */
   struct shared_memory *shared; /* a named memory database: its registry entry */
+  int backups;           /* running ones that read it */
   int64_t last_seen;     /* engine_newest when data_version was last counted */
   txn_mark start;        /* the mark at its transaction's begin (for ROLLBACK TO a savepoint older than it) */
   /* what PRAGMAs of this database have set, answered and otherwise without a meaning here */

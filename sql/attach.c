@@ -1,0 +1,125 @@
+/* ATTACH and DETACH. Their arguments are expressions; a bare name is its own text, as in SQLite.
+ *
+ * A place in hdb.databases is used again once its database is detached; main and temp keep theirs.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "sql/catalog_build.h"
+
+typedef struct attach {
+  expr_program *file, *name;
+} attach;
+
+static status compile_argument(compile *c, expr *e, expr_program **out) {
+  *out = NULL;
+  if (!e) return HDB_OK;
+  if (e->op == EX_ID) {
+    e->op = EX_TEXT;
+    e->text_n = (uint32_t)strlen(e->text);
+  }
+  scope sc = {.allow = ALLOW_PARAM | ALLOW_NONDETERMINISTIC | ALLOW_SUBQUERY | ALLOW_DQS, .excluded_slot = -1};
+  TRY(resolve_expr(c, &sc, &e));
+  return expr_compile(c, e, out);
+}
+
+static status evaluate(exec *x, const expr_program *p, char **out) {
+  const value *v;
+  slice text = {0, 0};
+  *out = NULL;
+  if (p) {
+    TRY(expr_eval(x, p, &v));
+    if (v->type != VAL_NULL) TRY(value_to_text(v, &x->memory, &text));
+  }
+  *out = strndup(text.n ? (const char *)text.p : "", text.n);
+  return *out ? HDB_OK : sql_nomem(x->err);
+}
+
+static int attached_count(const hdb *db) {
+  int n = 0;
+  for (int i = DB_FIRST_ATTACHED; i < db->databases_n; i++) n += db->databases[i].name != NULL;
+  return n;
+}
+
+static status attach_database(exec *x, const char *file, const char *name) {
+  hdb *db = x->db;
+  open_request request = {0};
+  if (attached_count(db) >= db->limits[HDB_LIMIT_ATTACHED])
+    return error_set(x->err, HDB_ERROR, "too many attached databases - max %d", db->limits[HDB_LIMIT_ATTACHED]);
+  if (catalog_database(db, name) >= 0) return error_set(x->err, HDB_ERROR, "database %s is already in use", name);
+  int place = DB_FIRST_ATTACHED;
+  while (place < db->databases_n && db->databases[place].name) place++;
+  database *d = &db->databases[place];
+  memset(d, 0, sizeof *d);
+  if (place == db->databases_n) db->databases_n++;
+  status rc = uri_parse(file, db->open_flags & ~HDB_OPEN_MEMORY, &request, &db->err);
+  if (rc == HDB_OK) {
+    rc = database_open(db, d, &request, NULL);
+    if ((rc & 0xff) == HDB_CANTOPEN) rc = error_set(&db->err, rc, "unable to open database: %s", request.path);
+  }
+  free(request.path);
+  if (rc == HDB_OK && !(d->name = strdup(name))) {
+    database_close(db, d);
+    rc = sql_nomem(&db->err);
+  }
+  if (rc != HDB_OK) {
+    free(d->name);
+    memset(d, 0, sizeof *d);
+    while (db->databases_n > DB_FIRST_ATTACHED && !db->databases[db->databases_n - 1].name) db->databases_n--;
+    return rc;
+  }
+  db->generation++;
+  return HDB_OK;
+}
+
+static status attach_start(exec *x) {
+  const attach *a = x->program->data;
+  char *file = NULL, *name = NULL;
+  status rc = evaluate(x, a->file, &file);
+  if (rc == HDB_OK) rc = evaluate(x, a->name, &name);
+  if (rc == HDB_OK) rc = attach_database(x, file, name);
+  free(file);
+  free(name);
+  return rc;
+}
+
+static status detach_database(exec *x, const char *name) {
+  hdb *db = x->db;
+  int number = catalog_database(db, name);
+  if (number < 0) return error_set(x->err, HDB_ERROR, "no such database: %s", name);
+  if (number < DB_FIRST_ATTACHED) return error_set(x->err, HDB_ERROR, "cannot detach database %s", name);
+  database *d = &db->databases[number];
+  if (d->txn && txn_is_open(d->txn) && (!db->autocommit || atomic_load(&db->active) > 1 || d->backups > 0))
+    return error_set(x->err, HDB_ERROR, "database %s is locked", name);
+  if (d->backups > 0) return error_set(x->err, HDB_ERROR, "database %s is locked", name);
+  database_close(db, d);
+  free(d->name);
+  memset(d, 0, sizeof *d);
+  while (db->databases_n > DB_FIRST_ATTACHED && !db->databases[db->databases_n - 1].name) db->databases_n--;
+  db->generation++;
+  return HDB_OK;
+}
+
+static status detach_start(exec *x) {
+  const attach *a = x->program->data;
+  char *name;
+  TRY(evaluate(x, a->name, &name));
+  status rc = detach_database(x, name);
+  free(name);
+  return rc;
+}
+
+status compile_attach(compile *c, statement *s) {
+  attach *a = arena_zero(c->memory, sizeof *a);
+  if (!a) return sql_nomem(c->err);
+  bool attaching = s->kind == ST_ATTACH, ignore = false;
+  expr *shown = attaching ? s->attach.file : s->attach.name;
+  const char *argument = shown && (shown->op == EX_TEXT || shown->op == EX_ID) ? shown->text : NULL;
+  TRY(compile_authorize(c, attaching ? HDB_ATTACH : HDB_DETACH, argument, NULL, -1, &ignore));
+  if (attaching) TRY(compile_argument(c, s->attach.file, &a->file));
+  TRY(compile_argument(c, s->attach.name, &a->name));
+  c->program->needs_no_transaction = true;
+  c->program->read_only = true;
+  return rows_program(c, attaching ? attach_start : detach_start, a, NULL, 0);
+}
