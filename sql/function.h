@@ -66,6 +66,9 @@ const function *function_find(hdb *db, const char *name, int arguments, bool *na
 /* For pragma_function_list: visits all. */
 void function_each(hdb *db, void (*visit)(void *, const function *), void *context);
 
+/* After a step of a FUNC_MINMAX aggregate: did this row become the best one (bare columns come from it)? */
+bool function_minmax_taken(const void *state);
+
 /* Milliseconds since julian day 0, fixed at the statement's first use (exec_now in exec.h). */
 int64_t function_now_ms(function_call *call);
 uint64_t function_random(function_call *call);
