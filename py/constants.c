@@ -1,0 +1,211 @@
+/* constants.c: the SQLITE_* numbers that the running interpreter's sqlite3 module has.
+ *
+ * The third column is the first Python (3.n) whose module has the name, with the compile-time options of
+ * Debian 12's libsqlite3.
+ */
+#include "py/module.h"
+
+static const struct {
+  const char *name;
+  int value, since;
+} constants[] = {
+  {"SQLITE_ALTER_TABLE", 26, 8},
+  {"SQLITE_ANALYZE", 28, 8},
+  {"SQLITE_ATTACH", 24, 8},
+  {"SQLITE_CREATE_INDEX", 1, 8},
+  {"SQLITE_CREATE_TABLE", 2, 8},
+  {"SQLITE_CREATE_TEMP_INDEX", 3, 8},
+  {"SQLITE_CREATE_TEMP_TABLE", 4, 8},
+  {"SQLITE_CREATE_TEMP_TRIGGER", 5, 8},
+  {"SQLITE_CREATE_TEMP_VIEW", 6, 8},
+  {"SQLITE_CREATE_TRIGGER", 7, 8},
+  {"SQLITE_CREATE_VIEW", 8, 8},
+  {"SQLITE_CREATE_VTABLE", 29, 8},
+  {"SQLITE_DELETE", 9, 8},
+  {"SQLITE_DENY", 1, 8},
+  {"SQLITE_DETACH", 25, 8},
+  {"SQLITE_DONE", 101, 8},
+  {"SQLITE_DROP_INDEX", 10, 8},
+  {"SQLITE_DROP_TABLE", 11, 8},
+  {"SQLITE_DROP_TEMP_INDEX", 12, 8},
+  {"SQLITE_DROP_TEMP_TABLE", 13, 8},
+  {"SQLITE_DROP_TEMP_TRIGGER", 14, 8},
+  {"SQLITE_DROP_TEMP_VIEW", 15, 8},
+  {"SQLITE_DROP_TRIGGER", 16, 8},
+  {"SQLITE_DROP_VIEW", 17, 8},
+  {"SQLITE_DROP_VTABLE", 30, 8},
+  {"SQLITE_FUNCTION", 31, 8},
+  {"SQLITE_IGNORE", 2, 8},
+  {"SQLITE_INSERT", 18, 8},
+  {"SQLITE_OK", 0, 8},
+  {"SQLITE_PRAGMA", 19, 8},
+  {"SQLITE_READ", 20, 8},
+  {"SQLITE_RECURSIVE", 33, 8},
+  {"SQLITE_REINDEX", 27, 8},
+  {"SQLITE_SAVEPOINT", 32, 8},
+  {"SQLITE_SELECT", 21, 8},
+  {"SQLITE_TRANSACTION", 22, 8},
+  {"SQLITE_UPDATE", 23, 8},
+  {"SQLITE_ABORT", 4, 11},
+  {"SQLITE_ABORT_ROLLBACK", 516, 11},
+  {"SQLITE_AUTH", 23, 11},
+  {"SQLITE_AUTH_USER", 279, 11},
+  {"SQLITE_BUSY", 5, 11},
+  {"SQLITE_BUSY_RECOVERY", 261, 11},
+  {"SQLITE_BUSY_SNAPSHOT", 517, 11},
+  {"SQLITE_BUSY_TIMEOUT", 773, 11},
+  {"SQLITE_CANTOPEN", 14, 11},
+  {"SQLITE_CANTOPEN_CONVPATH", 1038, 11},
+  {"SQLITE_CANTOPEN_DIRTYWAL", 1294, 11},
+  {"SQLITE_CANTOPEN_FULLPATH", 782, 11},
+  {"SQLITE_CANTOPEN_ISDIR", 526, 11},
+  {"SQLITE_CANTOPEN_NOTEMPDIR", 270, 11},
+  {"SQLITE_CANTOPEN_SYMLINK", 1550, 11},
+  {"SQLITE_CONSTRAINT", 19, 11},
+  {"SQLITE_CONSTRAINT_CHECK", 275, 11},
+  {"SQLITE_CONSTRAINT_COMMITHOOK", 531, 11},
+  {"SQLITE_CONSTRAINT_FOREIGNKEY", 787, 11},
+  {"SQLITE_CONSTRAINT_FUNCTION", 1043, 11},
+  {"SQLITE_CONSTRAINT_NOTNULL", 1299, 11},
+  {"SQLITE_CONSTRAINT_PINNED", 2835, 11},
+  {"SQLITE_CONSTRAINT_PRIMARYKEY", 1555, 11},
+  {"SQLITE_CONSTRAINT_ROWID", 2579, 11},
+  {"SQLITE_CONSTRAINT_TRIGGER", 1811, 11},
+  {"SQLITE_CONSTRAINT_UNIQUE", 2067, 11},
+  {"SQLITE_CONSTRAINT_VTAB", 2323, 11},
+  {"SQLITE_CORRUPT", 11, 11},
+  {"SQLITE_CORRUPT_INDEX", 779, 11},
+  {"SQLITE_CORRUPT_SEQUENCE", 523, 11},
+  {"SQLITE_CORRUPT_VTAB", 267, 11},
+  {"SQLITE_EMPTY", 16, 11},
+  {"SQLITE_ERROR", 1, 11},
+  {"SQLITE_ERROR_MISSING_COLLSEQ", 257, 11},
+  {"SQLITE_ERROR_RETRY", 513, 11},
+  {"SQLITE_ERROR_SNAPSHOT", 769, 11},
+  {"SQLITE_FORMAT", 24, 11},
+  {"SQLITE_FULL", 13, 11},
+  {"SQLITE_INTERNAL", 2, 11},
+  {"SQLITE_INTERRUPT", 9, 11},
+  {"SQLITE_IOERR", 10, 11},
+  {"SQLITE_IOERR_ACCESS", 3338, 11},
+  {"SQLITE_IOERR_AUTH", 7178, 11},
+  {"SQLITE_IOERR_BEGIN_ATOMIC", 7434, 11},
+  {"SQLITE_IOERR_BLOCKED", 2826, 11},
+  {"SQLITE_IOERR_CHECKRESERVEDLOCK", 3594, 11},
+  {"SQLITE_IOERR_CLOSE", 4106, 11},
+  {"SQLITE_IOERR_COMMIT_ATOMIC", 7690, 11},
+  {"SQLITE_IOERR_CONVPATH", 6666, 11},
+  {"SQLITE_IOERR_CORRUPTFS", 8458, 11},
+  {"SQLITE_IOERR_DATA", 8202, 11},
+  {"SQLITE_IOERR_DELETE", 2570, 11},
+  {"SQLITE_IOERR_DELETE_NOENT", 5898, 11},
+  {"SQLITE_IOERR_DIR_CLOSE", 4362, 11},
+  {"SQLITE_IOERR_DIR_FSYNC", 1290, 11},
+  {"SQLITE_IOERR_FSTAT", 1802, 11},
+  {"SQLITE_IOERR_FSYNC", 1034, 11},
+  {"SQLITE_IOERR_GETTEMPPATH", 6410, 11},
+  {"SQLITE_IOERR_LOCK", 3850, 11},
+  {"SQLITE_IOERR_MMAP", 6154, 11},
+  {"SQLITE_IOERR_NOMEM", 3082, 11},
+  {"SQLITE_IOERR_RDLOCK", 2314, 11},
+  {"SQLITE_IOERR_READ", 266, 11},
+  {"SQLITE_IOERR_ROLLBACK_ATOMIC", 7946, 11},
+  {"SQLITE_IOERR_SEEK", 5642, 11},
+  {"SQLITE_IOERR_SHMLOCK", 5130, 11},
+  {"SQLITE_IOERR_SHMMAP", 5386, 11},
+  {"SQLITE_IOERR_SHMOPEN", 4618, 11},
+  {"SQLITE_IOERR_SHMSIZE", 4874, 11},
+  {"SQLITE_IOERR_SHORT_READ", 522, 11},
+  {"SQLITE_IOERR_TRUNCATE", 1546, 11},
+  {"SQLITE_IOERR_UNLOCK", 2058, 11},
+  {"SQLITE_IOERR_VNODE", 6922, 11},
+  {"SQLITE_IOERR_WRITE", 778, 11},
+  {"SQLITE_LIMIT_ATTACHED", 7, 11},
+  {"SQLITE_LIMIT_COLUMN", 2, 11},
+  {"SQLITE_LIMIT_COMPOUND_SELECT", 4, 11},
+  {"SQLITE_LIMIT_EXPR_DEPTH", 3, 11},
+  {"SQLITE_LIMIT_FUNCTION_ARG", 6, 11},
+  {"SQLITE_LIMIT_LENGTH", 0, 11},
+  {"SQLITE_LIMIT_LIKE_PATTERN_LENGTH", 8, 11},
+  {"SQLITE_LIMIT_SQL_LENGTH", 1, 11},
+  {"SQLITE_LIMIT_TRIGGER_DEPTH", 10, 11},
+  {"SQLITE_LIMIT_VARIABLE_NUMBER", 9, 11},
+  {"SQLITE_LIMIT_VDBE_OP", 5, 11},
+  {"SQLITE_LIMIT_WORKER_THREADS", 11, 11},
+  {"SQLITE_LOCKED", 6, 11},
+  {"SQLITE_LOCKED_SHAREDCACHE", 262, 11},
+  {"SQLITE_LOCKED_VTAB", 518, 11},
+  {"SQLITE_MISMATCH", 20, 11},
+  {"SQLITE_MISUSE", 21, 11},
+  {"SQLITE_NOLFS", 22, 11},
+  {"SQLITE_NOMEM", 7, 11},
+  {"SQLITE_NOTADB", 26, 11},
+  {"SQLITE_NOTFOUND", 12, 11},
+  {"SQLITE_NOTICE", 27, 11},
+  {"SQLITE_NOTICE_RECOVER_ROLLBACK", 539, 11},
+  {"SQLITE_NOTICE_RECOVER_WAL", 283, 11},
+  {"SQLITE_OK_LOAD_PERMANENTLY", 256, 11},
+  {"SQLITE_OK_SYMLINK", 512, 11},
+  {"SQLITE_PERM", 3, 11},
+  {"SQLITE_PROTOCOL", 15, 11},
+  {"SQLITE_RANGE", 25, 11},
+  {"SQLITE_READONLY", 8, 11},
+  {"SQLITE_READONLY_CANTINIT", 1288, 11},
+  {"SQLITE_READONLY_CANTLOCK", 520, 11},
+  {"SQLITE_READONLY_DBMOVED", 1032, 11},
+  {"SQLITE_READONLY_DIRECTORY", 1544, 11},
+  {"SQLITE_READONLY_RECOVERY", 264, 11},
+  {"SQLITE_READONLY_ROLLBACK", 776, 11},
+  {"SQLITE_ROW", 100, 11},
+  {"SQLITE_SCHEMA", 17, 11},
+  {"SQLITE_TOOBIG", 18, 11},
+  {"SQLITE_WARNING", 28, 11},
+  {"SQLITE_WARNING_AUTOINDEX", 284, 11},
+  {"SQLITE_DBCONFIG_DEFENSIVE", 1010, 12},
+  {"SQLITE_DBCONFIG_DQS_DDL", 1014, 12},
+  {"SQLITE_DBCONFIG_DQS_DML", 1013, 12},
+  {"SQLITE_DBCONFIG_ENABLE_FKEY", 1002, 12},
+  {"SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER", 1004, 12},
+  {"SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION", 1005, 12},
+  {"SQLITE_DBCONFIG_ENABLE_QPSG", 1007, 12},
+  {"SQLITE_DBCONFIG_ENABLE_TRIGGER", 1003, 12},
+  {"SQLITE_DBCONFIG_ENABLE_VIEW", 1015, 12},
+  {"SQLITE_DBCONFIG_LEGACY_ALTER_TABLE", 1012, 12},
+  {"SQLITE_DBCONFIG_LEGACY_FILE_FORMAT", 1016, 12},
+  {"SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE", 1006, 12},
+  {"SQLITE_DBCONFIG_RESET_DATABASE", 1009, 12},
+  {"SQLITE_DBCONFIG_TRIGGER_EQP", 1008, 12},
+  {"SQLITE_DBCONFIG_TRUSTED_SCHEMA", 1017, 12},
+  {"SQLITE_DBCONFIG_WRITABLE_SCHEMA", 1011, 12},
+};
+
+int module_add_constants(PyObject *module) {
+  for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++) {
+    if (PY_VERSION_HEX < (0x03000000u | ((unsigned)constants[i].since << 16))) continue;
+    if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0) return -1;
+  }
+  if (PyModule_AddIntConstant(module, "PARSE_DECLTYPES", 1) < 0) return -1;
+  if (PyModule_AddIntConstant(module, "PARSE_COLNAMES", 2) < 0) return -1;
+#if PY_AT_LEAST(12)
+  if (PyModule_AddIntConstant(module, "LEGACY_TRANSACTION_CONTROL", -1) < 0) return -1;
+#endif
+#if PY_AT_LEAST(11)
+  if (PyModule_AddIntConstant(module, "threadsafety", 3) < 0) return -1;
+#endif
+  return 0;
+}
+
+/* The names of result codes, for sqlite_errorname: every code above that is no action, limit or option. */
+const char *constants_error_name(int code) {
+  static const char *const not_codes[] = {"SQLITE_LIMIT_", "SQLITE_DBCONFIG_"};
+  const char *found = NULL;
+  for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++) {
+    const char *name = constants[i].name;
+    if (constants[i].value != code) continue;
+    if (constants[i].since == 8 && code != HDB_OK && code != HDB_DONE) continue; /* authorizer actions */
+    bool other = false;
+    for (size_t k = 0; k < 2; k++) other |= !strncmp(name, not_codes[k], strlen(not_codes[k]));
+    if (!other) found = name;
+  }
+  return found;
+}

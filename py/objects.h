@@ -1,0 +1,263 @@
+/* objects.h: the Python objects of this module and what they call of each other.
+ *
+ * Who holds whom: a cursor holds its connection and the statement it runs; a connection's cache holds
+ * statements; cursors, statements and blobs hang in lists of their connection (not counted), so that close()
+ * reaches all of them. A statement or blob whose connection was closed has a NULL handle.
+ *
+ * The turn. A connection may be used from any number of threads at once. Every method takes the connection's
+ * turn, keeps it while the GIL is dropped around engine work, and gives it up when it returns; the owner may
+ * take it again (callbacks). Taking a free turn is three stores under the GIL. Code that calls into the
+ * user's Python (iterators, adapters, converters, factories) pauses the turn around the call, so that a thread
+ * that waits for another one there cannot deadlock; afterwards it must ask again whether the connection is
+ * open. interrupt() needs no turn.
+ */
+#ifndef HDB_PY_OBJECTS_H
+#define HDB_PY_OBJECTS_H
+
+#include <pthread.h>
+
+#include "py/module.h"
+
+typedef struct connection connection;
+typedef struct cursor cursor;
+typedef struct statement statement;
+typedef struct blob blob;
+
+#if PY_AT_LEAST(12)
+enum { AUTOCOMMIT_LEGACY = -1, AUTOCOMMIT_OFF = 0, AUTOCOMMIT_ON = 1 };
+#endif
+
+/* A Python callable registered with the engine. */
+typedef struct callback {
+  PyObject *callable;
+  module_state *state;
+  connection *owner; /* not counted; NULL where it is not needed */
+} callback;
+
+typedef struct turn {
+  unsigned long owner;
+  int depth, waiting, wakes;
+  pthread_mutex_t mutex; /* guards wakes; all else is under the GIL */
+  pthread_cond_t wake;
+} turn;
+
+/* Statements by SQL text, least recently used thrown out first. */
+typedef struct cache {
+  statement **buckets;
+  size_t bucket_count;
+  int count, capacity;
+  int64_t text_bytes;
+  statement *newest, *oldest;
+} cache;
+
+struct connection {
+  PyObject_HEAD
+  hdb *db; /* NULL: closed or never opened */
+  module_state *state;
+  turn turn;
+  bool initialized, check_same_thread, closing;
+  unsigned long thread;
+  int detect_types;
+  const char *begin; /* "BEGIN ..." of the legacy transaction control, NULL for isolation_level None */
+  PyObject *isolation_level;
+#if PY_AT_LEAST(12)
+  int autocommit;
+#endif
+  cache cache;
+  statement *begin_statement, *commit_statement;
+  cursor *cursors;
+  statement *statements;
+  blob *blobs;
+  PyObject *row_factory, *text_factory;
+  callback *trace, *progress, *authorizer;
+};
+
+struct statement {
+  PyObject_HEAD
+  hdb_stmt *handle;
+  connection *owner; /* not counted; NULL once closed */
+  statement *next, *previous;
+  PyObject *sql; /* the exact str, NULL when not cached by text */
+  Py_hash_t hash;
+  int64_t text_bytes;
+  statement *bucket_next, *newer, *older; /* in the cache, which holds one reference */
+  bool cached, in_use, is_dml, readonly;
+  int parameters;
+  int columns;            /* of `description` */
+  PyObject *description;  /* DB-API's, made once; NULL: not yet */
+};
+
+struct cursor {
+  PyObject_HEAD
+  connection *connection;
+  cursor *next, *previous;
+  statement *statement;
+  PyObject *description, *row_factory, *converters;
+  PyObject *next_row; /* Python < 3.11 converts one row ahead */
+  long rowcount;
+  int arraysize;
+  int64_t lastrowid;
+  bool has_lastrowid, initialized, closed, locked, reset;
+  PyObject *weakrefs;
+};
+
+struct blob {
+  PyObject_HEAD
+  connection *connection;
+  hdb_blob *handle;
+  blob *next, *previous;
+  int offset;
+  PyObject *weakrefs;
+};
+
+/* Push an object on its connection's list / take it out again. */
+#define LIST_ADD(head, o)                                                                                              \
+  do {                                                                                                                 \
+    (o)->previous = NULL;                                                                                              \
+    (o)->next = (head);                                                                                                \
+    if (head) (head)->previous = (o);                                                                                  \
+    (head) = (o);                                                                                                      \
+  } while (0)
+#define LIST_REMOVE(head, o)                                                                                           \
+  do {                                                                                                                 \
+    if ((o)->next) (o)->next->previous = (o)->previous;                                                                \
+    if ((o)->previous)                                                                                                 \
+      (o)->previous->next = (o)->next;                                                                                 \
+    else if ((head) == (o))                                                                                            \
+      (head) = (o)->next;                                                                                              \
+    (o)->next = (o)->previous = NULL;                                                                                  \
+  } while (0)
+
+/* ---- turn.c ---- */
+void turn_init(turn *t);
+void turn_destroy(turn *t);
+void turn_wait(connection *c);
+void turn_release_slow(connection *c);
+static inline void turn_take(connection *c) {
+  unsigned long me = PyThread_get_thread_ident();
+  if (LIKELY(!c->turn.depth)) {
+    c->turn.owner = me;
+    c->turn.depth = 1;
+  } else if (c->turn.owner == me) {
+    c->turn.depth++;
+  } else {
+    turn_wait(c);
+  }
+}
+static inline void turn_release(connection *c) {
+  if (!--c->turn.depth && UNLIKELY(c->turn.waiting || c->closing)) turn_release_slow(c);
+}
+/* Give it up wholly and take it back as deep as it was. */
+int turn_pause(connection *c);
+void turn_resume(connection *c, int depth);
+
+/* ---- connection.c ---- */
+PyTypeObject *connection_type_make(PyObject *module);
+extern const char *const connection_keywords[];
+bool connection_check_thread(connection *c);
+bool connection_check_open(connection *c);
+static inline bool connection_is_open(connection *c) { return c->db && !c->closing; }
+void connection_close_now(connection *c);
+/* BEGIN as the legacy transaction control wants it. The turn is held. */
+int connection_begin(connection *c);
+/* Run a statement without rows; the GIL is dropped. */
+int connection_exec(connection *c, const char *sql);
+extern PyMethodDef connection_methods[];
+
+/* connection_transaction.c */
+PyObject *connection_commit(PyObject *self, PyObject *unused);
+PyObject *connection_rollback(PyObject *self, PyObject *unused);
+PyObject *connection_enter(PyObject *self, PyObject *unused);
+PyObject *connection_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *connection_get_isolation_level(PyObject *self, void *unused);
+int connection_set_isolation_level(PyObject *self, PyObject *value, void *unused);
+#if PY_AT_LEAST(12)
+PyObject *connection_get_autocommit(PyObject *self, void *unused);
+int connection_set_autocommit(PyObject *self, PyObject *value, void *unused);
+int connection_autocommit_of(PyObject *value, int *out);
+/* An open implicit transaction of autocommit=False is rolled back before closing. */
+int connection_end_implicit(connection *c);
+#endif
+
+/* connection_callbacks.c, connection_functions.c, connection_more.c: methods, by the names of hdb.h */
+#define METHOD_FAST(f)     PyObject *f(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+#define METHOD_KEYWORDS(f) PyObject *f(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+METHOD_KEYWORDS(connection_create_function);
+METHOD_KEYWORDS(connection_create_aggregate);
+METHOD_FAST(connection_create_window_function);
+METHOD_FAST(connection_create_collation);
+METHOD_KEYWORDS(connection_set_authorizer);
+METHOD_KEYWORDS(connection_set_progress_handler);
+METHOD_KEYWORDS(connection_set_trace_callback);
+METHOD_KEYWORDS(connection_backup);
+METHOD_KEYWORDS(connection_blobopen);
+METHOD_KEYWORDS(connection_iterdump);
+METHOD_KEYWORDS(connection_serialize);
+METHOD_KEYWORDS(connection_deserialize);
+METHOD_FAST(connection_setlimit);
+PyObject *connection_getlimit(PyObject *self, PyObject *category);
+METHOD_FAST(connection_setconfig);
+PyObject *connection_getconfig(PyObject *self, PyObject *option);
+PyObject *connection_checkpoint(PyObject *self, PyObject *unused);
+PyObject *connection_enable_load_extension(PyObject *self, PyObject *enable);
+METHOD_KEYWORDS(connection_load_extension);
+void connection_clear_callbacks(connection *c);
+void callback_free(void *p);
+int connection_traverse_callbacks(connection *c, visitproc visit, void *arg);
+
+/* settings.c: the keywords that sqlite3.connect has not */
+enum { SETTINGS_COUNT = 15 };
+extern const char *const settings_names[SETTINGS_COUNT];
+typedef struct settings {
+  hdb_settings engine;
+  unsigned char key[32];
+  char as_of[64];
+} settings;
+int settings_read(module_state *state, const char *filename, PyObject **values, settings *out);
+
+/* ---- statement.c, statement_cache.c, statement_bind.c ---- */
+PyTypeObject *statement_type_make(PyObject *module);
+/* Compile; a new reference. The turn is held. */
+statement *statement_new(connection *c, PyObject *sql);
+/* The same through the cache; never one that is in use. */
+statement *statement_get(connection *c, PyObject *sql);
+void statement_finalize(statement *s);
+int statement_reset(statement *s); /* what hdb_reset says; ends its use */
+int statement_step(statement *s);  /* drops the GIL */
+int statement_bind(statement *s, PyObject *parameters);
+void cache_init(cache *c, int capacity);
+void cache_clear(cache *c);
+statement *cache_find(cache *c, PyObject *sql, Py_hash_t hash);
+int cache_add(cache *c, statement *s);
+
+/* ---- cursor.c, cursor_execute.c, cursor_row.c ---- */
+PyTypeObject *cursor_type_make(PyObject *module);
+/* A new plain Cursor. */
+cursor *cursor_new(connection *c);
+METHOD_FAST(cursor_execute);
+METHOD_FAST(cursor_executemany);
+PyObject *cursor_executescript(PyObject *self, PyObject *script);
+/* Checks, then takes the connection's turn and locks the cursor; false with an exception set. */
+bool cursor_begin_use(cursor *u);
+void cursor_end_use(cursor *u);
+bool cursor_check(cursor *u);
+/* Drop the statement it runs. */
+void cursor_drop_statement(cursor *u);
+/* The columns of the current row as a tuple. */
+PyObject *cursor_build_row(cursor *u);
+/* The converters of each column, when detect_types asks for them. */
+int cursor_build_converters(cursor *u);
+PyObject *cursor_next(PyObject *self);
+PyObject *cursor_fetchone(PyObject *self, PyObject *unused);
+METHOD_KEYWORDS(cursor_fetchmany);
+PyObject *cursor_fetchall(PyObject *self, PyObject *unused);
+int cursor_set_description(cursor *u);
+
+/* ---- row.c, blob.c ---- */
+PyTypeObject *row_type_make(PyObject *module);
+PyObject *row_new(module_state *state, PyObject *description, PyObject *data);
+PyTypeObject *blob_type_make(PyObject *module);
+blob *blob_new(connection *c, hdb_blob *handle);
+void blob_close_now(blob *b);
+
+#endif

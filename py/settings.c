@@ -1,0 +1,212 @@
+/* settings.c: the keywords of connect() that SQLite has not.
+ *
+ * Every value is checked, none is ignored: a value that is no value is a ProgrammingError or TypeError, one
+ * whose feature is not there yet a NotSupportedError. Keys are copied into the settings, which the caller wipes.
+ */
+#include <math.h>
+
+#include "py/objects.h"
+
+enum {
+  SET_HELIOSDB_MODE, SET_MODE, SET_SERVER_HOST, SET_SERVER_PORT, SET_SERVER_USER, SET_SERVER_PASSWORD,
+  SET_SERVER_DATABASE, SET_DSN, SET_BRANCH, SET_AS_OF, SET_ENCRYPTION_KEY, SET_PASSPHRASE, SET_CONFLICT_POLICY,
+  SET_RETENTION, SET_MIRROR
+};
+const char *const settings_names[SETTINGS_COUNT] = {
+    "heliosdb_mode", "mode", "server_host", "server_port", "server_user", "server_password", "server_database",
+    "dsn", "branch", "as_of", "encryption_key", "passphrase", "conflict_policy", "retention", "mirror"};
+
+static int refuse(module_state *state, int which, PyObject *value) {
+  RAISE(state, EXC_PROGRAMMING, "invalid value for %s: %R", settings_names[which], value);
+  return -1;
+}
+
+static int unsupported(module_state *state, int which, PyObject *value) {
+  RAISE(state, EXC_NOT_SUPPORTED, "not supported yet: %s=%R", settings_names[which], value);
+  return -1;
+}
+
+static int text_of(int which, PyObject *value, const char **out) {
+  char what[40];
+  PyOS_snprintf(what, sizeof what, "argument '%s'", settings_names[which]);
+  return arguments_string("connect", what, value, out);
+}
+
+static int one_of(const char *text, const char *const *choices) {
+  for (int i = 0; choices[i]; i++) {
+    if (!strcmp(text, choices[i])) return i;
+  }
+  return -1;
+}
+
+static int read_mode(module_state *state, PyObject **v) {
+  static const char *const modes[] = {"embedded", "hybrid", "server", "daemon", NULL};
+  int chosen[2] = {0, 0};
+  for (int i = SET_HELIOSDB_MODE; i <= SET_MODE; i++) {
+    const char *text;
+    if (!v[i]) continue;
+    if (text_of(i, v[i], &text) < 0) return -1;
+    chosen[i] = one_of(text, modes);
+    if (chosen[i] < 0) return refuse(state, i, v[i]);
+  }
+  if (v[SET_HELIOSDB_MODE] && v[SET_MODE] && chosen[0] != chosen[1]) {
+    RAISE(state, EXC_PROGRAMMING, "heliosdb_mode and mode differ");
+    return -1;
+  }
+  for (int i = SET_HELIOSDB_MODE; i <= SET_MODE; i++) {
+    if (chosen[i]) return unsupported(state, i, v[i]);
+  }
+  return 0;
+}
+
+/* What a server is asked for or listens on: for modes that are not there yet. */
+static int read_server(module_state *state, PyObject **v) {
+  static const struct {
+    int which;
+    const char *standard;
+  } texts[] = {{SET_SERVER_HOST, "127.0.0.1"}, {SET_SERVER_USER, "helios"}, {SET_SERVER_PASSWORD, NULL},
+               {SET_SERVER_DATABASE, NULL}, {SET_DSN, NULL}};
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    PyObject *o = v[texts[i].which];
+    const char *text;
+    if (!o || o == Py_None) continue;
+    if (text_of(texts[i].which, o, &text) < 0) return -1;
+    if (!texts[i].standard || strcmp(text, texts[i].standard)) return unsupported(state, texts[i].which, o);
+  }
+  if (v[SET_SERVER_PORT]) {
+    int port;
+    if (arguments_int(v[SET_SERVER_PORT], &port) < 0) return -1;
+    if (port < 0 || port > 65535) return refuse(state, SET_SERVER_PORT, v[SET_SERVER_PORT]);
+    if (port != 5432) return unsupported(state, SET_SERVER_PORT, v[SET_SERVER_PORT]);
+  }
+  return 0;
+}
+
+/* Text as it is; a number is unix seconds; a datetime is text in UTC. */
+static int read_as_of(module_state *state, PyObject *o, settings *out) {
+  if (!o || o == Py_None) return 0;
+  if (PyUnicode_Check(o)) return text_of(SET_AS_OF, o, &out->engine.as_of);
+  PyObject *text;
+  if (PyBool_Check(o)) {
+    return refuse(state, SET_AS_OF, o);
+  } else if (PyLong_Check(o) || PyFloat_Check(o)) {
+    text = PyObject_Repr(o);
+  } else {
+    PyObject *package = PyImport_ImportModule("heliosdb_sqlite._times");
+    text = package ? PyObject_CallMethod(package, "as_text", "O", o) : NULL;
+    Py_XDECREF(package);
+  }
+  const char *p = text && PyUnicode_Check(text) ? PyUnicode_AsUTF8(text) : NULL;
+  int rc = -1;
+  if (p && strlen(p) < sizeof out->as_of) {
+    strcpy(out->as_of, p);
+    out->engine.as_of = out->as_of;
+    rc = 0;
+  } else if (!PyErr_Occurred()) {
+    rc = refuse(state, SET_AS_OF, o);
+  }
+  Py_XDECREF(text);
+  return rc;
+}
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+static bool hex_key(const char *p, size_t length, unsigned char *key) {
+  if (length != 64) return false;
+  for (int i = 0; i < 32; i++) {
+    int high = hex_digit(p[2 * i]), low = hex_digit(p[2 * i + 1]);
+    if (high < 0 || low < 0) return false;
+    key[i] = (unsigned char)(high << 4 | low);
+  }
+  return true;
+}
+
+static int bad_key(module_state *state, const char *what) {
+  RAISE(state, EXC_PROGRAMMING, "%s must be 32 bytes or 64 hex digits", what); /* never the value */
+  return -1;
+}
+
+static int read_key(module_state *state, PyObject *o, settings *out) {
+  if (PyUnicode_Check(o)) {
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(o, &length);
+    if (!text) return -1;
+    if (!hex_key(text, (size_t)length, out->key)) return bad_key(state, "encryption_key");
+  } else {
+    Py_buffer view;
+    if (PyObject_GetBuffer(o, &view, PyBUF_SIMPLE) < 0) return -1;
+    bool fits = view.len == 32;
+    if (fits) memcpy(out->key, view.buf, 32);
+    PyBuffer_Release(&view);
+    if (!fits) return bad_key(state, "encryption_key");
+  }
+  out->engine.encryption_key = out->key;
+  return 0;
+}
+
+static int read_secrets(module_state *state, const char *filename, PyObject **v, settings *out) {
+  PyObject *key = v[SET_ENCRYPTION_KEY] == Py_None ? NULL : v[SET_ENCRYPTION_KEY];
+  PyObject *phrase = v[SET_PASSPHRASE] == Py_None ? NULL : v[SET_PASSPHRASE];
+  if (key && phrase) {
+    RAISE(state, EXC_PROGRAMMING, "encryption_key and passphrase cannot be given together");
+    return -1;
+  }
+  if (key) return read_key(state, key, out);
+  if (phrase) return text_of(SET_PASSPHRASE, phrase, &out->engine.passphrase);
+  const char *stored = getenv("HELIOSDB_ENCRYPTION_KEY");
+  if (!stored || !*stored || !*filename || !strcmp(filename, ":memory:")) return 0;
+  if (!hex_key(stored, strlen(stored), out->key)) return bad_key(state, "HELIOSDB_ENCRYPTION_KEY");
+  out->engine.encryption_key = out->key;
+  return 0;
+}
+
+static int read_retention(module_state *state, PyObject *o, settings *out) {
+  if (!o || o == Py_None) return 0;
+  double seconds = PyFloat_AsDouble(o);
+  if (seconds == -1.0 && PyErr_Occurred()) return -1;
+  if (isnan(seconds) || seconds < 0 || PyBool_Check(o)) return refuse(state, SET_RETENTION, o);
+  out->engine.retention = seconds;
+  return 0;
+}
+
+static int read_mirror(module_state *state, PyObject *o, settings *out) {
+  if (!o || o == Py_None) return 0;
+  if (!PyBool_Check(o)) return refuse(state, SET_MIRROR, o);
+  out->engine.mirror = o == Py_True;
+  return 0;
+}
+
+static int read_policy(module_state *state, PyObject *o, settings *out) {
+  static const char *const policies[] = {"last_commit_wins", "first_commit_wins", "serializable", NULL};
+  const char *text;
+  if (!o) return 0;
+  if (text_of(SET_CONFLICT_POLICY, o, &text) < 0) return -1;
+  int i = one_of(text, policies);
+  if (i < 0) return refuse(state, SET_CONFLICT_POLICY, o);
+  if (i) out->engine.conflict_policy = policies[i];
+  return 0;
+}
+
+static int read_branch(module_state *state, PyObject *o, settings *out) {
+  const char *text;
+  if (!o) return 0;
+  if (text_of(SET_BRANCH, o, &text) < 0) return -1;
+  if (!*text) return refuse(state, SET_BRANCH, o);
+  if (strcmp(text, "main")) out->engine.branch = text;
+  return 0;
+}
+
+int settings_read(module_state *state, const char *filename, PyObject **v, settings *out) {
+  out->engine.retention = NAN;
+  out->engine.mirror = -1;
+  if (read_mode(state, v) < 0 || read_server(state, v) < 0 || read_branch(state, v[SET_BRANCH], out) < 0 ||
+      read_as_of(state, v[SET_AS_OF], out) < 0 || read_secrets(state, filename, v, out) < 0 ||
+      read_policy(state, v[SET_CONFLICT_POLICY], out) < 0 || read_retention(state, v[SET_RETENTION], out) < 0)
+    return -1;
+  return read_mirror(state, v[SET_MIRROR], out);
+}
