@@ -99,7 +99,7 @@ static int read_as_of(module_state *state, PyObject *o, settings *out) {
   const char *p = text && PyUnicode_Check(text) ? PyUnicode_AsUTF8(text) : NULL;
   int rc = -1;
   if (p && strlen(p) < sizeof out->as_of) {
-    strcpy(out->as_of, p);
+    memcpy(out->as_of, p, strlen(p) + 1);
     out->engine.as_of = out->as_of;
     rc = 0;
   } else if (!PyErr_Occurred()) {
