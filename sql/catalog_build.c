@@ -419,7 +419,7 @@ static status finish_columns(build *b, table *t) {
   return HDB_OK;
 }
 
-status build_table(build *b, const create_table_statement *s, table **out) {
+status catalog_build_table(build *b, const create_table_statement *s, table **out) {
   table *t = arena_zero(b->memory, sizeof *t);
   if (!t) return sql_nomem(b->err);
   table_build w = {.b = b, .t = t};

@@ -13,7 +13,7 @@ typedef struct build {
 } build;
 
 /* An ordinary table of a CREATE TABLE with columns: columns, constraints, automatic indexes (tree 0 each). */
-status build_table(build *b, const create_table_statement *s, table **out);
+status catalog_build_table(build *b, const create_table_statement *s, table **out);
 /* CREATE INDEX on a table. Expressions stay unresolved. */
 status build_index(build *b, table *t, const create_index_statement *s, index_ **out);
 /* Puts an index into its table's list, in SQLite's order. */

@@ -122,7 +122,7 @@ static status load_table(load *l, const schema_row *row) {
   switch (tree->kind) {
   case ST_CREATE_TABLE:
     tree->create_table->table.name = row->name;
-    TRY(build_table(&l->b, tree->create_table, &t));
+    TRY(catalog_build_table(&l->b, tree->create_table, &t));
     TRY(add_table(l, t, row));
     for (index_ *i = t->indexes; i; i = i->next)
       if (i->is_primary) TRY(add_index(l, i));

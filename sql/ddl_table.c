@@ -166,7 +166,7 @@ static status automatic_indexes(compile *c, const table *t, create_table *d) {
 static status define_columns(compile *c, create_table_statement *s, create_table *d) {
   build b = {c->db, c->memory, c->err, NULL, false};
   table *t;
-  TRY(build_table(&b, s, &t));
+  TRY(catalog_build_table(&b, s, &t));
   TRY(table_check_expressions(c, t));
   TRY(automatic_indexes(c, t, d));
   d->autoincrement = t->autoincrement;
