@@ -43,11 +43,17 @@ static slice separator(fold *f, const fold_group *g, const row *left, const row 
 
 /* Rows [from, to) under the group's bound; the group goes on behind them, from a new bound. */
 static status put_piece(fold *f, fold_group *g, size_t from, size_t to) {
+  slice next = g->upper;
+  if (to < g->n) {
+    next = separator(f, g, &g->rows[to - 1], &g->rows[to]);
+    if (!next.p) return HDB_NOMEM;
+  }
+  g->history.upper = next;
   TRY(put_group(f, g->tree, g->lower, g->prefix, g->rows + from, to - from, g->newest, &g->history));
-  if (to == g->n) return HDB_OK;
+  if (to == g->n) return HDB_OK; /* F1: it stays in the workspace where it was */
   if (g->history.newest && !g->history.low.p) g->history.low = g->lower; /* C1 */
-  g->lower = separator(f, g, &g->rows[to - 1], &g->rows[to]);
-  return g->lower.p ? HDB_OK : HDB_NOMEM;
+  g->lower = next;
+  return HDB_OK;
 }
 
 /* End of the piece that starts at `from`, filled up to about `fill` bytes. */
@@ -146,7 +152,7 @@ status fold_write_group(fold *f, fold_group *g, bool may_merge) {
   past = f->engine->history && (g->history.newest || g->history.low.p);
   size_t bytes = rows_bytes(g);
   if (g->n == 0) {
-    if (past) return put_group(f, g->tree, g->lower, g->prefix, NULL, 0, g->newest, &g->history); /* F4 */
+    if (past) return put_piece(f, g, 0, 0); /* F4 */
     return g->existed ? delete_group(f, g->tree, g->lower) : HDB_OK;
   }
   if (bytes <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT) || g->n == 1)

@@ -222,6 +222,37 @@ static status load_retention(engine *e, double asked) {
   return engine_setting_put(e, "retention", slice_str(text));
 }
 
+/* From when on history is whole: kept in meta under `history_floor`, INT64_MAX while none is written. */
+static status load_history_floor(engine *e) {
+  kv_value value;
+  slice name = slice_str("history_floor");
+  uint64_t stored = 0, newest = (uint64_t)e->last_time;
+  status rc = kv_get(e->store, NULL, KV_META, name, &value);
+  bool known = rc == HDB_OK;
+  if (known) {
+    if (!varint_get(value.data.p, value.data.p + value.data.n, &stored)) rc = HDB_CORRUPT;
+    kv_release(&value);
+  } else if (rc == HDB_NOTFOUND) {
+    rc = HDB_OK;
+    stored = newest;
+  }
+  TRY(rc);
+  uint64_t floor = !e->history ? INT64_MAX : stored == INT64_MAX ? newest : stored;
+  e->history_floor = (int64_t)floor;
+  if (e->memory || e->read_only || (known && floor == stored)) return HDB_OK;
+  buf text = BUF_INIT;
+  buf_varint(&text, floor);
+  kv_batch *batch = kv_batch_new(e->store);
+  rc = batch && !buf_failed(&text) ? HDB_OK : HDB_NOMEM;
+  if (rc == HDB_OK) {
+    kv_batch_put(batch, KV_META, name, buf_slice(&text));
+    rc = kv_write(e->store, batch, false);
+  }
+  kv_batch_free(batch);
+  buf_free(&text);
+  return rc;
+}
+
 static status engine_start(engine *e, const char *path, const engine_options *options, error *err) {
   kv_options o = {.create = options->create, .read_only = options->read_only};
   e->memory = path == NULL;
@@ -232,6 +263,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   }
   CHECK(load_newest(e));
   CHECK(load_retention(e, options->retention));
+  CHECK(load_history_floor(e));
   CHECK(fold_new(e, &e->fold));
 out:
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", status_text(rc));
@@ -392,6 +424,7 @@ status engine_checkpoint(engine *e) {
 }
 
 int64_t engine_newest(engine *e) { return atomic_load(&e->visible); }
+int64_t engine_oldest(engine *e) { return e->history_floor; }
 int64_t engine_durable(engine *e) { return atomic_load(&e->durable); }
 bool engine_is_memory(const engine *e) { return e->memory; }
 

@@ -13,6 +13,8 @@
  *
  * A part is closed at 64 KB; a tree goes on in the next part as a new list.
  */
+#include <stdlib.h>
+
 #include "mvcc/internal.h"
 
 enum { FEED_PART = 64 * 1024, FEED_VERSION = 1 };
@@ -87,7 +89,98 @@ void feed_free(feed_record *r) {
   buf_free(&r->previous);
 }
 
+/* ---- reading ---- */
+
+typedef struct change {
+  uint32_t tree;
+  bool whole;
+  slice key;
+} change;
+typedef struct changes {
+  arena memory;
+  change *list;
+  size_t n, capacity;
+  bool sorted;
+} changes;
+
+static int by_key(const void *a, const void *b) {
+  const change *x = a, *y = b;
+  if (x->tree != y->tree) return x->tree < y->tree ? -1 : 1;
+  if (x->whole != y->whole) return x->whole ? -1 : 1;
+  return slice_compare(x->key, y->key);
+}
+
+static status add_change(changes *c, uint32_t tree, slice key, bool whole) {
+  if (c->n == c->capacity) {
+    size_t capacity = c->capacity ? 2 * c->capacity : 256;
+    change *list = realloc(c->list, capacity * sizeof *list);
+    if (!list) return HDB_NOMEM;
+    c->list = list, c->capacity = capacity;
+  }
+  change *now = &c->list[c->n++];
+  *now = (change){tree, whole, slice_of(arena_copy(&c->memory, key.n ? key.p : (const uint8_t *)"", key.n), key.n)};
+  if (c->sorted && c->n > 1 && by_key(now - 1, now) >= 0) c->sorted = false;
+  return c->memory.failed ? HDB_NOMEM : HDB_OK;
+}
+
+static status read_part(changes *c, slice part, buf *key) {
+  const uint8_t *p = part.p, *end = p + part.n;
+  uint64_t branch, skipped, tree, shared, rest;
+  if (part.n < 1 || *p++ != FEED_VERSION) return HDB_CORRUPT;
+  p = varint_get(p, end, &branch);
+  if (p) p = varint_get(p, end, &skipped);
+  if (p) p = varint_get(p, end, &skipped);
+  if (!p) return HDB_CORRUPT;
+  while (p < end) {
+    p = varint_get(p, end, &tree);
+    if (!p || tree > UINT32_MAX) return HDB_CORRUPT;
+    buf_clear(key);
+    for (;;) {
+      p = varint_get(p, end, &shared);
+      if (!p) return HDB_CORRUPT;
+      if (shared == 0) break;
+      p = varint_get(p, end, &rest);
+      if (!p || shared - 1 > key->n || rest > (uint64_t)(end - p)) return HDB_CORRUPT;
+      key->n = shared - 1;
+      buf_append(key, p, rest);
+      p += rest;
+      if (buf_failed(key)) return HDB_NOMEM;
+      if (branch == BRANCH_MAIN) TRY(add_change(c, (uint32_t)tree, buf_slice(key), key->n == 0));
+    }
+  }
+  return HDB_OK;
+}
+
+static status collect(engine *e, int64_t since, int64_t upto, changes *c) {
+  uint8_t from[12], to[8];
+  kv_iter *it;
+  buf key = BUF_INIT;
+  put_be64(from, (uint64_t)since + 1), put_be64(to, (uint64_t)upto + 1);
+  TRY(kv_iter_open(e->store, NULL, KV_COMMITS, slice_of(from, 8), slice_of(to, 8), &it));
+  status rc = HDB_OK;
+  for (it->seek(it, slice_of(from, 8)); it->valid && rc == HDB_OK; it->next(it)) rc = read_part(c, it->value, &key);
+  if (rc == HDB_OK) rc = it->error;
+  it->close(it);
+  buf_free(&key);
+  return rc;
+}
+
 status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context) {
-  if (!e->feed) return HDB_NOTFOUND;
-  return HDB_ERROR; /* not supported yet: reading the feed */
+  if (!e->feed || since < e->feed_floor) return HDB_NOTFOUND;
+  if (upto > atomic_load(&e->visible)) upto = atomic_load(&e->visible);
+  if (since >= upto) return HDB_OK;
+  changes c = {.memory = ARENA_INIT, .sorted = true};
+  status rc = collect(e, since, upto, &c);
+  if (rc == HDB_OK && !c.sorted) qsort(c.list, c.n, sizeof *c.list, by_key);
+  for (size_t i = 0; i < c.n && rc == HDB_OK; i++) {
+    const change *now = &c.list[i];
+    if (i && (by_key(&c.list[i - 1], now) == 0 || (c.list[i - 1].whole && c.list[i - 1].tree == now->tree))) {
+      c.list[i].whole = c.list[i - 1].whole; /* a whole tree hides its keys */
+      continue;
+    }
+    rc = visit(context, now->tree, now->key, now->whole);
+  }
+  arena_clear(&c.memory);
+  free(c.list);
+  return rc;
 }

@@ -317,7 +317,6 @@ static status apply_run(fold *f, fold_group *g, fold_tree *t) {
   row *out = arena_alloc(&f->memory, (g->n + f->run_n) * sizeof *out);
   if (!out) return HDB_NOMEM;
   size_t from = 0, n = 0;
-  version_begin(&f->version);
   f->shrunk = false;
   for (size_t k = 0; k < f->run_n; k++) {
     write_entry *e = f->run[k];
@@ -337,12 +336,17 @@ static status apply_run(fold *f, fold_group *g, fold_tree *t) {
   g->rows = out, g->n = n;
   g->newest = f->time;
   g->dirty = true;
-  if (f->version.count) {
-    TRY(version_put(&f->version, f->batch, g->tree, g->lower, f->time));
-    g->history.newest = f->time;
-    g->history.weight += f->version.bytes.n;
-  }
   return f->memory.failed ? HDB_NOMEM : HDB_OK;
+}
+
+/* The record of what the runs since the last one changed in the group: one for its bound and this commit. */
+static status put_record(fold *f, fold_group *g) {
+  if (!f->version.count) return HDB_OK;
+  TRY(version_put(&f->version, f->batch, g->tree, g->lower, f->time));
+  g->history.newest = f->time;
+  g->history.weight += f->version.bytes.n;
+  version_begin(&f->version);
+  return HDB_OK;
 }
 
 /* A write that cannot change anything: made and taken back within the transaction. */
@@ -393,6 +397,7 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
   write_position p;
   fold_group *pending = NULL;
   arena_mark mark = arena_save(&f->memory);
+  version_begin(&f->version);
   write_first(w, &p);
   while (p.entry) {
     fold_group *g;
@@ -406,8 +411,12 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
       TRY(tree_of(f, w->tree, &t));
       if (f->run_n) TRY(apply_run(f, g, t));
       *changed = *changed || f->run_n;
-      if (alone && g->applied > RUN_MAX) TRY(fold_write_head(f, g));
+      if (alone && g->applied > RUN_MAX) {
+        TRY(put_record(f, g));
+        TRY(fold_write_head(f, g));
+      }
     } while (p.entry && covers(g, w->tree, write_key(p.entry)));
+    TRY(put_record(f, g));
     if (!alone || w->root.cleared) continue;
     TRY(leave_group(f, g, &pending));
     if (!pending) arena_rewind(&f->memory, mark);

@@ -16,8 +16,8 @@
  *   2|4 a row     offset of each entry in the entries, and one more for the end, little-endian
  *   entries       [varint suffix length] suffix value
  *   flag 2        a varint a row: (newest - time) << 1 | fresh
- *   flag 8        varint newest - history.newest; varint history.weight;
- *                 varint length + 1 of history.low, 0 when absent; its bytes
+ *   flag 8        varint newest - history.newest; varint history.weight; then history.low and history.upper, each:
+ *                 varint length + 1, 0 when absent; its bytes
  *
  * G1  Keys ascend strictly. G2  Offsets ascend and end inside the entries; every reader checks that for the
  * row it takes, so a damaged group is HDB_CORRUPT and never a wild read.
@@ -96,25 +96,32 @@ static const uint8_t *skip_times(const group *g) {
   return p;
 }
 
+static const uint8_t *get_optional(const uint8_t *p, const uint8_t *end, slice *out) {
+  uint64_t n;
+  p = varint_get(p, end, &n);
+  if (!p || n == 0) return p;
+  if (n - 1 > (uint64_t)(end - p)) return NULL;
+  *out = slice_of(p, n - 1);
+  return p + n - 1;
+}
+
+static void put_optional(buf *out, slice s) {
+  buf_varint(out, s.p ? s.n + 1 : 0);
+  if (s.n) buf_append(out, s.p, s.n);
+}
+
 status group_history_get(const group *g, group_history *h) {
-  h->newest = 0, h->weight = 0;
-  h->low = slice_of(NULL, 0);
+  memset(h, 0, sizeof *h);
   if (!(g->flags & GROUP_HISTORY)) return HDB_OK;
   const uint8_t *p = skip_times(g);
-  uint64_t back, low_n, weight;
-  if (!p) return HDB_CORRUPT;
-  p = varint_get(p, g->end, &back);
-  if (!p) return HDB_CORRUPT;
-  p = varint_get(p, g->end, &weight);
-  if (!p) return HDB_CORRUPT;
-  p = varint_get(p, g->end, &low_n);
+  uint64_t back, weight;
+  if (p) p = varint_get(p, g->end, &back);
+  if (p) p = varint_get(p, g->end, &weight);
+  if (p) p = get_optional(p, g->end, &h->low);
+  if (p) p = get_optional(p, g->end, &h->upper);
   if (!p) return HDB_CORRUPT;
   h->newest = g->newest - (int64_t)back;
   h->weight = (size_t)weight;
-  if (low_n) {
-    if (low_n - 1 > (uint64_t)(g->end - p)) return HDB_CORRUPT;
-    h->low = slice_of(p, low_n - 1);
-  }
   return HDB_OK;
 }
 
@@ -241,7 +248,7 @@ void group_encode(buf *out, slice prefix, const row *rows, size_t n, bool with_t
   if (past) {
     buf_varint(out, (uint64_t)(newest - history->newest));
     buf_varint(out, history->weight);
-    buf_varint(out, history->low.p ? history->low.n + 1 : 0);
-    if (history->low.p) buf_append(out, history->low.p, history->low.n);
+    put_optional(out, history->low);
+    put_optional(out, history->upper);
   }
 }

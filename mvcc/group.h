@@ -31,6 +31,7 @@ typedef struct group {
 typedef struct group_history {
   int64_t newest; /* time of the newest versions record that may concern these keys, 0: none */
   slice low;      /* records lie under group keys from here on; p NULL: from the group's own key on */
+  slice upper;    /* the keys end here (exclusive); p NULL: with the tree */
   size_t weight;  /* bytes of records that may concern these keys, about: bounds what merging piles up */
 } group_history;
 

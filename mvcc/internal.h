@@ -102,6 +102,8 @@ struct engine {
 
   kv *store;
   bool memory, read_only, history, feed;
+  int64_t feed_floor;    /* the feed holds every commit after it */
+  int64_t history_floor; /* AS OF reaches back to here; fixed while open */
   double retention;
   _Atomic int64_t visible, durable;
   _Atomic int64_t schema_time;
@@ -188,12 +190,15 @@ void scan_attach_writes(txn *t, write_tree *w);
 void scan_view_changed(txn *t); /* idle cursors give back iterators over other views */
 status txn_refresh_view(txn *t);
 
-/* ---- group keys ---- */
+/* ---- keys of groups and of their history ---- */
 enum { GROUP_KEY_TREE = 4 };
 static inline void group_key(buf *b, uint32_t tree, slice bound) {
   buf_be32(b, tree);
   buf_append(b, bound.p, bound.n);
 }
+
+/* tree . bound in chunks (version.c); the commit time goes behind it */
+void version_bound(buf *b, uint32_t tree, slice bound);
 
 /* ---- folding (fold.c) ---- */
 typedef struct fold fold;

@@ -44,6 +44,8 @@ void engine_close_lingering(void);
 status engine_checkpoint(engine *e); /* flush; everything durable */
 int64_t engine_newest(engine *e);    /* time of the newest visible commit, 0: none */
 int64_t engine_durable(engine *e);   /* ... of the newest durable one */
+/* AS OF reaches back to this time, and the feed to the commits after it; INT64_MAX: no history is kept. */
+int64_t engine_oldest(engine *e);
 bool engine_is_memory(const engine *e);
 /* Non-transactional settings under text names (mirror stamps, database id): read, and written with one sync. */
 status engine_setting_get(engine *e, const char *name, buf *out); /* HDB_NOTFOUND */
@@ -101,7 +103,8 @@ struct cursor {
   void (*next)(cursor *c);
   void (*prev)(cursor *c);
 };
-/* as_of 0: the transaction's view with its own writes; otherwise committed rows as of that time. */
+/* as_of 0: the transaction's view with its own writes; otherwise committed rows as of that time
+ * (HDB_ERROR_SNAPSHOT: before engine_oldest). */
 status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
 void cursor_close(cursor *c);
 /* Drops what it holds and is ready for the next execution of its statement (and the next view). */

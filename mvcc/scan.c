@@ -30,6 +30,7 @@ static void resume_prev(cursor *c);
 
 status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out) {
   *out = NULL;
+  if (as_of && as_of < t->engine->history_floor) return HDB_ERROR_SNAPSHOT;
   scan *s = calloc(1, sizeof *s);
   if (!s) return HDB_NOMEM;
   s->t = t, s->tree = tree, s->as_of = as_of;
@@ -57,6 +58,7 @@ static void activate(scan *s) {
 static void drop_iterator(scan *s) {
   if (s->it) s->it->close(s->it);
   s->it = NULL;
+  past_drop_iterator(s->past);
   if (s->v) {
     view_release(s->v);
     s->v = NULL;
@@ -94,6 +96,7 @@ void cursor_close(cursor *c) {
   cursor_reset(c);
   drop_iterator(s);
   free(s->key);
+  past_free(s->past);
   buf_free(&s->saved);
   buf_free(&s->wanted);
   free(s);

@@ -4,6 +4,8 @@
 
 #include "mvcc/internal.h"
 
+typedef struct past past;
+
 struct scan {
   cursor pub; /* first: a cursor is a scan */
   txn *t;
@@ -33,10 +35,13 @@ struct scan {
   uint64_t generation;
   bool cleared, on_base, on_writes;
   int direction;
+  past *past; /* as_of: what it takes to undo a group */
   buf saved; /* a key that outlives what it was borrowed from */
 };
 
-/* version.c: the group in hand as it was at s->as_of. */
+/* past.c: the group in hand as it was at s->as_of; valid until the next one. */
 status scan_past_group(scan *s);
+void past_free(past *p);
+void past_drop_iterator(past *p);
 
 #endif

@@ -1,7 +1,9 @@
 /* History: how rows were before each commit that changed them.
  *
  * Key in KV_VERSIONS: tree (4) . bound of the group when the commit was folded . ~commit time (8, big-endian), so the
- * newest record of a group comes first. Value:
+ * newest record of a group comes first. So that bounds sort as such, whatever follows them, a bound is written in
+ * chunks of 8 bytes, the last padded with zeros, each followed by a byte: 9 more follow, 0..8 that many were the last.
+ * Value:
  *
  *   bytes     meaning
  *   varint    number of rows
@@ -88,20 +90,29 @@ void version_add(version_record *r, slice prefix, const row *old, const slice *n
   r->count++;
 }
 
+void version_bound(buf *b, uint32_t tree, slice bound) {
+  buf_be32(b, tree);
+  for (;;) {
+    uint8_t chunk[9] = {0};
+    size_t n = bound.n < 8 ? bound.n : 8;
+    if (n) memcpy(chunk, bound.p, n);
+    bound.p += n, bound.n -= n;
+    chunk[8] = bound.n ? 9 : (uint8_t)n;
+    buf_append(b, chunk, 9);
+    if (!bound.n) return;
+  }
+}
+
 status version_put(version_record *r, kv_batch *batch, uint32_t tree, slice bound, int64_t time) {
   buf key = BUF_INIT, value = BUF_INIT;
-  group_key(&key, tree, bound);
+  version_bound(&key, tree, bound);
   buf_be64(&key, ~(uint64_t)time);
   buf_varint(&value, r->count);
   buf_append(&value, r->bytes.p, r->bytes.n);
-  status rc = buf_failed(&key) || buf_failed(&value) || buf_failed(&r->bytes) || buf_failed(&r->previous) ? HDB_NOMEM : HDB_OK;
+  status rc = HDB_OK;
+  if (buf_failed(&key) || buf_failed(&value) || buf_failed(&r->bytes) || buf_failed(&r->previous)) rc = HDB_NOMEM;
   if (rc == HDB_OK) kv_batch_put(batch, KV_VERSIONS, buf_slice(&key), buf_slice(&value));
   buf_free(&key);
   buf_free(&value);
   return rc;
-}
-
-status scan_past_group(scan *s) {
-  if (s->g.newest <= s->as_of) return HDB_OK;
-  return HDB_ERROR; /* not supported yet: AS OF */
 }

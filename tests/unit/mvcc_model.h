@@ -176,7 +176,7 @@ static status write_one(txn *t, uint32_t tree, model *m, uint32_t keys, uint32_t
 }
 
 /* result: NULL, or where the committed contents are kept from one run to the next. */
-static void run_model(engine *e, uint32_t keys, uint32_t extra_max, int steps, model *result) {
+static inline void run_model(engine *e, uint32_t keys, uint32_t extra_max, int steps, model *result) {
   enum { TREES = MODEL_TREES, WALKERS = 3, MARKS = 8 };
   txn *t;
   model committed[TREES] = {{0}}, now[TREES] = {{0}}, saved[MARKS][TREES] = {{{0}}};

@@ -1,0 +1,242 @@
+/* AS OF and the feed: every state that was committed is kept in the model and looked at again later. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "kv/base/record.h"
+#include "tests/unit/mvcc_model.h"
+
+enum { STATES = 40, TREE = 20 };
+
+typedef struct state {
+  int64_t time;
+  model rows;
+} state;
+
+static record_writer writer;
+
+/* A row of six columns, of which an update changes one or two: `value` and `extra` say which row it is. */
+static slice row_value(item it) {
+  record_begin(&writer);
+  record_int(&writer, it.key);
+  record_text(&writer, "a name that stays", 17);
+  record_int(&writer, it.value % 7);
+  record_real(&writer, it.extra * 0.5);
+  if (it.extra % 5 == 0) record_null(&writer);
+  else record_blob(&writer, "0123456789012345678901234567890", it.extra % 31);
+  if (it.value % 11 < 10) record_int(&writer, it.value);
+  return record_end(&writer);
+}
+
+static status put_item(txn *t, item it, bool has) {
+  uint8_t key[300];
+  return txn_put(t, TREE, make_key(it.key, key), row_value(it), has ? PUT_UPDATE : PUT_INSERT);
+}
+
+static void expect_row(cursor *c, const model *m, size_t at) {
+  ck_assert_int_eq(c->error, HDB_OK);
+  if (at >= m->n) {
+    ck_assert(!c->valid);
+    return;
+  }
+  uint8_t key[300];
+  ck_assert(c->valid);
+  ck_assert(slice_equal(c->key, make_key(m->items[at].key, key)));
+  ck_assert(slice_equal(c->value, row_value(m->items[at])));
+}
+
+static void check_state(txn *t, const state *s, uint32_t keys) {
+  cursor *c;
+  ck_assert_int_eq(cursor_open(t, TREE, s->time, &c), HDB_OK);
+  size_t i = 0;
+  for (cursor_first(c); c->valid; cursor_next(c)) expect_row(c, &s->rows, i++);
+  ck_assert_int_eq(c->error, HDB_OK);
+  ck_assert_uint_eq(i, s->rows.n);
+  for (cursor_last(c); c->valid; cursor_prev(c)) expect_row(c, &s->rows, --i);
+  ck_assert_int_eq(c->error, HDB_OK);
+  ck_assert_uint_eq(i, 0);
+  uint8_t bytes[300];
+  for (int k = 0; k < 20; k++) {
+    uint32_t key = rnd(keys);
+    ck_assert(cursor_find(c, make_key(key, bytes)) == model_has(&s->rows, key));
+    ck_assert_int_eq(c->error, HDB_OK);
+    cursor_seek(c, make_key(key, bytes));
+    expect_row(c, &s->rows, model_at(&s->rows, key));
+  }
+  cursor_close(c);
+}
+
+/* One transaction: a few rows here and there, or a stretch, or many, or all away. */
+static void change(txn *t, model *m, uint32_t keys) {
+  uint32_t what = rnd(20), from = rnd(keys), n = what < 12 ? 1 + rnd(6) : what < 18 ? rnd(keys / 4) : keys;
+  if (what == 19 && rnd(2)) {
+    ck_assert_int_eq(txn_clear(t, TREE), HDB_OK);
+    m->n = 0;
+    n = rnd(4);
+  }
+  uint32_t deletes = rnd(4);
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t key = what < 12 ? rnd(keys) : (from + i) % keys;
+    uint8_t bytes[300];
+    bool has = model_has(m, key);
+    if (has && rnd(4) < deletes) {
+      ck_assert_int_eq(txn_delete(t, TREE, make_key(key, bytes)), HDB_OK);
+      model_delete(m, key);
+      continue;
+    }
+    item it = {key, rnd(1000), rnd(100)};
+    if (has && rnd(3)) it.extra = m->items[model_at(m, key)].extra; /* one column differs */
+    ck_assert_int_eq(put_item(t, it, has), HDB_OK);
+    model_put(m, it);
+  }
+}
+
+static void past_work(engine *e, uint32_t keys, int commits) {
+  static state states[STATES];
+  model now = {0};
+  txn *t;
+  int n = 0;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  txn_set_sync(t, TXN_SYNC_OFF);
+  for (int i = 0; i < commits; i++) {
+    ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    change(t, &now, keys);
+    ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+    state *s = &states[n < STATES ? n++ : (int)rnd(STATES)];
+    s->time = engine_newest(e);
+    model_copy(&s->rows, &now);
+    if (i % 7 == 0) {
+      txn_begin(t, TXN_READ, 0);
+      check_state(t, &states[rnd((uint32_t)n)], keys);
+      txn_rollback(t);
+    }
+  }
+  txn_begin(t, TXN_READ, 0);
+  for (int i = 0; i < n; i++) check_state(t, &states[i], keys);
+  txn_free(t);
+  for (int i = 0; i < n; i++) free(states[i].rows.items);
+  memset(states, 0, sizeof states);
+  free(now.items);
+}
+
+START_TEST(every_committed_state_can_be_seen_again) {
+  shape = _i % 3;
+  seed = (uint64_t)_i + 1;
+  engine *e;
+  engine_options o = {.create = true, .retention = 3600};
+  ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
+  past_work(e, _i < 3 ? 60 : _i < 6 ? 600 : 5000, _i < 3 ? 120 : _i < 6 ? 70 : 16);
+  engine_close(e);
+  record_writer_free(&writer);
+}
+END_TEST
+
+START_TEST(the_past_survives_on_disk) {
+  char directory[] = "/tmp/helios-past-XXXXXX", path[64], command[64];
+  ck_assert_ptr_nonnull(mkdtemp(directory));
+  snprintf(path, sizeof path, "%s/db", directory);
+  shape = _i;
+  seed = (uint64_t)_i + 99;
+  engine *e;
+  engine_options o = {.create = true, .retention = -1};
+  ck_assert_int_eq(engine_open(path, &o, &e, NULL), HDB_OK);
+  past_work(e, 400, 30);
+  engine_close(e);
+  record_writer_free(&writer);
+  snprintf(command, sizeof command, "rm -rf %s", directory);
+  ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+START_TEST(without_history_there_is_no_past) {
+  engine *e;
+  txn *t;
+  cursor *c;
+  ck_assert_int_eq(engine_open(NULL, NULL, &e, NULL), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+  ck_assert_int_eq(cursor_open(t, TREE, 12345, &c), HDB_ERROR_SNAPSHOT);
+  ck_assert_int_eq(feed_changes(e, 0, 1, NULL, NULL), HDB_NOTFOUND);
+  txn_free(t);
+  engine_close(e);
+}
+END_TEST
+
+/* ---- the feed ---- */
+
+typedef struct told {
+  uint32_t tree;
+  bool whole;
+  uint8_t key[16];
+  size_t n;
+} told;
+static told list[100];
+static int list_n;
+static status take(void *context, uint32_t tree, slice key, bool whole) {
+  ck_assert_ptr_eq(context, &list_n);
+  ck_assert(list_n < 100 && key.n <= 16);
+  told *x = &list[list_n++];
+  x->tree = tree, x->whole = whole, x->n = key.n;
+  if (key.n) memcpy(x->key, key.p, key.n);
+  return HDB_OK;
+}
+static void expect_told(int i, uint32_t tree, const char *key) {
+  ck_assert_uint_eq(list[i].tree, tree);
+  ck_assert(list[i].whole == (key == NULL));
+  if (key) ck_assert(slice_equal(slice_of(list[i].key, list[i].n), slice_str(key)));
+}
+static int64_t commit_keys(engine *e, uint32_t tree, const char *keys, bool clear) {
+  txn *t;
+  int64_t time;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  txn_begin(t, TXN_READ, 0);
+  if (clear) ck_assert_int_eq(txn_clear(t, tree), HDB_OK);
+  for (; *keys; keys += 2) ck_assert_int_eq(txn_put(t, tree, slice_of(keys, 2), slice_of(NULL, 0), PUT_UPSERT), HDB_OK);
+  ck_assert_int_eq(txn_commit(t, 0, &time), HDB_OK);
+  txn_free(t);
+  return time;
+}
+
+START_TEST(the_feed_tells_each_changed_key_once) {
+  engine *e;
+  engine_options o = {.create = true, .retention = 3600};
+  ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
+  int64_t t1 = commit_keys(e, 17, "abacba", false);
+  int64_t t2 = commit_keys(e, 16, "zzac", false);
+  int64_t t3 = commit_keys(e, 17, "aczz", false);
+  int64_t t4 = commit_keys(e, 17, "qq", true);
+  list_n = 0;
+  ck_assert_int_eq(feed_changes(e, 0, t3, take, &list_n), HDB_OK);
+  ck_assert_int_eq(list_n, 6);
+  expect_told(0, 16, "ac"), expect_told(1, 16, "zz"), expect_told(2, 17, "ab"), expect_told(3, 17, "ac");
+  expect_told(4, 17, "ba"), expect_told(5, 17, "zz");
+  list_n = 0;
+  ck_assert_int_eq(feed_changes(e, t1, t2, take, &list_n), HDB_OK);
+  ck_assert_int_eq(list_n, 2);
+  list_n = 0;
+  ck_assert_int_eq(feed_changes(e, t2, t4, take, &list_n), HDB_OK);
+  ck_assert_int_eq(list_n, 1);
+  expect_told(0, 17, NULL);
+  list_n = 0;
+  ck_assert_int_eq(feed_changes(e, t4, t4, take, &list_n), HDB_OK);
+  ck_assert_int_eq(list_n, 0);
+  engine_close(e);
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("mvcc_past");
+  TCase *c = tcase_create("all");
+  tcase_set_timeout(c, 120);
+  tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0, getenv("ONE") ? atoi(getenv("ONE"))+1 : 9);
+  tcase_add_loop_test(c, the_past_survives_on_disk, 0, 3);
+  tcase_add_test(c, without_history_there_is_no_past);
+  tcase_add_test(c, the_feed_tells_each_changed_key_once);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed != 0;
+}
