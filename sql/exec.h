@@ -70,6 +70,14 @@ struct exec {
   int64_t trigger_changes;    /* rows changed inside triggers and foreign key actions: total_changes() only */
 };
 
+/* What RAISE(IGNORE) evaluates to: no error, no message; whoever fired the trigger skips its row. RAISE of another kind
+ * is HDB_CONSTRAINT_TRIGGER with its message, and exec_outermost(x)->error_action says what it undoes. */
+#define EXEC_IGNORE ((status)HDB_NOTICE)
+static inline exec *exec_outermost(exec *x) {
+  while (x->parent) x = x->parent;
+  return x;
+}
+
 /* Looks at interrupt and progress handler now and then; call once a row in every loop. HDB_INTERRUPT. */
 status exec_check(exec *x);
 static inline status exec_tick(exec *x) { return --x->ticks ? HDB_OK : exec_check(x); }
@@ -132,6 +140,7 @@ struct compile {
   const char *fixed_schema;    /* body of a view or trigger that is not in temp: unqualified tables are its own
                                   schema's; NULL: searched in all */
   struct view_chain *views;    /* being expanded, by the resolver */
+  struct dml_root *dml;        /* of the outermost compile: triggers compiled so far (dml.h) */
 };
 int compile_slot(compile *c, int columns); /* a new slot number */
 void compile_slot_columns(compile *c, int slot, int columns); /* it needs (at least) so many after all */

@@ -1,0 +1,262 @@
+/* Inside of INSERT, UPDATE, DELETE: what their files share.
+ *
+ *   insert.c update.c delete.c upsert.c   statements: where rows come from
+ *   write.c write_check.c write_entry.c   one row goes in, changes, goes out, with all that hangs on it
+ *   trigger.c fkey.c                      what else happens then
+ *   dml.c returning.c                     the statement's run, sequences; RETURNING
+ *
+ * D1  A statement has one dml_root, also for what its triggers run: foreign key counter, trigger activations.
+ * D2  A row that is read before it is written is copied first (stored_row): a cursor's bytes end with the first write.
+ * D3  EXEC_IGNORE (RAISE(IGNORE), OR IGNORE) ends the row at hand in the statement that fired the trigger; it never
+ *     leaves a statement.
+ */
+#ifndef HDB_SQL_DML_H
+#define HDB_SQL_DML_H
+
+#include "sql/internal.h"
+
+typedef struct trigger_program trigger_program;
+typedef struct dml_root dml_root;
+
+/* ---- the compile-time root ---- */
+struct dml_root {
+  int state;                 /* of the root program: dml_run */
+  trigger_program *programs; /* all, newest first */
+  int programs_n;
+};
+dml_root *dml_root_of(compile *c); /* made at first use; NULL: out of memory (error set) */
+
+/* ---- the run of a statement ---- */
+typedef struct sequence {    /* AUTOINCREMENT: a row of sqlite_sequence */
+  const table *owner;
+  int database;
+  int64_t last, rowid;       /* of the row in sqlite_sequence, 0: none yet */
+  bool changed;
+  struct sequence *next;
+} sequence;
+typedef struct dml_run {
+  int64_t violations;        /* immediate foreign keys broken for now */
+  sequence *sequences;
+  struct activation **idle;  /* by trigger program number */
+  struct writer_run *writers; /* all of this statement's own, to be freed */
+} dml_run;
+exec *dml_root_exec(exec *x);
+dml_run *dml_run_of(exec *x, const dml_root *root); /* NULL: out of memory (error set) */
+status dml_no_memory(error *err);
+/* An mvcc status as the statement's error. */
+status dml_failed(exec *x, status rc);
+
+/* A constraint's failure: notes the action for the end of the statement; IGNORE is not for it. */
+status dml_constraint(exec *x, uint8_t action, status code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The table a statement changes. */
+typedef struct dml_target {
+  table *t;
+  int database;
+} dml_target;
+/* Looks the name up, refuses what may not be modified; views must have an INSTEAD OF trigger for the event. */
+status dml_find_target(compile *c, const qualified_name *name, uint8_t event, const name_list *changes, dml_target *out);
+/* A list with the target as its only source, opened: its slot is where the row at hand lies. */
+status dml_lone_source(compile *c, const qualified_name *name, const dml_target *target, source_list **out, int *slot);
+expr *dml_name(arena *m, const char *table, const char *name); /* EX_ID or EX_DOT */
+/* "rowid", or another of its names that no column hides; NULL: all are hidden. */
+const char *dml_rowid_name(const table *t);
+/* A program for one column of the row in a slot. */
+status dml_column_program(compile *c, const table *t, int slot, int column, expr_program **out);
+status dml_resolve(compile *c, const table *t, int slot, const char *place, unsigned allow, expr **e);
+
+/* ---- index entries (write_entry.c) ---- */
+typedef struct entry_encoder {
+  const index_ *i;
+  int slot;
+  expr_program **programs;   /* by column; NULL: a stored column or the row id */
+  const collation **collations;
+  expr_program *where;
+  bool builtin;              /* no user's collation among the key's */
+  uint64_t *uses;            /* bit set of the table columns it reads; NULL: not known */
+} entry_encoder;
+typedef struct entry {
+  buf key;
+  record_writer value;       /* of a lossy key */
+  slice value_bytes;
+  size_t prefix_n;           /* the key's own columns */
+  bool included, has_null;
+} entry;
+status entry_encoder_compile(compile *c, const index_ *i, int slot, entry_encoder *out);
+/* row_key: the table's key, for rowid tables. */
+status entry_encode(exec *x, const entry_encoder *e, slice row_key, entry *out);
+void entry_free(entry *e);
+/* Another row with these key columns? *row_key (in `out`) then names it. own: the key of a row that does not count. */
+status entry_find(exec *x, const entry_encoder *e, const entry *en, cursor *c, const slice *own, bool *found, buf *out);
+status entry_row_key(const index_ *i, slice key, buf *out);
+
+/* ---- a row in store ---- */
+typedef struct stored_row {  /* D2 */
+  int64_t rowid;
+  slice key, record;
+} stored_row;
+status stored_row_copy(exec *x, const table *t, const cursor *c, stored_row *out);
+void stored_row_set(slot *s, const table *t, const stored_row *row);
+
+/* ---- triggers (trigger.c) ---- */
+typedef struct trigger_list {
+  int n;
+  trigger_program **programs;
+} trigger_list;
+enum trigger_time { TRIGGER_BEFORE = 1, TRIGGER_AFTER = 2, TRIGGER_INSTEAD = 3 };
+/* event: ST_INSERT ... ; changed: names of an UPDATE's columns (NULL: any). */
+status trigger_list_compile(compile *c, const table *t, int database, uint8_t event, uint8_t time, const bool *changed,
+                            uint8_t conflict, trigger_list *out);
+bool trigger_exists(compile *c, const table *t, int database, uint8_t event, uint8_t time);
+/* A statement of our own (foreign key actions), run like a trigger's only step. */
+status trigger_program_make(compile *c, const table *t, int database, uint8_t event, statement *step, trigger_program **out);
+/* A query over OLD and NEW whose first column of the first row is the answer. */
+status trigger_query_make(compile *c, const table *t, int database, select *s, trigger_program **out);
+/* old, new: slots of x with the rows, NULL where there is none. EXEC_IGNORE. */
+status trigger_fire(exec *x, const dml_root *root, const trigger_list *list, slot *old, slot *new_row);
+status trigger_fire_one(exec *x, const dml_root *root, const trigger_program *p, slot *old, slot *new_row);
+status trigger_query(exec *x, const dml_root *root, const trigger_program *p, slot *old, slot *new_row, int64_t *out);
+void trigger_run_free(dml_run *run, const dml_root *root);
+void trigger_programs_destroy(dml_root *root);
+
+/* ---- foreign keys (fkey.c) ---- */
+typedef struct fkey_set fkey_set;
+/* NULL in *out: nothing to do. changed NULL: INSERT or DELETE. */
+status fkey_compile(compile *c, const table *t, int database, const bool *changed, bool rowid_changed, fkey_set **out);
+/* sqlite3's order: old before the row goes, new before it comes, actions behind. */
+status fkey_check(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
+status fkey_actions(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
+bool fkey_is_self_referencing(const fkey_set *set);
+
+/* ---- the writer ---- */
+typedef struct write_check {  /* a CHECK */
+  const char *name;
+  expr_program *condition;
+  uint64_t *uses;
+} write_check;
+
+struct upsert_clause;
+struct writer {
+  const table *t;
+  int database;
+  unsigned use;
+  uint8_t conflict;          /* the statement's OR clause */
+  dml_root *root;
+  int state;                 /* writer_run */
+  int new_slot, old_slot;
+  int indexes_n;             /* without a WITHOUT ROWID table's primary */
+  entry_encoder *new_entries, *old_entries;
+  entry_encoder primary;     /* WITHOUT ROWID: the tree itself */
+  int *order;                /* uniqueness: index numbers, ROWID_STEP, in checking order */
+  int order_n;
+  struct upsert_clause **clauses; /* by position in order; NULL: none */
+  expr_program **generated;  /* by column: stored ones */
+  int *generated_order, generated_n;
+  expr_program **not_null_default; /* by column: for OR REPLACE */
+  int checks_n;
+  write_check *checks;
+  const bool *changed;       /* UPDATE: columns that are set */
+  bool rowid_changed;
+  trigger_list before_insert, after_insert, before_update, after_update, before_delete, after_delete;
+  fkey_set *insert_keys, *update_keys, *delete_keys;
+  bool any_insert_keys;
+  writer *victim;            /* deletes rows for REPLACE */
+  struct returning *returning;
+  bool counts;               /* false: victims */
+  expr_program **defaults;
+};
+enum { ROWID_STEP = -1 };
+
+typedef struct writer_run {
+  exec *x;
+  const writer *w;
+  cursor *table;
+  cursor **indexes;
+  value *values;             /* the row being written */
+  entry *entries, *old_entries;
+  record_writer record;
+  buf key, conflict_key;
+  bool fresh;                /* the row id is new: nothing to look up */
+  struct writer_run *next;
+} writer_run;
+writer_run *writer_run_of(exec *x, const writer *w); /* NULL: error set */
+void writer_runs_free(dml_run *run);
+
+/* Compiled with the set of changed columns (UPDATE), NULL else. */
+status writer_compile_for(compile *c, const table *t, int database, unsigned use, uint8_t conflict, const bool *changed,
+                          bool rowid_changed, int new_slot, int old_slot, writer **out);
+/* Values as they would be stored: affinity, STRICT's types, generated columns. before: what a BEFORE trigger sees. */
+status write_prepare_values(exec *x, const writer *w, writer_run *r, bool before);
+status write_not_null(exec *x, const writer *w, writer_run *r, bool generated);
+status write_checks(exec *x, const writer *w);
+/* Uniqueness; may delete rows (REPLACE) or run an upsert: *handled then. own: the key of the row under UPDATE. */
+status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own, bool *handled);
+status write_delete_row(exec *x, const writer *w, writer_run *r, const stored_row *row);
+status write_row_key(exec *x, const writer *w, const value *values, int64_t rowid, buf *out);
+status write_rowid(exec *x, const writer *w, writer_run *r, const value *given, int64_t *rowid, bool *chosen);
+void write_hook(exec *x, const writer *w, int action, int64_t rowid);
+
+/* ---- upsert ---- */
+typedef struct upsert_clause {
+  int position;              /* in the statement */
+  bool any;                  /* no target */
+  bool of_rowid;
+  const index_ *index;
+  bool do_nothing;
+  writer *update;
+  int slot;
+  expr_program *where;
+  int set_n;
+  expr_program *set;
+  int set_first;
+  int *set_columns;          /* by set value: column, -1 row id */
+} upsert_clause;
+status upsert_compile(compile *c, insert_statement *s, const dml_target *target, writer *w);
+status upsert_run(exec *x, const writer *w, const upsert_clause *u, slice row_key);
+
+/* SET clauses: the values as one program, and which column each goes to. */
+typedef struct set_program {
+  int n;
+  expr_list *list;
+  int *columns;
+  bool *changed;
+  bool rowid_changed;
+} set_program;
+status set_compile(compile *c, const table *t, const set_list *list, set_program *out);
+
+/* ---- RETURNING ---- */
+typedef struct returning {
+  expr_program *program;
+  int first, n;
+} returning;
+status returning_compile(compile *c, expr_list *list, const table *t, int slot, returning **out);
+status returning_add(exec *x, const returning *r);
+
+/* ---- sequences ---- */
+status sequence_next(exec *x, const writer *w, int64_t *rowid);
+status sequence_seen(exec *x, const writer *w, int64_t rowid);
+status sequences_store(exec *x, dml_run *run);
+
+/* ---- statements ---- */
+typedef struct dml_statement { /* head of every program's data */
+  dml_root *root;
+  status (*work)(exec *x, void *self);
+} dml_statement;
+/* Fills c->program for one of ours; data begins with a dml_statement. */
+status dml_program(compile *c, const dml_target *target, void *data, status (*work)(exec *x, void *self), uint8_t conflict);
+
+/* Keys of the rows a statement will change. */
+typedef struct key_set {
+  const table *t;
+  buf keys;                  /* 8 bytes each, or length and bytes */
+  int64_t n;
+} key_set;
+/* SELECT key of the target WHERE ...: with limit the keys come in key order. */
+typedef struct row_search {
+  query *q;
+  bool sorted;
+  int columns_n;
+} row_search;
+
+#endif
