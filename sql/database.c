@@ -68,6 +68,7 @@ void database_pragmas_default(database *d) {
   d->pragmas.mmap_size = 0;
   d->pragmas.wal_autocheckpoint = 1000;
   d->pragmas.synchronous = 2;
+  d->pragmas.secure_delete = 1;
   strcpy(d->pragmas.journal_mode, d->is_memory ? "memory" : "delete");
 }
 
@@ -94,6 +95,12 @@ status database_open(hdb *db, database *d, const open_request *r, const hdb_sett
   txn_set_policy(d->txn, db->pragmas.policy);
   txn_set_sync(d->txn, TXN_SYNC_FULL);
   database_pragmas_default(d);
+  buf mode = BUF_INIT;
+  if (!d->is_memory && engine_setting_get(d->engine, "journal_mode", &mode) == HDB_OK && mode.n < sizeof d->pragmas.journal_mode) {
+    memcpy(d->pragmas.journal_mode, mode.p, mode.n);
+    d->pragmas.journal_mode[mode.n] = 0;
+  }
+  buf_free(&mode);
   d->data_version = 1;
   d->last_seen = engine_newest(d->engine);
 out:

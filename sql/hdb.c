@@ -52,7 +52,7 @@ static status connection_open(hdb *db, const char *filename, int flags, const hd
   open_request request = {0};
   status rc = HDB_OK;
   CHECK(settings_apply(db, settings));
-  CHECK(uri_parse(filename ? filename : "", flags, &request, &db->err));
+  CHECK(uri_parse(filename ? filename : "", flags, &request, &db->err)); /* URIs always: option USE_URI */
   CHECK(database_open(db, &db->databases[DB_MAIN], &request, settings));
 out:
   free(request.path);

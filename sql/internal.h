@@ -64,7 +64,7 @@ struct hdb {
     bool foreign_keys, defer_foreign_keys, recursive_triggers, case_sensitive_like, legacy_alter_table,
         reverse_unordered_selects, ignore_check_constraints, full_column_names, short_column_names, count_changes,
         query_only, writable_schema, trusted_schema, cell_size_check, automatic_index, read_uncommitted,
-        enable_triggers, enable_views, dqs_dml, dqs_ddl, defensive, legacy_file_format, empty_result_callbacks;
+        checkpoint_fullfsync, fullfsync, enable_triggers, enable_views, dqs_dml, dqs_ddl, defensive, legacy_file_format, empty_result_callbacks;
     uint8_t dialect, synchronous, temp_store, policy;
     int cache_size, busy_timeout;
   } pragmas;
@@ -97,7 +97,8 @@ struct hdb {
   int backups;
   struct hdb_config {         /* SQLITE_DBCONFIG flags without a meaning here: stored and answered */
     bool fts3_tokenizer, load_extension, no_checkpoint_on_close, enable_qpsg, trigger_eqp, reset_database,
-        stmt_scanstatus, reverse_scanorder;
+        stmt_scanstatus, reverse_scanorder, no_cache_spill;
+    int cache_spill, analysis_limit;
   } config;
   double retention;           /* hdb_settings: NaN keep the stored setting */
   int mirror_setting;         /* hdb_settings: -1, 0, 1 */
@@ -162,6 +163,7 @@ status uri_parse(const char *filename, int flags, open_request *out, error *err)
 status database_open(hdb *db, database *d, const open_request *request, const hdb_settings *settings);
 void database_close(hdb *db, database *d);
 void database_pragmas_default(database *d);
+status database_page_count(hdb *db, int number, int64_t *pages);
 static inline void hdb_lock(hdb *db) { pthread_mutex_lock(&db->mutex); }
 static inline void hdb_unlock(hdb *db) { pthread_mutex_unlock(&db->mutex); }
 /* The end of every call: keeps code and words for hdb_errmsg, returns what the caller sees (8 bits or all). */

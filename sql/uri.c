@@ -124,7 +124,7 @@ status uri_parse(const char *filename, int flags, open_request *out, error *err)
   char *memory = NULL;
   status rc = HDB_OK;
   const char *path = filename;
-  if ((flags & HDB_OPEN_URI) && strncmp(filename, "file:", 5) == 0) {
+  if (strncmp(filename, "file:", 5) == 0) { /* always: Debian's SQLite is built with USE_URI */
     uri u = {0};
     memory = malloc(strlen(filename) * 2 + 16);
     if (!memory) return sql_nomem(err);
