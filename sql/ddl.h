@@ -40,6 +40,9 @@ void buf_quoted_name(buf *b, const char *name);
 /* Writes a row (and no data) for an index, and fills it. */
 status index_create(exec *x, int database, const char *name, const char *table_name, const char *sql);
 
+/* Compares an index with what its table says; a sentence to `report` for each difference. */
+status index_verify(hdb *db, int database, index_ *i, status (*report)(void *context, const char *message), void *context);
+
 /* ---- ddl_table.c ---- */
 /* Checks of a new table's expressions (CHECK, generated columns); also for ALTER TABLE ADD COLUMN. */
 status table_check_expressions(compile *c, table *t);
