@@ -6,28 +6,28 @@
  */
 #include "py/module.h"
 
-/* Connection.connect's and Cursor.fetchmany's: "this function" before 3.10, the name later */
-#if PY_AT_LEAST(10)
-#define FUNCTION_FORMAT "%.200s()"
-#define FUNCTION(name)  (name)
-#else
-#define FUNCTION_FORMAT "%s"
-#define FUNCTION(name)  ((void)(name), "function")
-#endif
+/* "function" or "execute()": older interpreters do not name themselves everywhere */
+static const char *name_of(const arguments_spec *spec, char *buffer, size_t bytes) {
+  if (PY_VERSION_HEX < (0x03000000u | (unsigned)spec->named_since << 16)) return "function";
+  PyOS_snprintf(buffer, bytes, "%s()", spec->function);
+  return buffer;
+}
 
 static int too_many(const arguments_spec *spec, Py_ssize_t given, Py_ssize_t most, const char *kind) {
-  PyErr_Format(PyExc_TypeError, FUNCTION_FORMAT " takes at most %zd %sargument%s (%zd given)",
-               FUNCTION(spec->function), most, kind, most == 1 ? "" : "s", given);
+  char name[64];
+  PyErr_Format(PyExc_TypeError, "%s takes at most %zd %sargument%s (%zd given)", name_of(spec, name, sizeof name), most,
+               kind, most == 1 ? "" : "s", given);
   return -1;
 }
 
 static int unexpected_keyword(const arguments_spec *spec, PyObject *name) {
 #if PY_AT_LEAST(13)
   PyErr_Format(PyExc_TypeError, "%.200s() got an unexpected keyword argument '%S'", spec->function, name);
-#elif PY_AT_LEAST(10)
-  PyErr_Format(PyExc_TypeError, "'%S' is an invalid keyword argument for %.200s()", name, spec->function);
 #else
-  PyErr_Format(PyExc_TypeError, "'%S' is an invalid keyword argument for this function", name);
+  char buffer[64];
+  const char *shown = name_of(spec, buffer, sizeof buffer);
+  PyErr_Format(PyExc_TypeError, "'%S' is an invalid keyword argument for %s", name,
+               shown == buffer ? shown : "this function");
 #endif
   return -1;
 }
@@ -41,8 +41,9 @@ static int put_keyword(const arguments_spec *spec, PyObject *name, PyObject *val
   while (i < spec->count && PyUnicode_CompareWithASCIIString(name, spec->names[i])) i++;
   if (i == spec->count) return unexpected_keyword(spec, name);
   if (out[i]) {
-    PyErr_Format(PyExc_TypeError, "argument for " FUNCTION_FORMAT " given by name ('%U') and position (%d)",
-                 FUNCTION(spec->function), name, i + 1);
+    char buffer[64];
+    PyErr_Format(PyExc_TypeError, "argument for %s given by name ('%U') and position (%d)",
+                 name_of(spec, buffer, sizeof buffer), name, i + 1);
     return -1;
   }
   out[i] = value;
@@ -53,7 +54,7 @@ static int take_positional(const arguments_spec *spec, PyObject *const *args, Py
                            PyObject **out) {
   memset(out, 0, (size_t)spec->count * sizeof *out);
   if (nargs + nkeywords > spec->count) return too_many(spec, nargs + nkeywords, spec->count, "");
-  if (nargs > spec->positional) return too_many(spec, nargs, spec->positional, "positional ");
+  if (nargs > spec->positional) return too_many(spec, nargs, spec->positional, spec->kind);
   for (Py_ssize_t i = 0; i < nargs; i++) out[i] = args[i];
   return 0;
 }
@@ -61,8 +62,9 @@ static int take_positional(const arguments_spec *spec, PyObject *const *args, Py
 static int check_required(const arguments_spec *spec, PyObject **out) {
   for (int i = 0; i < spec->required; i++) {
     if (out[i]) continue;
-    PyErr_Format(PyExc_TypeError, FUNCTION_FORMAT " missing required argument '%s' (pos %d)",
-                 FUNCTION(spec->function), spec->names[i], i + 1);
+    char name[64];
+    PyErr_Format(PyExc_TypeError, "%s missing required argument '%s' (pos %d)", name_of(spec, name, sizeof name),
+                 spec->names[i], i + 1);
     return -1;
   }
   return 0;
@@ -103,6 +105,18 @@ int arguments_positional(const char *function, Py_ssize_t given, Py_ssize_t leas
                bound == 1 ? "" : "s", given);
 #endif
   return -1;
+}
+
+int arguments_exactly(const char *function, Py_ssize_t given, Py_ssize_t count) {
+#if PY_AT_LEAST(10) && !PY_AT_LEAST(11)
+  return arguments_positional(function, given, count, count);
+#else
+  given = PyVectorcall_NARGS((size_t)given);
+  if (given == count) return 0;
+  PyErr_Format(PyExc_TypeError, "%.200s() takes exactly %zd %sargument%s (%zd given)", function, count,
+               PY_AT_LEAST(11) ? "positional " : "", count == 1 ? "" : "s", given);
+  return -1;
+#endif
 }
 
 int arguments_bad(const char *function, const char *what, const char *expected, PyObject *o) {
@@ -147,11 +161,15 @@ int arguments_int(PyObject *o, int *out) {
   Py_DECREF(index);
   if (v == -1 && PyErr_Occurred()) return -1;
   if (overflow || v > INT32_MAX || v < INT32_MIN) {
+#if PY_AT_LEAST(10)
+    PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+#else
     if (overflow)
       PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C long");
     else
       PyErr_Format(PyExc_OverflowError, "signed integer is %s than %s", v > 0 ? "greater" : "less",
                    v > 0 ? "maximum" : "minimum");
+#endif
     return -1;
   }
   *out = (int)v;

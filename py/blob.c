@@ -21,13 +21,7 @@ static bool begin(blob *b) {
   return false;
 }
 
-static void failed(blob *b, int rc) {
-  connection *c = b->connection;
-  if (rc == HDB_ABORT)
-    RAISE(c->state, EXC_OPERATIONAL, "Cannot operate on an expired blob handle");
-  else
-    errors_raise(c->state, c->db, rc);
-}
+static void failed(blob *b, int rc) { errors_raise(b->connection->state, b->connection->db, rc); }
 
 blob *blob_new(connection *c, hdb_blob *handle) {
   PyTypeObject *type = c->state->blob_type;

@@ -1,8 +1,9 @@
 /* callbacks.c: the life of a callback, and the ones that are set on a connection: authorizer, progress handler,
  * trace, collations.
  *
- * An exception never crosses the engine: the authorizer denies, the progress handler interrupts, a collation
- * says equal, trace goes on; enable_callback_tracebacks(True) shows what was raised.
+ * An exception never crosses the engine: the authorizer denies, the progress handler interrupts, trace goes on;
+ * enable_callback_tracebacks(True) shows what was raised. A collation that raises says equal, from then on
+ * without being asked, and its exception is raised when the engine returns.
  */
 #include "py/callbacks.h"
 
@@ -101,7 +102,7 @@ static int on_authorize(void *p, int action, const char *a, const char *b, const
 }
 
 static const char *const authorizer_names[] = {"authorizer_callback"};
-static const arguments_spec authorizer_spec = {"set_authorizer", authorizer_names, 1, 1, 1};
+static const arguments_spec authorizer_spec = {"set_authorizer", authorizer_names, 1, 1, 1, "", 8};
 
 PyObject *connection_set_authorizer(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
@@ -147,7 +148,7 @@ static int on_progress(void *p) {
 }
 
 static const char *const progress_names[] = {"progress_handler", "n"};
-static const arguments_spec progress_spec = {"set_progress_handler", progress_names, 2, 2, 2};
+static const arguments_spec progress_spec = {"set_progress_handler", progress_names, 2, 2, 2, "", 8};
 
 PyObject *connection_set_progress_handler(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                                           PyObject *kwnames) {
@@ -200,7 +201,7 @@ static int on_trace(unsigned event, void *p, void *handle, void *sql) {
 }
 
 static const char *const trace_names[] = {"trace_callback"};
-static const arguments_spec trace_spec = {"set_trace_callback", trace_names, 1, 1, 1};
+static const arguments_spec trace_spec = {"set_trace_callback", trace_names, 1, 1, 1, "", 8};
 
 PyObject *connection_set_trace_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
@@ -228,10 +229,7 @@ static int compare_texts(callback *cb, int bytes_a, const void *a, int bytes_b, 
   PyObject *answer = x && y ? PyObject_Vectorcall(cb->callable, args, 2, NULL) : NULL;
   int overflow = 0;
   long n = answer ? PyLong_AsLongAndOverflow(answer, &overflow) : 0;
-  if (PyErr_Occurred()) {
-    errors_in_callback(cb->state, cb->callable);
-    n = 0;
-  }
+  if (PyErr_Occurred()) n = 0;
   Py_XDECREF(answer);
   Py_XDECREF(x);
   Py_XDECREF(y);
@@ -276,7 +274,8 @@ static int set_collation(connection *c, const char *name, PyObject *callable) {
 
 PyObject *connection_create_collation(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
   connection *c = (connection *)self;
-  if (arguments_positional("create_collation", nargs, 2, 2) < 0) return NULL;
+  const char *function = PY_AT_LEAST(10) ? "create_collation" : "create_collation(name, callback)";
+  if (arguments_exactly(function, nargs, 2) < 0) return NULL;
   if (!PyUnicode_Check(args[0])) {
 #if PY_AT_LEAST(10)
     arguments_bad("create_collation", "argument 1", "str", args[0]);

@@ -18,7 +18,7 @@ enum {
 static const char *connect_names[KEY_COUNT] = {
     "database", "timeout", "detect_types",      "isolation_level", "check_same_thread",
     "factory",  "cached_statements", "uri", AUTOCOMMIT_NAME};
-static const arguments_spec connect_spec = {"Connection", connect_names, KEY_COUNT, 8, 1};
+static const arguments_spec connect_spec = {"Connection", connect_names, KEY_COUNT, 8, 1, "positional ", 11};
 
 #if PY_AT_LEAST(10)
 enum { CACHED_STATEMENTS_DEFAULT = 128 };
@@ -190,6 +190,15 @@ static int warn_positional(const char *function) {
 }
 #endif
 
+/* sqlite3's own parameters alone are counted in its message. */
+static bool too_many_arguments(Py_ssize_t given) {
+  const int known = PY_AT_LEAST(12) ? 9 : 8;
+  if (given <= known) return false;
+  PyErr_Format(PyExc_TypeError, "%s takes at most %d arguments (%zd given)",
+               PY_AT_LEAST(11) ? "Connection()" : "function", known, given);
+  return true;
+}
+
 static int connection_init(PyObject *self, PyObject *args, PyObject *kwargs) {
   connection *c = (connection *)self;
   PyObject *values[KEY_COUNT];
@@ -199,7 +208,8 @@ static int connection_init(PyObject *self, PyObject *args, PyObject *kwargs) {
   Py_ssize_t given = PyTuple_GET_SIZE(args);
   if (given > 1 && given <= 8 && warn_positional("Connection") < 0) return -1;
 #endif
-  if (arguments_parse_tuple(&connect_spec, args, kwargs, values) < 0) return -1;
+  if (too_many_arguments(PyTuple_GET_SIZE(args)) || arguments_parse_tuple(&connect_spec, args, kwargs, values) < 0)
+    return -1;
   if (PySys_Audit("sqlite3.connect", "O", values[KEY_DATABASE]) < 0) return -1;
   if (c->initialized) { /* a second __init__ opens anew */
     turn_take(c);
@@ -311,7 +321,7 @@ static void connection_dealloc(PyObject *self) {
 /* ---- cursors ---- */
 
 static const char *const cursor_names[] = {"factory"};
-static const arguments_spec cursor_spec = {"cursor", cursor_names, 1, 1, 0};
+static const arguments_spec cursor_spec = {"cursor", cursor_names, 1, 1, 0, "", 10};
 
 static PyObject *make_cursor(connection *c, PyObject *factory) {
   PyObject *u;
@@ -338,66 +348,49 @@ static PyObject *connection_cursor(PyObject *self, PyObject *const *args, Py_ssi
   return make_cursor(c, factory);
 }
 
-/* The cursor of Connection.execute and its like; a subclass may have its own cursor(). */
-static PyObject *implicit_cursor(connection *c) {
-  if (LIKELY(Py_TYPE(c) == c->state->connection_type)) return check(c) ? make_cursor(c, NULL) : NULL;
-  return PyObject_CallMethodNoArgs((PyObject *)c, c->state->name_cursor);
-}
-
-static bool plain(connection *c, PyObject *u) { return Py_TYPE(u) == c->state->cursor_type; }
-
-static module_state *state_for_use(connection *c) {
-  if (UNLIKELY(!c->state || !c->initialized)) {
-    connection_check_open(c);
-    return NULL;
+/* Connection.execute and its like. A subclass's own cursor() is asked by interpreters before 3.11. */
+static PyObject *with_cursor(connection *c, PyObject *name, PyObject *const *args, Py_ssize_t nargs,
+                             METHOD_FAST((*act))) {
+  PyObject *u;
+  if (PY_AT_LEAST(11) || LIKELY(Py_TYPE(c) == c->state->connection_type))
+    u = check(c) ? make_cursor(c, NULL) : NULL;
+  else
+    u = PyObject_CallMethodNoArgs((PyObject *)c, c->state->name_cursor);
+  if (!u) return NULL;
+  PyObject *answer = NULL;
+  if (LIKELY(Py_TYPE(u) == c->state->cursor_type)) {
+    answer = act(u, args, nargs);
+  } else {
+    PyObject *method = PyObject_GetAttr(u, name);
+    if (method) answer = PyObject_Vectorcall(method, args, (size_t)PyVectorcall_NARGS((size_t)nargs), NULL);
+    Py_XDECREF(method);
   }
-  return c->state;
-}
-
-static PyObject *call_method(PyObject *u, PyObject *name, PyObject *const *args, Py_ssize_t nargs) {
-  PyObject *method = PyObject_GetAttr(u, name);
-  if (!method) return NULL;
-  PyObject *answer = PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
-  Py_DECREF(method);
+  Py_DECREF(u);
   return answer;
 }
+
+static bool is_initialized(connection *c) { return LIKELY(c->initialized) || connection_check_open(c); }
 
 static PyObject *connection_execute(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
   connection *c = (connection *)self;
-  module_state *state = state_for_use(c);
-  if (!state) return NULL;
-  if (arguments_positional("execute", nargs, 1, 2) < 0) return NULL;
-  PyObject *u = implicit_cursor(c);
-  if (!u) return NULL;
-  PyObject *answer = plain(c, u) ? cursor_execute(u, args, nargs)
-                                 : call_method(u, state->name_execute, args, PyVectorcall_NARGS((size_t)nargs));
-  Py_DECREF(u);
-  return answer;
+  if (arguments_positional("execute", nargs, 1, 2) < 0 || !is_initialized(c)) return NULL;
+  return with_cursor(c, c->state->name_execute, args, nargs, cursor_execute);
 }
 
 static PyObject *connection_executemany(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
   connection *c = (connection *)self;
-  module_state *state = state_for_use(c);
-  if (!state) return NULL;
-  if (arguments_positional("executemany", nargs, 2, 2) < 0) return NULL;
-  PyObject *u = implicit_cursor(c);
-  if (!u) return NULL;
-  PyObject *answer = plain(c, u) ? cursor_executemany(u, args, nargs)
-                                 : call_method(u, state->name_executemany, args, 2);
-  Py_DECREF(u);
-  return answer;
+  if (arguments_positional("executemany", nargs, 2, 2) < 0 || !is_initialized(c)) return NULL;
+  return with_cursor(c, c->state->name_executemany, args, nargs, cursor_executemany);
+}
+
+static PyObject *act_script(PyObject *u, PyObject *const *args, Py_ssize_t nargs) {
+  return cursor_executescript(u, args[0]);
 }
 
 static PyObject *connection_executescript(PyObject *self, PyObject *script) {
   connection *c = (connection *)self;
-  module_state *state = state_for_use(c);
-  if (!state) return NULL;
-  PyObject *u = implicit_cursor(c);
-  if (!u) return NULL;
-  PyObject *answer = plain(c, u) ? cursor_executescript(u, script)
-                                 : PyObject_CallMethodOneArg(u, state->name_executescript, script);
-  Py_DECREF(u);
-  return answer;
+  if (!is_initialized(c)) return NULL;
+  return with_cursor(c, c->state->name_executescript, &script, 1, act_script);
 }
 
 /* A statement of its own: never used, but it tells what is wrong with the text. */
@@ -534,7 +527,7 @@ static PyMethodDef methods[] = {
      "Returns iterator to the dump of the database in an SQL text format.\n\n"
      "  filter\n    An optional LIKE pattern for database objects to dump"},
 #else
-    {"iterdump", KEYWORDS(connection_iterdump),
+    {"iterdump", connection_iterdump, METH_NOARGS,
      "iterdump($self, /)\n--\n\nReturns iterator to the dump of the database in an SQL text format."},
 #endif
 #if PY_AT_LEAST(11)

@@ -61,7 +61,7 @@ static int run_backup(connection *c, connection *target, const char *name, int p
 }
 
 static const char *const backup_names[] = {"target", "pages", "progress", "name", "sleep"};
-static const arguments_spec backup_spec = {"backup", backup_names, 5, 1, 1};
+static const arguments_spec backup_spec = {"backup", backup_names, 5, 1, 1, "positional ", 8};
 
 PyObject *connection_backup(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
@@ -109,7 +109,7 @@ PyObject *connection_backup(PyObject *self, PyObject *const *args, Py_ssize_t na
 /* ---- blobs, dump, serialize ---- */
 
 static const char *const blobopen_names[] = {"", "", "", "readonly", "name"};
-static const arguments_spec blobopen_spec = {"blobopen", blobopen_names, 5, 3, 3};
+static const arguments_spec blobopen_spec = {"blobopen", blobopen_names, 5, 3, 3, "positional ", 10};
 
 PyObject *connection_blobopen(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
@@ -126,7 +126,7 @@ PyObject *connection_blobopen(PyObject *self, PyObject *const *args, Py_ssize_t 
       arguments_string("blobopen", "argument 2", v[1], &column) < 0)
     return NULL;
   if (!PyLong_Check(v[2])) {
-    arguments_bad("blobopen", "argument 3", "int", v[2]);
+    PyErr_SetString(PyExc_TypeError, "expected 'int'");
     return NULL;
   }
   long long rowid = PyLong_AsLongLongAndOverflow(v[2], &overflow);
@@ -150,25 +150,32 @@ PyObject *connection_blobopen(PyObject *self, PyObject *const *args, Py_ssize_t 
   return (PyObject *)b;
 }
 
-static const char *const filter_names[] = {"filter"};
-static const arguments_spec iterdump_spec = {"iterdump", filter_names, PY_AT_LEAST(13) ? 1 : 0, 0, 0};
-
-PyObject *connection_iterdump(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-  PyObject *filter[1] = {NULL};
-  if (!connection_check_open((connection *)self) ||
-      arguments_parse(&iterdump_spec, args, nargs, kwnames, filter) < 0)
-    return NULL;
+static PyObject *iterdump(connection *c, PyObject *filter) {
+  if (!connection_check_open(c)) return NULL;
   PyObject *module = PyImport_ImportModule("heliosdb_sqlite.dump");
   PyObject *dump = module ? PyObject_GetAttrString(module, "_iterdump") : NULL;
   Py_XDECREF(module);
   if (!dump) return NULL;
-  PyObject *answer = PyObject_CallFunction(dump, "OO", self, filter[0] ? filter[0] : Py_None);
+  PyObject *answer = PyObject_CallFunctionObjArgs(dump, c, filter, NULL);
   Py_DECREF(dump);
   return answer;
 }
 
+#if PY_AT_LEAST(13)
+static const char *const filter_names[] = {"filter"};
+static const arguments_spec iterdump_spec = {"iterdump", filter_names, 1, 0, 0, "positional ", 10};
+
+PyObject *connection_iterdump(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  PyObject *filter;
+  if (arguments_parse(&iterdump_spec, args, nargs, kwnames, &filter) < 0) return NULL;
+  return iterdump((connection *)self, filter ? filter : Py_None);
+}
+#else
+PyObject *connection_iterdump(PyObject *self, PyObject *unused) { return iterdump((connection *)self, Py_None); }
+#endif
+
 static const char *const name_names[] = {"name"};
-static const arguments_spec serialize_spec = {"serialize", name_names, 1, 0, 0};
+static const arguments_spec serialize_spec = {"serialize", name_names, 1, 0, 0, "positional ", 10};
 
 PyObject *connection_serialize(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
@@ -193,7 +200,7 @@ PyObject *connection_serialize(PyObject *self, PyObject *const *args, Py_ssize_t
 }
 
 static const char *const deserialize_names[] = {"", "name"};
-static const arguments_spec deserialize_spec = {"deserialize", deserialize_names, 2, 1, 1};
+static const arguments_spec deserialize_spec = {"deserialize", deserialize_names, 2, 1, 1, "positional ", 10};
 
 PyObject *connection_deserialize(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
@@ -305,7 +312,7 @@ PyObject *connection_enable_load_extension(PyObject *self, PyObject *enable) {
 }
 
 static const char *const extension_names[] = {"", "entrypoint"};
-static const arguments_spec extension_spec = {"load_extension", extension_names, 2, 1, 1};
+static const arguments_spec extension_spec = {"load_extension", extension_names, 2, 1, 1, "positional ", 10};
 
 PyObject *connection_load_extension(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;

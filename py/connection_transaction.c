@@ -117,7 +117,7 @@ PyObject *connection_enter(PyObject *self, PyObject *unused) {
   return Py_NewRef(self);
 }
 
-#if PY_AT_LEAST(10)
+#if PY_AT_LEAST(9)
 static void chain(PyObject *type, PyObject *value, PyObject *traceback) {
   PyObject *type2, *value2, *traceback2;
   PyErr_Fetch(&type2, &value2, &traceback2);
@@ -139,7 +139,7 @@ PyObject *connection_exit(PyObject *self, PyObject *const *args, Py_ssize_t narg
   bool fine = args[0] == Py_None && args[1] == Py_None && args[2] == Py_None;
   /* a subclass's own commit and rollback were never called from here */
   PyObject *answer = fine ? connection_commit(self, NULL) : connection_rollback(self, NULL);
-#if PY_AT_LEAST(10)
+#if PY_AT_LEAST(9)
   if (!answer && fine) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -160,7 +160,7 @@ PyObject *connection_exit(PyObject *self, PyObject *const *args, Py_ssize_t narg
 
 PyObject *connection_get_isolation_level(PyObject *self, void *unused) {
   connection *c = (connection *)self;
-  if (!connection_check_open(c)) return NULL;
+  if ((PY_AT_LEAST(9) || !c->initialized) && !connection_check_open(c)) return NULL;
   return Py_NewRef(c->isolation_level ? c->isolation_level : Py_None);
 }
 

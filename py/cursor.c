@@ -83,6 +83,7 @@ static PyObject *take_row(cursor *u) {
     if (UNLIKELY(!row)) return NULL;
   }
   int rc = statement_step(s);
+  if (UNLIKELY(PyErr_Occurred())) rc = HDB_ERROR;
   if (rc == HDB_ROW) {
     if (PREFETCH && !(u->next_row = cursor_build_row(u))) Py_CLEAR(row);
   } else if (finish(u, rc) < 0) {
@@ -164,7 +165,7 @@ static PyObject *fetch_list(cursor *u, Py_ssize_t most) {
 PyObject *cursor_fetchall(PyObject *self, PyObject *unused) { return fetch_list((cursor *)self, 0); }
 
 static const char *const fetchmany_names[] = {"size"};
-static const arguments_spec fetchmany_spec = {"fetchmany", fetchmany_names, 1, 1, 0};
+static const arguments_spec fetchmany_spec = {"fetchmany", fetchmany_names, 1, 1, 0, "", 8};
 
 PyObject *cursor_fetchmany(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   PyObject *value;
@@ -318,8 +319,13 @@ static PyObject *get_lastrowid(PyObject *self, void *unused) {
   return PyLong_FromLongLong(u->lastrowid);
 }
 
+static int set_lastrowid(PyObject *self, PyObject *value, void *unused) {
+  PyErr_SetString(PyExc_AttributeError, "readonly attribute");
+  return -1;
+}
+
 static PyGetSetDef cursor_getset[] = {
-    {"lastrowid", get_lastrowid, NULL, NULL, NULL},
+    {"lastrowid", get_lastrowid, set_lastrowid, NULL, NULL},
     {NULL},
 };
 

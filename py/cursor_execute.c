@@ -93,8 +93,8 @@ static int start(cursor *u, PyObject *sql, bool many) {
 static int after_step(cursor *u, int rc, bool many) {
   connection *c = u->connection;
   statement *s = u->statement;
-  if (UNLIKELY(rc != HDB_ROW && rc != HDB_DONE)) {
-    errors_raise(c->state, c->db, rc);
+  if (UNLIKELY((rc != HDB_ROW && rc != HDB_DONE) || PyErr_Occurred())) {
+    errors_raise(c->state, c->db, rc); /* or what a collation raised */
     return -1;
   }
 #if PREFETCH

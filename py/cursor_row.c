@@ -75,6 +75,7 @@ PyObject *cursor_build_row(cursor *u) {
   PyObject *row = PyTuple_New(count);
   if (!row) return NULL;
   Py_ssize_t converters = u->converters ? PyTuple_GET_SIZE(u->converters) : 0;
+  bool atomic = !converters && u->connection->text_factory == (PyObject *)&PyUnicode_Type;
   for (int i = 0; i < count; i++) {
     PyObject *converter = i < converters ? PyTuple_GET_ITEM(u->converters, i) : Py_None;
     PyObject *value = LIKELY(converter == Py_None) ? plain_value(u, handle, i)
@@ -85,6 +86,7 @@ PyObject *cursor_build_row(cursor *u) {
     }
     PyTuple_SET_ITEM(row, i, value);
   }
+  if (LIKELY(atomic)) PyObject_GC_UnTrack(row); /* what the collector itself would find out, once a row */
   return row;
 }
 

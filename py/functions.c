@@ -161,7 +161,7 @@ static PyObject *create(connection *c, const char *name, int count, int flags, P
 }
 
 static const char *const function_names[] = {"name", "narg", "func", "deterministic"};
-static const arguments_spec function_spec = {"create_function", function_names, 4, 3, 3};
+static const arguments_spec function_spec = {"create_function", function_names, 4, 3, 3, "positional ", 10};
 
 PyObject *connection_create_function(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   PyObject *v[4];
@@ -178,7 +178,7 @@ PyObject *connection_create_function(PyObject *self, PyObject *const *args, Py_s
 }
 
 static const char *const aggregate_names[] = {"name", "n_arg", "aggregate_class"};
-static const arguments_spec aggregate_spec = {"create_aggregate", aggregate_names, 3, 3, 3};
+static const arguments_spec aggregate_spec = {"create_aggregate", aggregate_names, 3, 3, 3, "", 10};
 
 PyObject *connection_create_aggregate(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   PyObject *v[3];
@@ -195,7 +195,7 @@ PyObject *connection_create_aggregate(PyObject *self, PyObject *const *args, Py_
 PyObject *connection_create_window_function(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
   const char *name;
   int count;
-  if (arguments_positional("create_window_function", nargs, 3, 3) < 0 ||
+  if (arguments_exactly("create_window_function", nargs, 3) < 0 ||
       arguments_string("create_window_function", "argument 1", args[0], &name) < 0 ||
       arguments_int(args[1], &count) < 0)
     return NULL;

@@ -65,7 +65,7 @@ static PyObject *module_connect(PyObject *module, PyObject *const *args, Py_ssiz
 }
 
 static const char *const statement_names[] = {"statement"};
-static const arguments_spec complete_spec = {"complete_statement", statement_names, 1, 1, 1};
+static const arguments_spec complete_spec = {"complete_statement", statement_names, 1, 1, 1, "", 10};
 
 static PyObject *module_complete_statement(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                            PyObject *kwnames) {
@@ -79,7 +79,7 @@ static PyObject *module_complete_statement(PyObject *module, PyObject *const *ar
 
 #if !PY_AT_LEAST(12)
 static const char *const shared_names[] = {"do_enable"};
-static const arguments_spec shared_spec = {"enable_shared_cache", shared_names, 1, 1, 1};
+static const arguments_spec shared_spec = {"enable_shared_cache", shared_names, 1, 1, 1, "", 10};
 
 static PyObject *module_enable_shared_cache(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                             PyObject *kwnames) {

@@ -62,6 +62,8 @@ typedef struct arguments_spec {
   int count;                /* their number */
   int positional;           /* how many may be given by position */
   int required;             /* the first so many must be given */
+  const char *kind;         /* "positional " where CPython's message has it */
+  int named_since;          /* before Python 3.n its messages say "function" */
 } arguments_spec;
 /* Sort a vectorcall's arguments into out[count] (borrowed, NULL where absent). */
 int arguments_parse(const arguments_spec *spec, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
@@ -69,6 +71,8 @@ int arguments_parse(const arguments_spec *spec, PyObject *const *args, Py_ssize_
 /* The same for tp_init's tuple and dict. */
 int arguments_parse_tuple(const arguments_spec *spec, PyObject *args, PyObject *kwargs, PyObject **out);
 int arguments_positional(const char *function, Py_ssize_t given, Py_ssize_t least, Py_ssize_t most);
+/* The same for methods whose CPython twin also takes its class: other words from 3.11 on. */
+int arguments_exactly(const char *function, Py_ssize_t given, Py_ssize_t count);
 /* what: "argument 1" or "argument 'name'" */
 int arguments_string(const char *function, const char *what, PyObject *o, const char **out);
 int arguments_bad(const char *function, const char *what, const char *expected, PyObject *o);

@@ -191,7 +191,11 @@ METHOD_KEYWORDS(connection_set_progress_handler);
 METHOD_KEYWORDS(connection_set_trace_callback);
 METHOD_KEYWORDS(connection_backup);
 METHOD_KEYWORDS(connection_blobopen);
+#if PY_AT_LEAST(13)
 METHOD_KEYWORDS(connection_iterdump);
+#else
+PyObject *connection_iterdump(PyObject *self, PyObject *unused);
+#endif
 METHOD_KEYWORDS(connection_serialize);
 METHOD_KEYWORDS(connection_deserialize);
 METHOD_FAST(connection_setlimit);

@@ -134,10 +134,10 @@ static int bind_one(statement *s, int index, PyObject *o, const char *name) {
 #if PY_AT_LEAST(12)
 static int warn_named(statement *s, int index) {
   const char *name = hdb_bind_parameter_name(s->handle, index);
-  if (!name || *name == '?') return 0;
+  if (!name || (PY_VERSION_HEX >= 0x030c0400 && *name == '?')) return 0;
   return PyErr_WarnFormat(PyExc_DeprecationWarning, 1,
                           "Binding %d ('%s') is a named parameter, but you supplied a sequence which requires "
-                          "nominal (qmark) placeholders. Starting with Python 3.14 an sqlite3.ProgrammingError "
+                          "nameless (qmark) placeholders. Starting with Python 3.14 an sqlite3.ProgrammingError "
                           "will be raised.",
                           index, name);
 }
