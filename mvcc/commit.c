@@ -170,7 +170,10 @@ static void process(engine *e, request *batch, size_t n, bool alone) {
     }
     fold_end(e->fold);
     prune_recent(e, n);
-    if (rc != HDB_OK) atomic_store(&e->broken, rc); /* Q4 */
+    if (rc != HDB_OK) { /* Q4 */
+      atomic_store(&e->broken, rc);
+      if (e->cache) cache_drop(e->cache);
+    }
   }
   for (request *r = batch; rc != HDB_OK && r; r = r->next) r->result = rc;
 }

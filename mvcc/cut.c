@@ -12,22 +12,47 @@
 
 #include "mvcc/fold.h"
 
-static status put_group(fold *f, uint32_t tree, slice bound, slice prefix, const row *rows, size_t n, int64_t newest,
-                        const group_history *history) {
-  buf_clear(&f->wanted);
-  group_key(&f->wanted, tree, bound);
-  buf_clear(&f->encoded);
-  group_encode(&f->encoded, prefix, rows, n, f->engine->history, newest, history);
-  if (buf_failed(&f->wanted) || buf_failed(&f->encoded)) return HDB_NOMEM;
-  kv_batch_put(f->batch, KV_ROWS, buf_slice(&f->wanted), buf_slice(&f->encoded));
+/* What readers may find in the cache from this commit on. A large request empties its ranges rather than fill them. */
+static status note_put(fold *f, const fold_group *g, slice upper) {
+  cache *c = f->engine->cache;
+  if (!c) return HDB_OK;
+  cached *hot = NULL;
+  if (!f->alone && f->encoded.n <= CACHED_MAX) {
+    hot = cached_new(g->tree, g->lower, upper, buf_slice(&f->encoded), g->newest);
+    if (!hot) return HDB_NOMEM;
+  }
+  cache_commit_begin(c);
+  if (hot) {
+    cache_commit_put(c, hot, g->newest, true);
+  } else {
+    cache_commit_delete(c, g->tree, g->lower, g->newest);
+  }
+  cache_commit_end(c);
+  cached_release(hot);
   return HDB_OK;
 }
 
-static status delete_group(fold *f, uint32_t tree, slice bound) {
+/* Rows [from, to) of the group, under its bound. */
+static status put_group(fold *f, const fold_group *g, size_t from, size_t to, slice upper) {
+  buf_clear(&f->wanted);
+  group_key(&f->wanted, g->tree, g->lower);
+  buf_clear(&f->encoded);
+  group_encode(&f->encoded, g->prefix, g->rows + from, to - from, f->engine->history, g->newest, &g->history);
+  if (buf_failed(&f->wanted) || buf_failed(&f->encoded)) return HDB_NOMEM;
+  kv_batch_put(f->batch, KV_ROWS, buf_slice(&f->wanted), buf_slice(&f->encoded));
+  return note_put(f, g, upper);
+}
+
+static status delete_group(fold *f, uint32_t tree, slice bound, int64_t time) {
   buf_clear(&f->wanted);
   group_key(&f->wanted, tree, bound);
   if (buf_failed(&f->wanted)) return HDB_NOMEM;
   kv_batch_delete(f->batch, KV_ROWS, buf_slice(&f->wanted));
+  cache *c = f->engine->cache;
+  if (!c) return HDB_OK;
+  cache_commit_begin(c);
+  cache_commit_delete(c, tree, bound, time);
+  cache_commit_end(c);
   return HDB_OK;
 }
 
@@ -49,7 +74,7 @@ static status put_piece(fold *f, fold_group *g, size_t from, size_t to) {
     if (!next.p) return HDB_NOMEM;
   }
   g->history.upper = next;
-  TRY(put_group(f, g->tree, g->lower, g->prefix, g->rows + from, to - from, g->newest, &g->history));
+  TRY(put_group(f, g, from, to, next));
   if (to == g->n) return HDB_OK; /* F1: it stays in the workspace where it was */
   if (g->history.newest && !g->history.low.p) g->history.low = g->lower; /* C1 */
   g->lower = next;
@@ -130,7 +155,7 @@ status fold_merge(fold *f, fold_group *left, fold_group *right, bool *merged) {
   left->dirty = true;
   left->appended = false;
   *merged = true;
-  return right->existed ? delete_group(f, right->tree, right->lower) : HDB_OK;
+  return right->existed ? delete_group(f, right->tree, right->lower, left->newest) : HDB_OK;
 }
 
 /* Takes in the group behind, unless somebody in this batch has it in hand. */
@@ -153,7 +178,7 @@ status fold_write_group(fold *f, fold_group *g, bool may_merge) {
   size_t bytes = rows_bytes(g);
   if (g->n == 0) {
     if (past) return put_piece(f, g, 0, 0); /* F4 */
-    return g->existed ? delete_group(f, g->tree, g->lower) : HDB_OK;
+    return g->existed ? delete_group(f, g->tree, g->lower, g->newest) : HDB_OK;
   }
   if (bytes <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT) || g->n == 1)
     return put_piece(f, g, 0, g->n);
@@ -250,6 +275,11 @@ status fold_clear(fold *f, uint32_t tree, fold_tree *t) {
     TRY(rc);
   }
   kv_batch_delete_range(f->batch, KV_ROWS, slice_of(from, 4), slice_of(to, 4));
+  if (f->engine->cache) {
+    cache_commit_begin(f->engine->cache);
+    cache_commit_tree(f->engine->cache, tree, f->time);
+    cache_commit_end(f->engine->cache);
+  }
   pthread_mutex_lock(&t->info->lock);
   t->rows = -t->info->rows, t->bytes = -t->info->bytes;
   pthread_mutex_unlock(&t->info->lock);

@@ -19,6 +19,8 @@
 
 #include "mvcc/internal.h"
 
+enum { CACHE_BYTES = 64 << 20 };
+
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
 static engine *registry;
@@ -149,6 +151,7 @@ static void engine_free(engine *e) {
   if (!e) return;
   view_release(e->newest);
   fold_free(e->fold);
+  cache_free(e->cache);
   recent_free(&e->recent);
   if (e->store) kv_close(e->store);
   trees_free(e);
@@ -264,6 +267,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   CHECK(load_newest(e));
   CHECK(load_retention(e, options->retention));
   CHECK(load_history_floor(e));
+  if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
   CHECK(fold_new(e, &e->fold));
 out:
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", status_text(rc));

@@ -36,12 +36,14 @@ status fold_new(engine *e, fold **out) {
   f->empty = arena_save(&f->memory);
   f->batch = kv_batch_new(e->store);
   version_begin(&f->version);
+  if (e->cache) cache_add_reader(e->cache, &f->reader);
   return f->batch ? HDB_OK : HDB_NOMEM;
 }
 
 void fold_free(fold *f) {
   if (!f) return;
   if (f->it) f->it->close(f->it);
+  if (f->engine->cache) cache_remove_reader(f->engine->cache, &f->reader);
   arena_clear(&f->memory);
   kv_batch_free(f->batch);
   version_free(&f->version);
@@ -180,12 +182,30 @@ static status open_iterator(fold *f) {
   return kv_iter_open(f->engine->store, NULL, KV_ROWS, slice_of(NULL, 0), slice_of(NULL, 0), &f->it);
 }
 
+/* The same from the cache; *found: it was there. */
+static status load_cached(fold *f, slice key, fold_group *g, bool *found) {
+  cache *c = f->engine->cache;
+  cached *hot = c ? cache_get(c, &f->reader, g->tree, key, INT64_MAX) : NULL;
+  *found = hot != NULL;
+  if (!hot) return HDB_OK;
+  g->existed = true;
+  g->lower = arena_slice(&f->memory, hot->lower);
+  if (hot->upper.p) g->upper = arena_slice(&f->memory, hot->upper);
+  slice bytes = arena_slice(&f->memory, hot->bytes);
+  cached_release(hot);
+  return f->memory.failed ? HDB_NOMEM : decode(f, g, bytes);
+}
+
 /* The group that covers the key, from kv; a new one where there is none. Not yet in groups[]. */
 static status load(fold *f, uint32_t tree, slice key, fold_group **out) {
   fold_group *g = arena_zero(&f->memory, sizeof *g);
+  bool found;
   if (!g) return HDB_NOMEM;
-  TRY(open_iterator(f));
+  *out = g;
   g->tree = tree;
+  TRY(load_cached(f, key, g, &found));
+  if (found) return HDB_OK;
+  TRY(open_iterator(f));
   g->lower = arena_slice(&f->memory, slice_of(NULL, 0));
   buf_clear(&f->wanted);
   group_key(&f->wanted, tree, key);
@@ -205,7 +225,6 @@ static status load(fold *f, uint32_t tree, slice key, fold_group **out) {
   }
   TRY(f->it->error);
   if (same_tree(f, tree)) g->upper = arena_slice(&f->memory, bound_of(f));
-  *out = g;
   return f->memory.failed ? HDB_NOMEM : HDB_OK;
 }
 
@@ -543,7 +562,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   engine *e = f->engine;
   *outcome = HDB_OK;
   *changed = false;
-  f->time = time;
+  f->time = time, f->alone = alone;
   if (t->view_time < e->last_time) {
     /* A unique fact that fails says more than the conflict of the very same key. */
     TRY(validate_facts(f, t, outcome));

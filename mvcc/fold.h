@@ -30,9 +30,10 @@ struct fold {
   arena memory;
   arena_mark empty;
   kv_batch *batch;
+  cache_reader reader;
   kv_iter *it; /* over the newest rows; closed before the batch is written */
   int64_t time, schema_time;
-  bool shrunk;
+  bool shrunk, alone;
   fold_group **groups;
   size_t groups_n, groups_capacity;
   fold_tree *trees;

@@ -12,6 +12,7 @@
 
 #include "kv/base/record.h"
 #include "kv/kv.h"
+#include "mvcc/cache.h"
 #include "mvcc/group.h"
 #include "mvcc/mvcc.h"
 #include "mvcc/writeset.h"
@@ -127,6 +128,7 @@ struct engine {
 
   /* only the leader touches these */
   struct fold *fold;
+  cache *cache; /* NULL: kv is fast enough (memory) */
   recent recent;
   int64_t last_time;
 
@@ -167,6 +169,7 @@ struct txn {
   engine *engine;
   txn *next, **previous; /* the engine's list */
   _Atomic int64_t open_view_time; /* 0: not open */
+  cache_reader reader;
   view *view;            /* kept after the end, for the next begin */
   int64_t view_time; /* of the open transaction; outlives its view in a memory engine's commit */
   uint64_t schema_local;

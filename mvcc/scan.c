@@ -55,7 +55,13 @@ static void activate(scan *s) {
   s->t->active = s;
 }
 
-static void drop_iterator(scan *s) {
+static void drop_hot(scan *s) {
+  cached_release(s->hot);
+  s->hot = NULL, s->it_ahead = false;
+}
+
+static void drop_view(scan *s) {
+  drop_hot(s);
   if (s->it) s->it->close(s->it);
   s->it = NULL;
   past_drop_iterator(s->past);
@@ -67,19 +73,35 @@ static void drop_iterator(scan *s) {
   }
 }
 
-/* The iterator and its view, in the transaction's list of holders. */
-static status hold_iterator(scan *s, view *v) {
-  if (s->v == v && s->it) return HDB_OK;
-  drop_iterator(s);
-  uint8_t upper[4];
-  put_be32(upper, s->tree + 1);
-  TRY(kv_iter_open(v->engine->store, v->snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4), &s->it));
+/* The view, in the transaction's list of cursors that hold one. */
+static void hold_view(scan *s, view *v) {
+  if (s->v == v) return;
+  drop_view(s);
   s->v = view_hold(v);
   s->holding_next = s->t->holding, s->holding_previous = &s->t->holding;
   if (s->holding_next) s->holding_next->holding_previous = &s->holding_next;
   s->t->holding = s;
-  return HDB_OK;
 }
+
+static void fail(scan *s, status rc) {
+  s->pub.valid = false, s->base_valid = false;
+  s->pub.error = rc;
+}
+
+static bool open_iterator(scan *s) {
+  if (s->it) return true;
+  uint8_t upper[4];
+  put_be32(upper, s->tree + 1);
+  status rc = kv_iter_open(s->v->engine->store, s->v->snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4),
+                           &s->it);
+  if (rc != HDB_OK) {
+    s->it = NULL;
+    fail(s, rc);
+  }
+  return rc == HDB_OK;
+}
+
+static inline cache *usable_cache(const scan *s) { return s->as_of ? NULL : s->t->engine->cache; }
 
 void cursor_reset(cursor *c) {
   scan *s = (scan *)c;
@@ -87,24 +109,21 @@ void cursor_reset(cursor *c) {
   c->valid = false;
   c->next = resume_next, c->prev = resume_prev;
   s->w = NULL, s->base_valid = false;
-  if (s->t->engine->memory || (s->v && s->v != s->t->view)) drop_iterator(s);
+  drop_hot(s);
+  if (s->t->engine->memory || (s->v && s->v != s->t->view)) drop_view(s);
 }
 
 void cursor_close(cursor *c) {
   if (!c) return;
   scan *s = (scan *)c;
   cursor_reset(c);
-  drop_iterator(s);
+  drop_view(s);
   free(s->key);
   past_free(s->past);
   buf_free(&s->saved);
   buf_free(&s->wanted);
+  buf_free(&s->copy);
   free(s);
-}
-
-static void fail(scan *s, status rc) {
-  s->pub.valid = false, s->base_valid = false;
-  s->pub.error = rc;
 }
 
 /* ---- the committed side ---- */
@@ -139,9 +158,9 @@ static void base_load(scan *s) {
   if (!s->base_valid) fail(s, HDB_CORRUPT);
 }
 
-/* Takes the group the iterator stands on. */
-static bool take_group(scan *s) {
-  status rc = group_open(&s->g, s->it->value);
+/* The group in hand from now on. */
+static bool take_bytes(scan *s, slice bytes) {
+  status rc = group_open(&s->g, bytes);
   if (rc == HDB_OK && s->as_of) rc = scan_past_group(s);
   if (rc == HDB_OK && !key_room(s, (size_t)s->g.prefix_n + 64)) rc = HDB_NOMEM;
   if (rc != HDB_OK) {
@@ -150,6 +169,17 @@ static bool take_group(scan *s) {
   }
   memcpy(s->key, s->g.prefix, s->g.prefix_n);
   return true;
+}
+
+static bool take_group(scan *s) {
+  drop_hot(s);
+  return take_bytes(s, s->it->value);
+}
+
+static bool take_hot(scan *s, cached *g) {
+  cached_release(s->hot);
+  s->hot = g, s->it_ahead = false;
+  return take_bytes(s, g->bytes);
 }
 
 /* The iterator was moved: to the first (last) row of that group or of the next that has one. */
@@ -177,33 +207,127 @@ static void enter_backward(scan *s) {
   if (s->it->error != HDB_OK) fail(s, s->it->error);
 }
 
+static slice group_wanted(scan *s, slice bound) {
+  buf_clear(&s->wanted);
+  group_key(&s->wanted, s->tree, bound);
+  if (buf_failed(&s->wanted)) fail(s, HDB_NOMEM);
+  return buf_slice(&s->wanted);
+}
+
+/* Past the last (first) row of the group in hand. */
+static void next_group(scan *s) {
+  while (s->hot && !s->it_ahead) {
+    cached *hot = s->hot;
+    if (!hot->upper.p) {
+      s->base_valid = false;
+      return;
+    }
+    cached *next = cache_get(usable_cache(s), &s->t->reader, s->tree, hot->upper, s->v->time);
+    if (!next || !slice_equal(next->lower, hot->upper)) {
+      cached_release(next);
+      slice wanted = group_wanted(s, hot->upper);
+      if (s->pub.error != HDB_OK || !open_iterator(s)) return;
+      s->it->seek(s->it, wanted);
+      enter_forward(s);
+      return;
+    }
+    if (!take_hot(s, next)) return;
+    if (s->g.count == 0) continue;
+    s->at = 0;
+    base_load(s);
+    return;
+  }
+  if (!s->hot) s->it->next(s->it);
+  enter_forward(s);
+}
+
+static void previous_group(scan *s) {
+  while (s->hot) {
+    cached *hot = s->hot;
+    cached *previous = cache_before(usable_cache(s), &s->t->reader, s->tree, hot->lower, s->v->time);
+    if (!previous) {
+      slice wanted = group_wanted(s, hot->lower);
+      if (s->pub.error != HDB_OK || !open_iterator(s)) return;
+      s->it->seek_for_prev(s->it, wanted);
+      break;
+    }
+    if (!take_hot(s, previous)) return;
+    if (s->g.count == 0) continue;
+    s->at = s->g.count - 1;
+    base_load(s);
+    return;
+  }
+  if (s->it->valid) s->it->prev(s->it);
+  enter_backward(s);
+}
+
 static void base_first(scan *s) {
+  if (!open_iterator(s)) return;
   s->it->seek(s->it, slice_of(s->tree_key, 4));
   enter_forward(s);
 }
 
 static void base_last(scan *s) {
+  cached *hot = usable_cache(s) ? cache_last(usable_cache(s), &s->t->reader, s->tree, s->v->time) : NULL;
+  if (hot) {
+    if (!take_hot(s, hot)) return;
+    if (s->g.count == 0) {
+      previous_group(s);
+      return;
+    }
+    s->at = s->g.count - 1;
+    base_load(s);
+    return;
+  }
   uint8_t upper[4];
   put_be32(upper, s->tree + 1);
+  if (!open_iterator(s)) return;
   s->it->seek_for_prev(s->it, slice_of(upper, 4));
   enter_backward(s);
 }
 
-/* The iterator to the group that covers the key, `wanted` keeps the key; false: there is none (or it failed). */
-static bool seek_group(scan *s, slice key) {
-  s->base_valid = false;
-  buf_clear(&s->wanted);
-  group_key(&s->wanted, s->tree, key);
-  if (buf_failed(&s->wanted)) {
-    fail(s, HDB_NOMEM);
+/* The group under the iterator into the cache, if it is worth it: a copy is in hand then, and the iterator, which had
+ * to look where the group ends, one ahead. */
+static bool take_group_and_offer(scan *s) {
+  if (!usable_cache(s) || s->it->value.n > CACHED_MAX) return take_group(s);
+  buf_clear(&s->copy);
+  buf_append(&s->copy, s->it->key.p, s->it->key.n);
+  buf_append(&s->copy, s->it->value.p, s->it->value.n);
+  size_t key_n = s->it->key.n;
+  s->it->next(s->it);
+  slice upper = slice_of(NULL, 0);
+  if (s->it->valid) upper = slice_of(s->it->key.p + 4, s->it->key.n - 4);
+  slice lower = slice_of(s->copy.p + 4, key_n - 4), bytes = slice_of(s->copy.p + key_n, s->copy.n - key_n);
+  int64_t since = s->v->time;
+  group g;
+  if (s->t->engine->history && !buf_failed(&s->copy) && group_open(&g, bytes) == HDB_OK) since = g.newest;
+  cached *hot = buf_failed(&s->copy) ? NULL : cached_new(s->tree, lower, upper, bytes, since);
+  if (!hot || s->it->error != HDB_OK) {
+    cached_release(hot);
+    fail(s, hot ? s->it->error : HDB_NOMEM);
     return false;
   }
-  s->it->seek_for_prev(s->it, buf_slice(&s->wanted));
+  cache_offer(usable_cache(s), hot, s->v->time);
+  if (!take_hot(s, hot)) return false;
+  s->it_ahead = true;
+  return true;
+}
+
+/* To the group that covers the key, `wanted` keeps the key; false: there is none (or it failed). */
+static bool seek_group(scan *s, slice key) {
+  s->base_valid = false;
+  slice wanted = group_wanted(s, key);
+  if (s->pub.error != HDB_OK) return false;
+  cached *hot = usable_cache(s) ? cache_get(usable_cache(s), &s->t->reader, s->tree, key, s->v->time) : NULL;
+  if (hot) return take_hot(s, hot);
+  if (!open_iterator(s)) return false;
+  s->it->seek_for_prev(s->it, wanted);
   if (!s->it->valid) {
+    drop_hot(s);
     if (s->it->error != HDB_OK) fail(s, s->it->error);
     return false;
   }
-  return take_group(s);
+  return take_group_and_offer(s);
 }
 
 static slice wanted_key(const scan *s) { return slice_of(s->wanted.p + 4, s->wanted.n - 4); }
@@ -221,8 +345,7 @@ static void base_seek(scan *s, slice key) {
     s->at = at;
     base_load(s);
   } else {
-    s->it->next(s->it);
-    enter_forward(s);
+    next_group(s);
   }
 }
 
@@ -239,8 +362,7 @@ static void base_seek_for_prev(scan *s, slice key) {
     s->at = at - 1;
     base_load(s);
   } else {
-    s->it->prev(s->it);
-    enter_backward(s);
+    previous_group(s);
   }
 }
 
@@ -262,8 +384,7 @@ static void base_next(scan *s) {
     base_load(s);
     return;
   }
-  s->it->next(s->it);
-  enter_forward(s);
+  next_group(s);
 }
 
 static void base_prev(scan *s) {
@@ -272,8 +393,7 @@ static void base_prev(scan *s) {
     base_load(s);
     return;
   }
-  s->it->prev(s->it);
-  enter_backward(s);
+  previous_group(s);
 }
 
 /* ---- bare ---- */
@@ -285,8 +405,7 @@ static inline void show_base(scan *s) {
 
 static __attribute__((noinline)) void bare_next_group(scan *s) {
   if (!s->pub.valid) return;
-  s->it->next(s->it);
-  enter_forward(s);
+  next_group(s);
   show_base(s);
 }
 
@@ -435,11 +554,11 @@ static bool prepare(scan *s) {
   s->pub.valid = false, s->base_valid = false, s->pub.error = HDB_OK;
   status rc = t->doomed;
   if (rc == HDB_OK && !t->open) rc = txn_refresh_view(t);
-  if (rc == HDB_OK) rc = hold_iterator(s, t->view);
   if (rc != HDB_OK) {
     fail(s, rc);
     return false;
   }
+  hold_view(s, t->view);
   s->w = s->as_of || !t->open ? NULL : writeset_find(&t->writes, s->tree);
   set_mode(s);
   activate(s);
@@ -492,7 +611,7 @@ void scan_view_changed(txn *t) {
   scan *next;
   for (scan *s = t->holding; s; s = next) {
     next = s->holding_next;
-    if (!s->active && s->v != t->view) drop_iterator(s);
+    if (!s->active && s->v != t->view) drop_view(s);
   }
 }
 

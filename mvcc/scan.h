@@ -18,9 +18,12 @@ struct scan {
   scan *active_next, **active_previous;
   scan *holding_next, **holding_previous;
 
-  /* the committed side: an iterator over groups, the group in hand, the row in it */
+  /* the committed side: the group in hand, from the cache or under an iterator over groups; the row in it */
   view *v;
-  kv_iter *it;
+  kv_iter *it;   /* opened when the cache does not have it */
+  cached *hot;   /* the group in hand is this one; NULL: it is under the iterator */
+  bool it_ahead; /* with hot: the iterator stands on the next group */
+  buf copy;
   group g;
   size_t at;
   bool base_valid;

@@ -22,6 +22,7 @@ status txn_new(engine *e, txn **out) {
   t->sync = TXN_SYNC_FULL;
   writeset_init(&t->writes);
   cond_init_monotonic(&t->request.wake);
+  if (e->cache) cache_add_reader(e->cache, &t->reader);
   pthread_mutex_lock(&e->txns_lock);
   t->next = e->txns, t->previous = &e->txns;
   if (t->next) t->next->previous = &t->next;
@@ -39,6 +40,7 @@ void txn_free(txn *t) {
   *t->previous = t->next;
   if (t->next) t->next->previous = t->previous;
   pthread_mutex_unlock(&e->txns_lock);
+  if (e->cache) cache_remove_reader(e->cache, &t->reader);
   view_release(t->view);
   writeset_free(&t->writes);
   buf_free(&t->conflict_key);

@@ -1,0 +1,58 @@
+/* The hot cache of groups (cache.c has its rules). Private to mvcc. */
+#ifndef HDB_MVCC_CACHE_H
+#define HDB_MVCC_CACHE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kv/base/bytes.h"
+#include "kv/base/status.h"
+
+/* A group as it is now, shared by reference. */
+typedef struct cached {
+  atomic_int references;
+  uint32_t tree;
+  int64_t since; /* a view at or after this time sees this group with this range */
+  slice lower, upper, bytes; /* upper.p NULL: to the end of the tree */
+} cached;
+
+typedef struct cache cache;
+/* Whoever looks into the cache has one: it says from when on he may hold what was taken out. */
+typedef struct cache_reader {
+  struct cache_reader *next, **previous;
+  _Atomic uint64_t epoch; /* 0: not looking */
+} cache_reader;
+
+status cache_new(size_t bytes_max, cache **out);
+void cache_free(cache *c); /* no reader may be left */
+void cache_add_reader(cache *c, cache_reader *r);
+void cache_remove_reader(cache *c, cache_reader *r);
+
+/* The group that covers the key, if it is here and the view sees it so; NULL otherwise. */
+cached *cache_get(cache *c, cache_reader *r, uint32_t tree, slice key, int64_t view_time);
+/* The group right before the one with this bound; the tree's last group. */
+cached *cache_before(cache *c, cache_reader *r, uint32_t tree, slice lower, int64_t view_time);
+cached *cache_last(cache *c, cache_reader *r, uint32_t tree, int64_t view_time);
+/* A copy of a group to be shared; NULL: out of memory. One reference. */
+cached *cached_new(uint32_t tree, slice lower, slice upper, slice bytes, int64_t since);
+void cached_release(cached *g);
+static inline cached *cached_hold(cached *g) {
+  atomic_fetch_add_explicit(&g->references, 1, memory_order_relaxed);
+  return g;
+}
+/* What a reader found in kv at his view; taken in unless the group was changed since. */
+void cache_offer(cache *c, cached *g, int64_t view_time);
+
+/* The committer, before he writes: each group that the commit at `time` puts or deletes (cached_new's result, or NULL
+ * bytes). keep: worth having even when it was not here. */
+void cache_commit_begin(cache *c);
+void cache_commit_put(cache *c, cached *g, int64_t time, bool keep);
+void cache_commit_delete(cache *c, uint32_t tree, slice lower, int64_t time);
+void cache_commit_tree(cache *c, uint32_t tree, int64_t time); /* all groups of a tree are gone */
+void cache_commit_end(cache *c);
+/* After a failed write: all that is in here may be wrong. */
+void cache_drop(cache *c);
+
+enum { CACHED_MAX = 32 * 1024 }; /* larger groups are not worth it */
+
+#endif
