@@ -244,6 +244,10 @@ static void next_group(scan *s) {
 static void previous_group(scan *s) {
   while (s->hot) {
     cached *hot = s->hot;
+    if (hot->lower.n == 0) {
+      s->base_valid = false;
+      return;
+    }
     cached *previous = cache_before(usable_cache(s), &s->t->reader, s->tree, hot->lower, s->v->time);
     if (!previous) {
       slice wanted = group_wanted(s, hot->lower);
