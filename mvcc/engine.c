@@ -266,6 +266,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   }
   CHECK(load_newest(e));
   CHECK(load_retention(e, options->retention));
+  CHECK(bulk_remove_unpublished(e));
   CHECK(load_history_floor(e));
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
   CHECK(fold_new(e, &e->fold));

@@ -452,6 +452,13 @@ static status apply_tree(fold *f, write_tree *w, bool alone, bool recent, bool *
     TRY(recent_add_whole(&f->engine->recent, w->tree));
     *changed = true;
   }
+  if (w->bulk) {
+    bulk_publish(f->engine, f->batch, w->tree);
+    if (f->engine->feed) feed_whole(&f->feed, f->batch, w->tree);
+    TRY(recent_add_whole(&f->engine->recent, w->tree));
+    if (!w->root.cleared) t->rows += w->bulk_rows, t->bytes += w->bulk_bytes;
+    *changed = true;
+  }
   return apply_writes(f, w, alone, recent, changed);
 }
 

@@ -184,7 +184,10 @@ struct txn {
   uint32_t conflict_tree;
   buf conflict_key;
   bool claims; /* row ids were given */
+  uint32_t *made; /* trees made since the begin */
+  size_t made_n, made_capacity;
 };
+status txn_write_tree(txn *t, uint32_t tree, write_tree **out); /* its write set, made at the first write */
 status txn_check_open(txn *t);
 void txn_set_conflict(txn *t, uint32_t tree, slice key);
 /* scan.c: the transaction ended (its cursors go on over what it shows next), or wrote a tree for the first time */
@@ -245,6 +248,11 @@ void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key);
 void feed_whole(feed_record *r, kv_batch *batch, uint32_t tree);
 status feed_end(feed_record *r, kv_batch *batch);
 void feed_free(feed_record *r);
+
+/* ---- bulk (bulk.c) ---- */
+void bulk_publish(engine *e, kv_batch *batch, uint32_t tree);
+void bulk_remove(engine *e, uint32_t tree);
+status bulk_remove_unpublished(engine *e); /* at open */
 
 /* ---- the queue (commit.c) ---- */
 status queue_take_turn(engine *e, txn *t, int timeout_ms);

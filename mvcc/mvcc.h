@@ -152,7 +152,7 @@ typedef struct bulk bulk;
 status bulk_open(txn *t, uint32_t tree, bulk **out);
 status bulk_add(bulk *b, slice key, slice value); /* HDB_CONSTRAINT_UNIQUE when not above the last key */
 status bulk_finish(bulk *b);                      /* frees it, also on failure */
-void bulk_abandon(bulk *b);
+void bulk_abandon(bulk *b); /* then go back to a mark from before bulk_open */
 
 /* ---- the feed: what changed since a time ---- */
 /* Called for each key of main that commits in (since, upto] touched, in order of (tree, key), once;

@@ -92,7 +92,8 @@ static bool open_iterator(scan *s) {
   if (s->it) return true;
   uint8_t upper[4];
   put_be32(upper, s->tree + 1);
-  status rc = kv_iter_open(s->v->engine->store, s->v->snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4),
+  const kv_snapshot *snapshot = s->fresh ? NULL : s->v->snapshot;
+  status rc = kv_iter_open(s->v->engine->store, snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4),
                            &s->it);
   if (rc != HDB_OK) {
     s->it = NULL;
@@ -101,7 +102,7 @@ static bool open_iterator(scan *s) {
   return rc == HDB_OK;
 }
 
-static inline cache *usable_cache(const scan *s) { return s->as_of ? NULL : s->t->engine->cache; }
+static inline cache *usable_cache(const scan *s) { return s->as_of || s->fresh ? NULL : s->t->engine->cache; }
 
 void cursor_reset(cursor *c) {
   scan *s = (scan *)c;
@@ -563,7 +564,14 @@ static bool prepare(scan *s) {
     return false;
   }
   hold_view(s, t->view);
-  s->w = s->as_of || !t->open ? NULL : writeset_find(&t->writes, s->tree);
+  write_tree *w = s->as_of || !t->open ? NULL : writeset_find(&t->writes, s->tree);
+  s->w = w;
+  if (s->fresh || (w && w->bulk)) { /* its groups lie in kv's newest state only, or lay there */
+    drop_hot(s);
+    if (s->it) s->it->close(s->it);
+    s->it = NULL;
+    s->fresh = w && w->bulk;
+  }
   set_mode(s);
   activate(s);
   return true;

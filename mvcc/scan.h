@@ -22,6 +22,7 @@ struct scan {
   view *v;
   kv_iter *it;   /* opened when the cache does not have it */
   cached *hot;   /* the group in hand is this one; NULL: it is under the iterator */
+  bool fresh;    /* a tree that the transaction fills in bulk: its iterator shows kv's newest state */
   bool it_ahead; /* with hot: the iterator stands on the next group */
   buf copy;
   group g;

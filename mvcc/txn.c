@@ -44,6 +44,7 @@ void txn_free(txn *t) {
   view_release(t->view);
   writeset_free(&t->writes);
   buf_free(&t->conflict_key);
+  free(t->made);
   pthread_cond_destroy(&t->request.wake);
   free(t);
 }
@@ -69,8 +70,19 @@ status txn_refresh_view(txn *t) {
   return HDB_OK;
 }
 
-static void finish(txn *t) {
+/* Bulk trees that will not be published. */
+static void remove_bulk(txn *t, bool all) {
+  for (size_t i = 0; i < t->writes.trees_n; i++) {
+    write_tree *w = t->writes.trees[i];
+    if (w->bulk_undone || (all && w->bulk)) bulk_remove(t->engine, w->tree);
+    w->bulk_undone = false;
+  }
+}
+
+static void finish(txn *t, bool committed) {
   engine *e = t->engine;
+  if (!committed) remove_bulk(t, true);
+  t->made_n = 0;
   if (t->active) scan_detach_all(t);
   if (t->claims) {
     for (size_t i = 0; i < t->writes.trees_n; i++) {
@@ -99,7 +111,7 @@ status txn_begin(txn *t, enum txn_mode mode, int timeout_ms) {
   t->open = true;
   status rc = txn_refresh_view(t);
   if (rc != HDB_OK) {
-    finish(t);
+    finish(t, false);
     return rc;
   }
   t->view_time = t->view->time;
@@ -123,7 +135,7 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   TRY(txn_check_open(t));
   engine *e = t->engine;
   if (t->writes.log_n == 0) {
-    finish(t);
+    finish(t, false);
     return HDB_OK;
   }
   status rc = queue_commit(e, t, timeout_ms);
@@ -134,12 +146,12 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
     return rc;
   }
   if (commit_time) *commit_time = t->request.time;
-  finish(t);
+  finish(t, true);
   return HDB_OK;
 }
 
 void txn_rollback(txn *t) {
-  if (t->open) finish(t);
+  if (t->open) finish(t, false);
 }
 
 void txn_set_conflict(txn *t, uint32_t tree, slice key) {
@@ -165,6 +177,7 @@ void txn_rollback_to(txn *t, txn_mark mark) {
   if (mark.position >= t->writes.log_n) return;
   size_t schema = t->writes.schema_writes;
   writeset_undo(&t->writes, mark.position);
+  remove_bulk(t, false);
   if (schema != t->writes.schema_writes) schema_touched(t);
 }
 
@@ -176,7 +189,7 @@ schema_stamp txn_schema_stamp(txn *t) {
 
 /* ---- writing ---- */
 
-static status write_begin(txn *t, uint32_t tree, write_tree **out) {
+status txn_write_tree(txn *t, uint32_t tree, write_tree **out) {
   TRY(txn_check_open(t));
   if (t->writes.recent && t->writes.recent->tree == tree) {
     *out = t->writes.recent;
@@ -199,7 +212,7 @@ static status write_end(txn *t, uint32_t tree, status rc) {
 
 status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind) {
   write_tree *w;
-  TRY(write_begin(t, tree, &w));
+  TRY(txn_write_tree(t, tree, &w));
   static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN};
   if (w->rowid_known && key.n == 8) {
     int64_t rowid = rowid_decode(key.p);
@@ -210,14 +223,14 @@ status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind
 
 status txn_delete(txn *t, uint32_t tree, slice key) {
   write_tree *w;
-  TRY(write_begin(t, tree, &w));
+  TRY(txn_write_tree(t, tree, &w));
   if (w->rowid_known && key.n == 8 && rowid_decode(key.p) == w->rowid_max) w->rowid_known = false;
   return write_end(t, tree, writeset_write(&t->writes, w, key, slice_of(NULL, 0), WRITE_DELETE, BASE_PRESENT));
 }
 
 status txn_clear(txn *t, uint32_t tree) {
   write_tree *w;
-  TRY(write_begin(t, tree, &w));
+  TRY(txn_write_tree(t, tree, &w));
   return write_end(t, tree, writeset_clear_tree(&t->writes, w));
 }
 
@@ -228,7 +241,15 @@ status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix) {
 
 status txn_new_tree(txn *t, uint32_t *tree) {
   TRY(txn_check_open(t));
-  return tree_new_id(t->engine, tree);
+  if (t->made_n == t->made_capacity) {
+    size_t capacity = t->made_capacity ? 2 * t->made_capacity : 8;
+    uint32_t *made = realloc(t->made, capacity * sizeof *made);
+    if (!made) return HDB_NOMEM;
+    t->made = made, t->made_capacity = capacity;
+  }
+  TRY(tree_new_id(t->engine, tree));
+  t->made[t->made_n++] = *tree;
+  return HDB_OK;
 }
 
 /* ---- row ids ---- */
@@ -290,7 +311,7 @@ static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
 
 status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
   write_tree *w;
-  TRY(write_begin(t, tree, &w));
+  TRY(txn_write_tree(t, tree, &w));
   if (!w->rowid_known) {
     bool any = false;
     int64_t max = 0;
@@ -314,7 +335,7 @@ status txn_count(txn *t, uint32_t tree, int64_t *rows) {
   TRY(tree_get(t->engine, tree, &i));
   write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;
   if (w && w->root.unknown) return HDB_NOTFOUND;
-  *rows = w ? w->root.balance : 0;
+  *rows = w ? w->root.balance + (w->root.cleared ? 0 : w->bulk_rows) : 0;
   if (w && w->root.cleared) return HDB_OK;
   pthread_mutex_lock(&i->lock);
   bool fits = i->count_known && i->count_time <= t->view_time;
@@ -332,6 +353,6 @@ void txn_estimate(txn *t, uint32_t tree, int64_t *rows, int64_t *bytes) {
     pthread_mutex_unlock(&i->lock);
   }
   write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;
-  if (w) *rows = (w->root.cleared ? 0 : *rows) + w->root.balance;
+  if (w) *rows = (w->root.cleared ? 0 : *rows) + w->root.balance + w->bulk_rows, *bytes += w->bulk_bytes;
   if (*rows < 0) *rows = 0;
 }

@@ -351,6 +351,14 @@ status writeset_clear_tree(writeset *w, write_tree *t) {
   return HDB_OK;
 }
 
+status writeset_bulk(writeset *w, write_tree *t) {
+  TRY(log_room(w));
+  w->log[w->log_n++] = (undo){NULL, t, NULL};
+  w->schema_writes += t->tree == WRITE_SCHEMA_TREE;
+  t->bulk = true;
+  return HDB_OK;
+}
+
 status writeset_fact(writeset *w, uint8_t kind, uint32_t tree, slice prefix) {
   TRY(log_room(w));
   write_fact *f = arena_alloc(&w->memory, sizeof *f + prefix.n);
@@ -375,6 +383,11 @@ void writeset_undo(writeset *w, size_t position) {
     w->schema_writes -= t->tree == WRITE_SCHEMA_TREE;
     t->generation++;
     t->rowid_known = false;
+    if (!u->entry && !u->old) {
+      t->bulk = false, t->bulk_undone = true;
+      t->bulk_rows = t->bulk_bytes = 0;
+      continue;
+    }
     if (!u->entry) {
       t->root = *u->old;
       continue;

@@ -59,7 +59,9 @@ typedef struct write_tree {
   /* txn_new_rowid's memory: valid while nothing but inserts happened */
   bool rowid_known, rowid_any; /* any: there is a row at all */
   int64_t rowid_max;
-  bool bulk; /* filled by bulk_*: the commit publishes it */
+  bool bulk;        /* filled by bulk_*: the commit publishes it */
+  bool bulk_undone; /* ... or it was taken back: its range is to be removed */
+  int64_t bulk_rows, bulk_bytes;
 } write_tree;
 
 typedef struct write_fact { /* txn_expect */
@@ -70,7 +72,7 @@ typedef struct write_fact { /* txn_expect */
 } write_fact;
 
 typedef struct undo {
-  write_entry *entry; /* NULL: a clear, or (tree NULL too) a fact */
+  write_entry *entry; /* NULL: a clear; without `old` a bulk; without `tree` a fact */
   write_tree *tree;
   write_root *old;
 } undo;
@@ -96,6 +98,7 @@ write_tree *writeset_find(writeset *w, uint32_t tree);          /* NULL: no writ
 status writeset_tree(writeset *w, uint32_t tree, write_tree **out); /* makes it */
 status writeset_write(writeset *w, write_tree *t, slice key, slice value, enum write_state state, enum write_base base);
 status writeset_fact(writeset *w, uint8_t kind, uint32_t tree, slice prefix);
+status writeset_bulk(writeset *w, write_tree *t);
 status writeset_clear_tree(writeset *w, write_tree *t);
 void writeset_undo(writeset *w, size_t position);
 

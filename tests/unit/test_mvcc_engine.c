@@ -144,6 +144,47 @@ START_TEST(settings_are_kept) {
 }
 END_TEST
 
+START_TEST(an_unpublished_bulk_is_gone_after_a_crash) {
+  int to[2];
+  uint32_t tree = 0;
+  ck_assert_int_eq(pipe(to), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    engine *e = open_disk(-1, 0);
+    txn *t;
+    bulk *b;
+    txn_new(e, &t);
+    txn_begin(t, TXN_READ, 0);
+    txn_new_tree(t, &tree);
+    bulk_open(t, tree, &b);
+    uint8_t key[8];
+    for (int i = 0; i < 50000; i++) {
+      rowid_encode(key, i);
+      bulk_add(b, slice_of(key, 8), slice_str("some bytes that will not stay"));
+    }
+    if (bulk_finish(b) != HDB_OK || write(to[1], &tree, sizeof tree) < 0) _exit(1);
+    kill(getpid(), SIGKILL);
+  }
+  ck_assert_int_eq(read(to[0], &tree, sizeof tree), sizeof tree);
+  waitpid(child, NULL, 0);
+  close(to[0]), close(to[1]);
+  engine *e = open_disk(-1, 0);
+  txn *t;
+  cursor *c;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  txn_begin(t, TXN_READ, 0);
+  cursor_open(t, tree, 0, &c);
+  cursor_first(c);
+  ck_assert(!c->valid && c->error == HDB_OK);
+  cursor_close(c);
+  uint32_t next;
+  ck_assert_int_eq(txn_new_tree(t, &next), HDB_OK);
+  ck_assert_uint_gt(next, tree);
+  txn_free(t);
+  engine_close(e);
+}
+END_TEST
+
 /* ---- a killed process ---- */
 
 /* Transaction n: a row n in the table, an entry for it in the index, and row 0 of the table says n. */
@@ -253,6 +294,7 @@ int main(void) {
   tcase_add_test(c, a_directory_deleted_under_a_lingering_engine_is_not_taken_back);
   tcase_add_test(c, tree_ids_are_never_given_twice);
   tcase_add_test(c, settings_are_kept);
+  tcase_add_test(c, an_unpublished_bulk_is_gone_after_a_crash);
   tcase_add_test(c, a_killed_process_loses_no_acknowledged_commit_and_leaves_none_half);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);

@@ -268,6 +268,86 @@ START_TEST(a_cursor_goes_on_after_the_commit) {
 }
 END_TEST
 
+/* ---- bulk ---- */
+
+static status bulk_load(txn *t, uint32_t tree, int from, int to) {
+  bulk *b;
+  char value[60];
+  TRY(bulk_open(t, tree, &b));
+  for (int i = from; i < to; i++) {
+    status rc = bulk_add(b, key_of(i), slice_of(value, (size_t)sprintf(value, "value of %d", i)));
+    if (rc == HDB_OK) continue;
+    bulk_abandon(b);
+    return rc;
+  }
+  return bulk_finish(b);
+}
+
+static int count_rows(txn *t, uint32_t tree) {
+  cursor *c;
+  int n = 0;
+  ck_assert_int_eq(cursor_open(t, tree, 0, &c), HDB_OK);
+  for (cursor_first(c); c->valid; cursor_next(c)) n++;
+  ck_assert_int_eq(c->error, HDB_OK);
+  cursor_close(c);
+  return n;
+}
+
+START_TEST(bulk_is_seen_by_its_transaction_and_then_by_all) {
+  two_txns();
+  uint32_t tree, other;
+  int64_t rows;
+  begin_both();
+  ck_assert_int_eq(txn_new_tree(a, &tree), HDB_OK);
+  ck_assert_int_eq(bulk_load(a, tree, 1, 20001), HDB_OK);
+  ck_assert_int_eq(count_rows(a, tree), 20000);
+  ck_assert_int_eq(count_rows(b, tree), 0);
+  ck_assert_int_eq(txn_count(a, tree, &rows), HDB_OK);
+  ck_assert_int_eq(rows, 20000);
+  ck_assert_int_eq(txn_delete(a, tree, key_of(777)), HDB_OK);
+  ck_assert_int_eq(txn_put(a, tree, key_of(30000), slice_str("x"), PUT_INSERT), HDB_OK);
+  ck_assert_int_eq(count_rows(a, tree), 20000);
+  txn_mark mark = txn_save(a);
+  ck_assert_int_eq(txn_new_tree(a, &other), HDB_OK);
+  ck_assert_int_eq(bulk_load(a, other, 1, 5001), HDB_OK);
+  ck_assert_int_eq(count_rows(a, other), 5000);
+  txn_rollback_to(a, mark);
+  ck_assert_int_eq(count_rows(a, other), 0);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(count_rows(b, tree), 0);
+  txn_rollback(b);
+  begin_both();
+  ck_assert_int_eq(count_rows(b, tree), 20000);
+  ck_assert_int_eq(txn_count(b, tree, &rows), HDB_OK);
+  ck_assert_int_eq(rows, 20000);
+  cursor *c;
+  cursor_open(b, tree, 0, &c);
+  ck_assert(!cursor_find(c, key_of(777)));
+  ck_assert(cursor_find(c, key_of(778)));
+  ck_assert(slice_equal(c->value, slice_str("value of 778")));
+  cursor_close(c);
+  /* taken back whole */
+  ck_assert_int_eq(txn_new_tree(a, &tree), HDB_OK);
+  ck_assert_int_eq(bulk_load(a, tree, 1, 101), HDB_OK);
+  txn_rollback(a);
+  txn_begin(a, TXN_READ, 0);
+  ck_assert_int_eq(count_rows(a, tree), 0);
+  /* out of order; and a tree that others know */
+  ck_assert_int_eq(txn_new_tree(a, &tree), HDB_OK);
+  bulk *k;
+  ck_assert_int_eq(bulk_open(a, tree, &k), HDB_OK);
+  ck_assert_int_eq(bulk_add(k, key_of(5), slice_str("")), HDB_OK);
+  ck_assert_int_eq(bulk_add(k, key_of(5), slice_str("")), HDB_CONSTRAINT_UNIQUE);
+  bulk_abandon(k);
+  txn_rollback(a);
+  txn_begin(a, TXN_READ, 0);
+  ck_assert_int_eq(bulk_load(a, 900, 1, 101), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(count_rows(b, 900), 0);
+  end_two();
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("mvcc_txn");
   TCase *c = tcase_create("all");
@@ -281,6 +361,7 @@ int main(void) {
   tcase_add_test(c, row_ids_are_max_plus_one_and_others_are_skipped);
   tcase_add_test(c, schema_stamps_tell_schemas_apart);
   tcase_add_test(c, a_cursor_goes_on_after_the_commit);
+  tcase_add_test(c, bulk_is_seen_by_its_transaction_and_then_by_all);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
