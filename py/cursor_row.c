@@ -6,13 +6,13 @@
  */
 #include "py/objects.h"
 
-static PyObject *decode_failed(cursor *u, int column, const char *text) {
+static PyObject *decode_failed(cursor *u, int column, const char *text, int64_t bytes) {
   if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) return NULL;
   PyErr_Clear();
   char message[200];
   const char *name = hdb_column_name(u->statement->handle, column);
-  PyOS_snprintf(message, sizeof message - 1, "Could not decode to UTF-8 column '%s' with text '%s'",
-                name ? name : "<unknown column name>", text);
+  PyOS_snprintf(message, sizeof message - 1, "Could not decode to UTF-8 column '%s' with text '%.*s'",
+                name ? name : "<unknown column name>", (int)(bytes < 200 ? bytes : 200), text);
   PyObject *o = PyUnicode_Decode(message, (Py_ssize_t)strlen(message), "ascii", "replace");
   if (o) {
     PyErr_SetObject(u->connection->state->exceptions[EXC_OPERATIONAL], o);
@@ -34,18 +34,15 @@ static PyObject *call_user(cursor *u, PyObject *callable, PyObject *argument) {
   return answer;
 }
 
-static PyObject *text_value(cursor *u, hdb_stmt *handle, int column) {
-  const char *text = hdb_column_text(handle, column);
-  Py_ssize_t bytes = (Py_ssize_t)hdb_column_bytes(handle, column);
-  if (UNLIKELY(!text)) return PyErr_NoMemory();
+static PyObject *text_value(cursor *u, int column, const char *text, int64_t bytes) {
   PyObject *factory = u->connection->text_factory;
   if (LIKELY(factory == (PyObject *)&PyUnicode_Type)) {
-    PyObject *o = PyUnicode_FromStringAndSize(text, bytes);
-    return LIKELY(o != NULL) ? o : decode_failed(u, column, text);
+    PyObject *o = PyUnicode_FromStringAndSize(text, (Py_ssize_t)bytes);
+    return LIKELY(o != NULL) ? o : decode_failed(u, column, text, bytes);
   }
-  if (factory == (PyObject *)&PyBytes_Type) return PyBytes_FromStringAndSize(text, bytes);
-  if (factory == (PyObject *)&PyByteArray_Type) return PyByteArray_FromStringAndSize(text, bytes);
-  return call_user(u, factory, PyBytes_FromStringAndSize(text, bytes));
+  if (factory == (PyObject *)&PyBytes_Type) return PyBytes_FromStringAndSize(text, (Py_ssize_t)bytes);
+  if (factory == (PyObject *)&PyByteArray_Type) return PyByteArray_FromStringAndSize(text, (Py_ssize_t)bytes);
+  return call_user(u, factory, PyBytes_FromStringAndSize(text, (Py_ssize_t)bytes));
 }
 
 static PyObject *converted_value(cursor *u, hdb_stmt *handle, int column, PyObject *converter) {
@@ -57,14 +54,14 @@ static PyObject *converted_value(cursor *u, hdb_stmt *handle, int column, PyObje
 }
 
 static PyObject *plain_value(cursor *u, hdb_stmt *handle, int column) {
-  switch (hdb_column_type(handle, column)) {
-  case HDB_INTEGER: return PyLong_FromLongLong(hdb_column_int64(handle, column));
-  case HDB_TEXT: return text_value(u, handle, column);
-  case HDB_FLOAT: return PyFloat_FromDouble(hdb_column_double(handle, column));
-  case HDB_BLOB: {
-    const void *data = hdb_column_blob(handle, column);
-    return PyBytes_FromStringAndSize(data, (Py_ssize_t)hdb_column_bytes(handle, column));
-  }
+  int64_t integer, bytes;
+  double real;
+  const char *p;
+  switch (hdb_column_raw(handle, column, &integer, &real, &p, &bytes)) {
+  case HDB_INTEGER: return PyLong_FromLongLong(integer);
+  case HDB_TEXT: return text_value(u, column, p, bytes);
+  case HDB_FLOAT: return PyFloat_FromDouble(real);
+  case HDB_BLOB: return PyBytes_FromStringAndSize(p, (Py_ssize_t)bytes);
   default: Py_RETURN_NONE;
   }
 }
