@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <rocksdb/c.h>
 
+#include "kv/base/leave.h"
 #include "kv/filesystem.h"
 
 static const char *const family_names[KV_FAMILIES] = {"default",  "commits",  "rows", "index",
@@ -91,6 +92,7 @@ static status refuse(rocks_store *r) {
 }
 
 static status writable(rocks_store *r) {
+  leave_before_wait(); /* what follows touches files */
   if (r->read_only) return kv_fail(HDB_READONLY, "%s", status_text(HDB_READONLY));
   return atomic_load_explicit(&r->failed, memory_order_relaxed) ? refuse(r) : HDB_OK;
 }
@@ -116,6 +118,7 @@ static const rocksdb_readoptions_t *read_of(const rocks_store *r, const kv_snaps
 static status rocks_get(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice key, kv_value *out) {
   rocks_store *r = (rocks_store *)store;
   char *error = NULL;
+  leave_before_wait();
   out->owner = store;
   out->data = slice_of(NULL, 0);
   rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(r->db, read_of(r, snapshot), r->family[family],
@@ -170,18 +173,21 @@ static void show(rocks_iter *it) {
 
 static void rocks_next(kv_iter *base) {
   if (!base->valid) return;
+  leave_before_wait();
   rocksdb_iter_next(((rocks_iter *)base)->it);
   show((rocks_iter *)base);
 }
 
 static void rocks_prev(kv_iter *base) {
   if (!base->valid) return;
+  leave_before_wait();
   rocksdb_iter_prev(((rocks_iter *)base)->it);
   show((rocks_iter *)base);
 }
 
 static void rocks_seek(kv_iter *base, slice key) {
   rocks_iter *it = (rocks_iter *)base;
+  leave_before_wait();
   if (slice_compare(key, it->lower) < 0) key = it->lower;
   if (key.n) rocksdb_iter_seek(it->it, (const char *)key.p, key.n);
   else rocksdb_iter_seek_to_first(it->it);
@@ -189,12 +195,14 @@ static void rocks_seek(kv_iter *base, slice key) {
 }
 
 static void rocks_seek_last(kv_iter *base) {
+  leave_before_wait();
   rocksdb_iter_seek_to_last(((rocks_iter *)base)->it);
   show((rocks_iter *)base);
 }
 
 static void rocks_seek_for_prev(kv_iter *base, slice key) {
   rocks_iter *it = (rocks_iter *)base;
+  leave_before_wait();
   if (it->upper.n && slice_compare(key, it->upper) >= 0) {
     rocks_seek_last(base);
     return;

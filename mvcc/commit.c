@@ -63,6 +63,7 @@ static bool wait_in_line(engine *e, txn *t, bool wants_turn, int timeout_ms) {
   if (timeout_ms <= 0) return false;
   engine_deadline(&until, timeout_ms);
   line_join(e, &w);
+  leave_before_wait();
   while (!w.granted) {
     int rc = pthread_cond_timedwait(&t->request.wake, &e->queue_lock, &until);
     if (rc != ETIMEDOUT || w.granted) continue;
@@ -81,6 +82,7 @@ status queue_take_turn(engine *e, txn *t, int timeout_ms) {
     rc = HDB_BUSY;
   }
   if (rc == HDB_OK) {
+    if (e->leading || e->waiting) leave_before_wait();
     while (e->leading || e->waiting) pthread_cond_wait(&e->idle, &e->queue_lock); /* Q2 */
     t->has_turn = true;
   }
@@ -216,6 +218,7 @@ status queue_commit(engine *e, txn *t, int timeout_ms) {
     enqueue(e, r);
     if (!e->leading) e->leading = r->leads = true;
   }
+  if (!r->done && !r->leads) leave_before_wait();
   while (!r->done && !r->leads) pthread_cond_wait(&r->wake, &e->queue_lock);
   if (!r->done) lead(e, r);
   pthread_mutex_unlock(&e->queue_lock);

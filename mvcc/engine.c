@@ -120,6 +120,7 @@ status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_t
 status engine_sync_to(engine *e, int64_t time) {
   status rc = HDB_OK;
   if (e->memory || atomic_load(&e->durable) >= time) return HDB_OK;
+  leave_before_wait();
   pthread_mutex_lock(&e->sync_lock);
   while (atomic_load(&e->durable) < time && rc == HDB_OK) {
     rc = (status)atomic_load(&e->broken);
@@ -388,6 +389,7 @@ static bool start_reaper(void) {
 
 void engine_close(engine *e) {
   if (!e) return;
+  leave_before_wait();
   if (!e->path) {
     engine_free(e);
     return;

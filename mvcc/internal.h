@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "kv/base/leave.h"
 #include "kv/base/record.h"
 #include "kv/kv.h"
 #include "mvcc/cache.h"

@@ -154,6 +154,7 @@ static PyObject *fetch_list(cursor *u, Py_ssize_t most) {
     if (row) row = apply_factory(u, row);
     if (!row) break;
     fine = PyList_Append(list, row) == 0;
+    gil_breathe((unsigned)PyList_GET_SIZE(list));
     Py_DECREF(row);
     if (fine && u->row_factory != Py_None && !connection_check_open(u->connection)) break;
   }

@@ -2,8 +2,7 @@
  *
  * One run: let go of the former statement, take the new one from the cache, open a transaction if the legacy
  * control wants one, then for each set of parameters bind and step once. A statement that is done is reset at
- * once and free for the next user; one that gave a row stays with the cursor. The GIL is dropped around
- * compiling and stepping only.
+ * once and free for the next user; one that gave a row stays with the cursor.
  */
 #include "py/objects.h"
 
@@ -129,10 +128,12 @@ static int run_all(cursor *u, PyObject *sql, source *from, bool many) {
   if (start(u, sql, many) < 0) return -1;
   statement *s = u->statement;
   PyObject *parameters;
+  unsigned sets = 0;
   while ((parameters = source_next(from, c))) {
     int bound = statement_bind(s, parameters);
     Py_DECREF(parameters);
     if (bound < 0) return -1;
+    gil_breathe(++sets);
     rc = after_step(u, statement_step(s), many);
     if (rc < 0) return -1;
   }

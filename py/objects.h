@@ -5,7 +5,7 @@
  * reaches all of them. A statement or blob whose connection was closed has a NULL handle.
  *
  * The turn. A connection may be used from any number of threads at once. Every method takes the connection's
- * turn, keeps it while the GIL is dropped around engine work, and gives it up when it returns; the owner may
+ * turn, keeps it while the GIL is given up during engine work, and gives it up when it returns; the owner may
  * take it again (callbacks). Taking a free turn is three stores under the GIL. Code that calls into the
  * user's Python (iterators, adapters, converters, factories) pauses the turn around the call, so that a thread
  * that waits for another one there cannot deadlock; afterwards it must ask again whether the connection is
@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 
+#include "kv/base/leave.h"
 #include "py/module.h"
 
 typedef struct connection connection;
@@ -109,6 +110,28 @@ struct blob {
   int offset;
   PyObject *weakrefs;
 };
+
+/* The GIL while the engine works. Most calls take a microsecond, giving the GIL up and taking it back a tenth of
+ * that: so it is given up by the engine itself, through kv/base/leave.h, before it waits, touches files or goes
+ * through many rows. Loops over many short calls let others in now and then (gil_breathe). */
+typedef struct gil {
+  PyThreadState *saved; /* NULL: still ours */
+  leave former;
+} gil;
+void gil_give_up(void *g);
+static inline void gil_lend(gil *g) {
+  g->saved = NULL;
+  g->former = leave_register(gil_give_up, g);
+}
+static inline void gil_take_back(gil *g) {
+  leave_restore(g->former);
+  if (g->saved) PyEval_RestoreThread(g->saved);
+}
+static inline void gil_breathe(unsigned count) {
+  if (LIKELY(count % 128)) return;
+  Py_BEGIN_ALLOW_THREADS
+  Py_END_ALLOW_THREADS
+}
 
 /* Push an object on its connection's list / take it out again. */
 #define LIST_ADD(head, o)                                                                                              \
@@ -227,7 +250,7 @@ statement *statement_new(connection *c, PyObject *sql);
 statement *statement_get(connection *c, PyObject *sql);
 void statement_finalize(statement *s);
 int statement_reset(statement *s); /* what hdb_reset says; ends its use */
-int statement_step(statement *s);  /* drops the GIL */
+int statement_step(statement *s);  /* lends the GIL */
 int statement_bind(statement *s, PyObject *parameters);
 void cache_init(cache *c, int capacity);
 void cache_clear(cache *c);

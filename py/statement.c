@@ -64,10 +64,10 @@ statement *statement_new(connection *c, PyObject *sql) {
   const char *text = check_text(c, sql, &bytes), *tail = NULL;
   if (!text) return NULL;
   hdb_stmt *handle = NULL;
-  int rc;
-  Py_BEGIN_ALLOW_THREADS
-  rc = hdb_prepare(c->db, text, (int)bytes + 1, HDB_PREPARE_PERSISTENT, &handle, &tail);
-  Py_END_ALLOW_THREADS
+  gil g;
+  gil_lend(&g);
+  int rc = hdb_prepare(c->db, text, (int)bytes + 1, HDB_PREPARE_PERSISTENT, &handle, &tail);
+  gil_take_back(&g);
   if (rc != HDB_OK) {
     errors_raise(c->state, c->db, rc);
     return NULL;
@@ -111,25 +111,21 @@ statement *statement_get(connection *c, PyObject *sql) {
 }
 
 int statement_step(statement *s) {
-  int rc;
-  if (!s->handle) return HDB_DONE; /* nothing but comments */
-  Py_BEGIN_ALLOW_THREADS
-  rc = hdb_step(s->handle);
-  Py_END_ALLOW_THREADS
+  if (UNLIKELY(!s->handle)) return HDB_DONE; /* nothing but comments */
+  gil g;
+  gil_lend(&g);
+  int rc = hdb_step(s->handle);
+  gil_take_back(&g);
   return rc;
 }
 
 int statement_reset(statement *s) {
   s->in_use = false;
   if (!s->handle) return HDB_OK;
-  int rc;
-  if (s->readonly || !hdb_stmt_busy(s->handle)) {
-    rc = hdb_reset(s->handle);
-  } else { /* may end a transaction */
-    Py_BEGIN_ALLOW_THREADS
-    rc = hdb_reset(s->handle);
-    Py_END_ALLOW_THREADS
-  }
+  gil g;
+  gil_lend(&g); /* it may end a transaction */
+  int rc = hdb_reset(s->handle);
+  gil_take_back(&g);
   return rc;
 }
 
@@ -141,10 +137,10 @@ void statement_finalize(statement *s) {
   s->owner = NULL;
   LIST_REMOVE(c->statements, s);
   if (!handle) return;
-  bool quick = s->readonly || !hdb_stmt_busy(handle);
-  PyThreadState *save = quick ? NULL : PyEval_SaveThread();
+  gil g;
+  gil_lend(&g);
   hdb_finalize(handle);
-  if (save) PyEval_RestoreThread(save);
+  gil_take_back(&g);
 }
 
 static void statement_dealloc(PyObject *self) {

@@ -6,6 +6,8 @@
  */
 #include "py/objects.h"
 
+void gil_give_up(void *p) { ((gil *)p)->saved = PyEval_SaveThread(); }
+
 void turn_init(turn *t) {
   memset(t, 0, sizeof *t);
   pthread_mutex_init(&t->mutex, NULL);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "kv/base/leave.h"
 #include "sql/internal.h"
 
 typedef struct pooled_cursor {
@@ -25,7 +26,7 @@ struct exec_cursors {
   pooled_cursor *items;
 };
 
-enum { TICKS_DEFAULT = 1000 };
+enum { TICKS_DEFAULT = 256 };
 
 status exec_open(exec *x, hdb *db, const program *p, exec *parent) {
   memset(x, 0, sizeof *x);
@@ -133,6 +134,7 @@ status exec_cursor(exec *x, int database, uint32_t tree, int64_t as_of, cursor *
 /* E3. A progress handler that answers other than 0 interrupts, as sqlite3_interrupt does. */
 status exec_check(exec *x) {
   hdb *db = x->db;
+  leave_before_wait();
   x->ticks = TICKS_DEFAULT;
   if (db->progress) {
     if (db->progress_steps < TICKS_DEFAULT) x->ticks = (uint32_t)db->progress_steps;
