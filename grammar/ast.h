@@ -203,6 +203,8 @@ struct select {
   int32_t text_offset;
   /* resolver */
   bool resolved, is_aggregate, has_window, correlated, is_view;
+  bool opened;           /* FROM looked up, * expanded */
+  bool is_recursive;     /* an arm that reads the recursive CTE it belongs to */
   int32_t agg_slot;
   void *extra;           /* planner */
 };

@@ -31,6 +31,8 @@ struct scope {
   int excluded_slot;        /* -1 none */
   bool has_aggregate, has_window; /* out */
   int references_outer;     /* out: how many levels out the farthest reference goes */
+  uint8_t clause;           /* of the resolver */
+  bool in_aggregate;        /* of the resolver: inside an aggregate's arguments */
 };
 
 /* A whole SELECT with everything below it; outer NULL at the top. Views and CTEs are expanded into source.select. */
@@ -47,13 +49,20 @@ uint8_t expr_affinity(const expr *e);
 status expr_collation(compile *c, const expr *e, const collation **out);
 bool expr_is_constant(const expr *e); /* no slot, no subquery, only deterministic functions; parameters count as constant */
 int expr_vector_size(const expr *e);  /* columns of a row value or subquery, 1 for a scalar */
+expr *expr_skip_collate(expr *e);     /* what stands under COLLATEs */
+/* What a result column is called: AS name; a column's own name; else its source text. `as` NULL: no AS. */
+const char *expr_result_name(compile *c, const struct expr_item *item, int number);
 
 typedef struct expr_program expr_program;
 /* Several results at once share common parts: result k lies in registers[first + k] after expr_eval_list. */
 status expr_compile(compile *c, expr *e, expr_program **out);
 status expr_compile_list(compile *c, expr_list *list, expr_program **out, int *first_register);
-/* A condition: expr_test returns 1, 0, or -1 for NULL through *truth; may stop early. */
+/* A condition: expr_test returns 1, 0, or -1 for NULL through *truth (CHECK needs to tell 0 from NULL). */
 status expr_compile_condition(compile *c, expr *e, expr_program **out);
+/* The same for WHERE, ON, HAVING, FILTER: only "1 or not" is asked, NULL may come as 0. Faster: jumps, fused steps. */
+status expr_compile_filter(compile *c, expr *e, expr_program **out);
+/* The steps as text, one line each (EXPLAIN, debugging). */
+void expr_dump(const expr_program *p, buf *out);
 status expr_eval(exec *x, const expr_program *p, const value **out); /* valid until the next eval of p or a rewind */
 status expr_eval_list(exec *x, const expr_program *p);
 status expr_test(exec *x, const expr_program *p, int *truth);
