@@ -570,6 +570,12 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   *outcome = HDB_OK;
   *changed = false;
   f->time = time, f->alone = alone;
+  if (t->view_time < f->schema_time) {
+    /* The schema moved under it: an index or table that it does not know would be left out. */
+    *outcome = HDB_BUSY_SNAPSHOT;
+    txn_set_conflict(t, TREE_SCHEMA, slice_of(NULL, 0));
+    return HDB_OK;
+  }
   if (t->view_time < e->last_time) {
     /* A unique fact that fails says more than the conflict of the very same key. */
     TRY(validate_facts(f, t, outcome));

@@ -11,6 +11,7 @@
  */
 #include "sql/catalog_build.h"
 
+#include <stdlib.h>
 #include <strings.h>
 
 bool name_equal(const char *a, const char *b) { return strcasecmp(a, b) == 0; }
@@ -403,6 +404,24 @@ status index_append_key(build *b, index_ *i) {
   i->columns = columns;
   i->columns_n = n;
   return HDB_OK;
+}
+
+/* In SQLite's order: newest first. A WITHOUT ROWID table's own key comes where its making put it. */
+int table_index_order(const table *t, const index_ **list) {
+  int n = 0;
+  const index_ *primary = t->indexes && t->indexes->is_primary ? t->indexes : NULL;
+  for (const index_ *i = t->indexes; i; i = i->next)
+    if (!i->is_primary) list[n++] = i;
+  if (!primary) return n;
+  int number = atoi(strrchr(primary->name, '_') + 1), at = n;
+  for (int i = 0; i < n; i++) {
+    if (list[i]->origin == 'c' || atoi(strrchr(list[i]->name, '_') + 1) > number) continue;
+    at = i;
+    break;
+  }
+  memmove(list + at + 1, list + at, (size_t)(n - at) * sizeof *list);
+  list[at] = primary;
+  return n + 1;
 }
 
 /* ---- the table ---- */

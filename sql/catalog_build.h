@@ -22,6 +22,9 @@ void table_add_index(table *t, index_ *i);
 status index_append_key(build *b, index_ *i);
 /* Resolves expressions and WHERE of an index against slot 0 and settles their collations. */
 status index_resolve(build *b, index_ *i);
+/* All of a table's indexes in SQLite's order (newest first, a WITHOUT ROWID table's own key in its place); returns their
+ * number. `list` has room for all. */
+int table_index_order(const table *t, const index_ **list);
 /* The table of sqlite_schema itself. */
 status build_schema_table(build *b, int database, table **out);
 /* Adds the clause to the table's foreign keys. */

@@ -109,24 +109,6 @@ status pragma_table_list(pragma_call *p) {
 
 /* ---- indexes ---- */
 
-/* In SQLite's order: newest first. A WITHOUT ROWID table's own key comes where its making put it. */
-static int index_order(const table *t, const index_ **list) {
-  int n = 0;
-  const index_ *primary = t->indexes && t->indexes->is_primary ? t->indexes : NULL;
-  for (const index_ *i = t->indexes; i; i = i->next)
-    if (!i->is_primary) list[n++] = i;
-  if (!primary) return n;
-  int number = atoi(strrchr(primary->name, '_') + 1), at = n;
-  for (int i = 0; i < n; i++) {
-    if (list[i]->origin == 'c' || atoi(strrchr(list[i]->name, '_') + 1) > number) continue;
-    at = i;
-    break;
-  }
-  memmove(list + at + 1, list + at, (size_t)(n - at) * sizeof *list);
-  list[at] = primary;
-  return n + 1;
-}
-
 status pragma_index_list(pragma_call *p) {
   int number, n = 0;
   if (!p->argument) return HDB_OK;
@@ -135,7 +117,7 @@ status pragma_index_list(pragma_call *p) {
   for (const index_ *i = t->indexes; i; i = i->next) n++;
   const index_ **list = arena_alloc(p->memory, ((size_t)n + 1) * sizeof *list);
   if (!list) return sql_nomem(p->err);
-  n = index_order(t, list);
+  n = table_index_order(t, list);
   for (int i = 0; i < n; i++) {
     const char *origin = list[i]->origin == 'c' ? "c" : list[i]->origin == 'u' ? "u" : "pk";
     value row[5] = {value_int(i), pragma_text(list[i]->name), value_int(list[i]->unique), pragma_text(origin),
