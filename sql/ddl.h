@@ -50,6 +50,9 @@ status table_check_expressions(compile *c, table *t);
 /* Repeated names become a:1, a:2 ... */
 status unique_column_names(arena *memory, const char **names, int n);
 
+/* Compiles a trigger's WHEN and steps and forgets them: do their names still mean something? (for ALTER; trigger.c) */
+status trigger_test(hdb *db, int database, create_trigger_statement *g);
+
 /* ---- ddl_drop.c ---- */
 status drop_table(exec *x, int database, const char *name, bool is_view);
 status drop_index(exec *x, int database, const char *name);
