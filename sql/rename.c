@@ -105,15 +105,6 @@ static int dotted(const finder *f, size_t at, size_t parts[3]) {
   return n;
 }
 
-static const char *old_name(const finder *f) { return f->r->column ? f->r->column : f->r->table->name; }
-
-/* The last part of the dotted name at `at`. */
-static void add_last(finder *f, size_t at) {
-  size_t parts[3];
-  int n = dotted(f, at, parts);
-  if (n) add(f, parts[n - 1], old_name(f));
-}
-
 /* ---- what a source is ---- */
 
 static bool is_the_table(const finder *f, const char *schema, const char *name) {
