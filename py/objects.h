@@ -38,6 +38,7 @@ typedef struct callback {
 typedef struct turn {
   unsigned long owner;
   int depth, waiting, wakes;
+  int process;           /* whose turns these are: a forked child starts with a free turn */
   pthread_mutex_t mutex; /* guards wakes; all else is under the GIL */
   pthread_cond_t wake;
 } turn;

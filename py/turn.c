@@ -4,12 +4,15 @@
  * a thread that gives up its turn while others wait leaves one wake behind, and whoever takes the wake looks
  * again under the GIL.
  */
+#include <unistd.h>
+
 #include "py/objects.h"
 
 void gil_give_up(void *p) { ((gil *)p)->saved = PyEval_SaveThread(); }
 
 void turn_init(turn *t) {
   memset(t, 0, sizeof *t);
+  t->process = (int)getpid();
   pthread_mutex_init(&t->mutex, NULL);
   pthread_cond_init(&t->wake, NULL);
 }
@@ -21,6 +24,11 @@ void turn_destroy(turn *t) {
 
 void turn_wait(connection *c) {
   turn *t = &c->turn;
+  if (t->process != (int)getpid()) { /* whoever had it is a thread of our parent */
+    turn_init(t);
+    turn_take(c);
+    return;
+  }
   Py_INCREF(c); /* whoever has the turn may drop the last other reference */
   t->waiting++;
   while (t->depth) {
