@@ -1,0 +1,257 @@
+/* Sorting rows: normalised keys, a stable merge sort on (first eight key bytes, row), a heap when few are wanted.
+ *
+ * A kept row is one block in the sorter's arena: its values, then its key bytes, then the bytes of its texts. With
+ * `limit` only the best `limit` rows live; a row that is not among them costs its key's encoding and one comparison.
+ * When dead rows fill the arena the live ones are copied into a new one.
+ * What can fail: memory. Cost a row: one arena block; n log n comparisons of eight bytes, memcmp on a tie.
+ */
+#include <stdlib.h>
+
+#include "sql/exec_store.h"
+
+typedef struct sort_row {
+  const uint8_t *key;
+  uint32_t key_n;
+  uint32_t bytes;   /* of the whole block */
+  uint64_t order;
+  value values[];
+} sort_row;
+typedef struct sort_entry {
+  uint64_t prefix;
+  sort_row *row;
+} sort_entry;
+
+struct sorter {
+  exec *x;
+  int columns_n, keys_n;
+  const sort_key *keys;
+  bool by_value;
+  int64_t limit;
+  arena memory;
+  size_t memory_bytes, live_bytes;
+  buf scratch;
+  sort_entry *entries;
+  size_t n, capacity, at;
+  uint64_t order;
+};
+
+static status no_memory(sorter *s) { return error_set(s->x->err, HDB_NOMEM, "out of memory"); }
+
+sorter *sorter_new(exec *x, int columns_n, int keys_n, const sort_key *keys, int64_t limit) {
+  sorter *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  s->x = x;
+  s->columns_n = columns_n;
+  s->keys_n = keys_n;
+  s->keys = keys;
+  s->limit = limit;
+  for (int i = 0; i < keys_n; i++)
+    if (keys[i].spec.c && !keys[i].spec.c->builtin) s->by_value = true;
+  return s;
+}
+
+void sorter_free(sorter *s) {
+  if (!s) return;
+  arena_clear(&s->memory);
+  buf_free(&s->scratch);
+  free(s->entries);
+  free(s);
+}
+
+static uint64_t key_prefix(const uint8_t *key, size_t n) {
+  if (n >= 8) return get_be64(key);
+  uint8_t p[8] = {0};
+  if (n) memcpy(p, key, n);
+  return get_be64(p);
+}
+
+/* Order of two entries; never 0 because insertion order decides at last. */
+static int compare_by_value(const sorter *s, const value *a, const value *b) {
+  for (int i = 0; i < s->keys_n; i++) {
+    int c = key_spec_compare(&a[s->keys[i].column], &b[s->keys[i].column], &s->keys[i].spec);
+    if (c) return c;
+  }
+  return 0;
+}
+static inline int compare_keys(const uint8_t *a, size_t an, const uint8_t *b, size_t bn) {
+  size_t n = an < bn ? an : bn;
+  int c = n ? memcmp(a, b, n) : 0;
+  return c ? c : (an > bn) - (an < bn);
+}
+static inline bool entry_less_equal(const sorter *s, const sort_entry *a, const sort_entry *b) {
+  if (s->by_value) return compare_by_value(s, a->row->values, b->row->values) <= 0;
+  if (a->prefix != b->prefix) return a->prefix < b->prefix;
+  if (a->row->key_n <= 8 && b->row->key_n <= 8) return a->row->key_n <= b->row->key_n;
+  return compare_keys(a->row->key, a->row->key_n, b->row->key, b->row->key_n) <= 0;
+}
+/* a after b, insertion order included: for the heap */
+static bool entry_after(const sorter *s, const sort_entry *a, const sort_entry *b) {
+  if (!entry_less_equal(s, a, b)) return true;
+  return entry_less_equal(s, b, a) && a->row->order > b->row->order;
+}
+
+static status encode_key(sorter *s, const value *row) {
+  buf_clear(&s->scratch);
+  for (int i = 0; i < s->keys_n; i++)
+    if (!key_spec_write(&s->scratch, &row[s->keys[i].column], &s->keys[i].spec)) return no_memory(s);
+  return HDB_OK;
+}
+
+static sort_row *copy_row(sorter *s, arena *a, const value *row, const uint8_t *key, size_t key_n, uint64_t order) {
+  size_t bytes = sizeof(sort_row) + (size_t)s->columns_n * sizeof(value) + key_n;
+  for (int i = 0; i < s->columns_n; i++)
+    if (row[i].type == VAL_TEXT || row[i].type == VAL_BLOB) bytes += row[i].n;
+  sort_row *r = arena_alloc(a, bytes);
+  if (!r) return NULL;
+  uint8_t *p = (uint8_t *)(r->values + s->columns_n);
+  r->key = p;
+  r->key_n = (uint32_t)key_n;
+  r->bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+  r->order = order;
+  if (key_n) memcpy(p, key, key_n);
+  p += key_n;
+  for (int i = 0; i < s->columns_n; i++) {
+    r->values[i] = row[i];
+    if (row[i].type != VAL_TEXT && row[i].type != VAL_BLOB) continue;
+    if (row[i].n) memcpy(p, row[i].p, row[i].n);
+    r->values[i].p = (const char *)p;
+    p += row[i].n;
+  }
+  return r;
+}
+
+static void heap_down(sorter *s, size_t at) {
+  for (;;) {
+    size_t worst = at, left = 2 * at + 1, right = left + 1;
+    if (left < s->n && entry_after(s, &s->entries[left], &s->entries[worst])) worst = left;
+    if (right < s->n && entry_after(s, &s->entries[right], &s->entries[worst])) worst = right;
+    if (worst == at) return;
+    sort_entry e = s->entries[at];
+    s->entries[at] = s->entries[worst];
+    s->entries[worst] = e;
+    at = worst;
+  }
+}
+static void heap_up(sorter *s, size_t at) {
+  while (at) {
+    size_t up = (at - 1) / 2;
+    if (!entry_after(s, &s->entries[at], &s->entries[up])) return;
+    sort_entry e = s->entries[at];
+    s->entries[at] = s->entries[up];
+    s->entries[up] = e;
+    at = up;
+  }
+}
+
+static status compact(sorter *s) {
+  arena fresh = ARENA_INIT;
+  for (size_t i = 0; i < s->n; i++) {
+    sort_row *r = s->entries[i].row;
+    r = copy_row(s, &fresh, r->values, r->key, r->key_n, r->order);
+    if (!r) {
+      arena_clear(&fresh);
+      return no_memory(s);
+    }
+    s->entries[i].row = r;
+  }
+  arena_clear(&s->memory);
+  s->memory = fresh;
+  s->memory_bytes = s->live_bytes;
+  return HDB_OK;
+}
+
+/* The heap is full: does the row belong among the best? Its key is in scratch. */
+static bool beats_worst(const sorter *s, const value *row) {
+  const sort_entry *worst = &s->entries[0];
+  if (s->by_value) return compare_by_value(s, row, worst->row->values) < 0;
+  return compare_keys(s->scratch.p, s->scratch.n, worst->row->key, worst->row->key_n) < 0;
+}
+
+status sorter_add(sorter *s, const value *row) {
+  if (s->limit == 0) return HDB_OK;
+  if (!s->by_value) TRY(encode_key(s, row));
+  bool full = s->limit > 0 && (int64_t)s->n == s->limit;
+  if (full && !beats_worst(s, row)) return HDB_OK;
+  if (!full && s->n == s->capacity) {
+    size_t capacity = s->capacity ? s->capacity * 2 : 32;
+    sort_entry *entries = realloc(s->entries, capacity * sizeof *entries);
+    if (!entries) return no_memory(s);
+    s->entries = entries;
+    s->capacity = capacity;
+  }
+  sort_row *r = copy_row(s, &s->memory, row, s->scratch.p, s->scratch.n, s->order++);
+  if (!r) return no_memory(s);
+  s->memory_bytes += r->bytes;
+  s->live_bytes += r->bytes;
+  sort_entry e = {s->by_value ? 0 : key_prefix(r->key, r->key_n), r};
+  if (full) {
+    s->live_bytes -= s->entries[0].row->bytes;
+    s->entries[0] = e;
+    heap_down(s, 0);
+    if (s->memory_bytes > (1u << 20) && s->memory_bytes > 4 * s->live_bytes) return compact(s);
+    return HDB_OK;
+  }
+  s->entries[s->n++] = e;
+  if (s->limit > 0) heap_up(s, s->n - 1);
+  return HDB_OK;
+}
+
+static void merge_runs(const sorter *s, const sort_entry *a, size_t an, const sort_entry *b, size_t bn, sort_entry *out) {
+  size_t i = 0, j = 0, k = 0;
+  while (i < an && j < bn) {
+    if (entry_less_equal(s, &a[i], &b[j])) out[k++] = a[i++];
+    else out[k++] = b[j++];
+  }
+  if (i < an) memcpy(out + k, a + i, (an - i) * sizeof *a);
+  if (j < bn) memcpy(out + k, b + j, (bn - j) * sizeof *b);
+}
+static void insertion_sort(const sorter *s, sort_entry *e, size_t n) {
+  for (size_t i = 1; i < n; i++) {
+    sort_entry v = e[i];
+    size_t j = i;
+    while (j && !entry_less_equal(s, &e[j - 1], &v)) {
+      e[j] = e[j - 1];
+      j--;
+    }
+    e[j] = v;
+  }
+}
+static int compare_order(const void *a, const void *b) {
+  uint64_t p = ((const sort_entry *)a)->row->order, q = ((const sort_entry *)b)->row->order;
+  return (p > q) - (p < q);
+}
+
+status sorter_finish(sorter *s) {
+  enum { RUN = 12 };
+  s->at = 0;
+  if (s->n < 2) return HDB_OK;
+  if (s->limit > 0) qsort(s->entries, s->n, sizeof *s->entries, compare_order); /* S2: undo the heap's order */
+  for (size_t i = 0; i < s->n; i += RUN) insertion_sort(s, s->entries + i, s->n - i < RUN ? s->n - i : RUN);
+  if (s->n <= RUN) return HDB_OK;
+  sort_entry *other = malloc(s->n * sizeof *other);
+  if (!other) return no_memory(s);
+  sort_entry *from = s->entries, *to = other;
+  for (size_t width = RUN; width < s->n; width *= 2) {
+    for (size_t i = 0; i < s->n; i += 2 * width) {
+      size_t left = s->n - i < width ? s->n - i : width;
+      size_t right = s->n - i - left < width ? s->n - i - left : width;
+      if (right == 0 || entry_less_equal(s, &from[i + left - 1], &from[i + left]))
+        memcpy(to + i, from + i, (left + right) * sizeof *to); /* in order already */
+      else
+        merge_runs(s, from + i, left, from + i + left, right, to + i);
+    }
+    sort_entry *swap = from;
+    from = to;
+    to = swap;
+  }
+  s->entries = from;
+  s->capacity = s->n;
+  free(to);
+  return HDB_OK;
+}
+
+status sorter_next(sorter *s, const value **row) {
+  if (s->at >= s->n) return HDB_DONE;
+  *row = s->entries[s->at++].row->values;
+  return HDB_ROW;
+}

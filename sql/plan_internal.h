@@ -1,0 +1,317 @@
+/* Plan nodes and the planner's own structures; used by plan_*.c and exec_*.c alone.
+ *
+ * N1  A node is read-only; what changes is its state, made on its first open from exec->lifetime and found through
+ *     exec->states. Whatever a state holds outside of that arena is given back by the class's close.
+ * N2  open may be called again at any time (a rescan); next after HDB_DONE is not allowed; close is idempotent.
+ * N3  next of a row node (project, sort, ...) sets *row, columns_n values valid until its next call; next of a source
+ *     node (join) sets slots only.
+ */
+#ifndef HDB_SQL_PLAN_INTERNAL_H
+#define HDB_SQL_PLAN_INTERNAL_H
+
+#include "sql/exec_store.h"
+#include "sql/internal.h"
+
+typedef struct node_class {
+  const char *name;
+  size_t state_size;
+  status (*open)(exec *x, const plan_node *n);
+  status (*next)(exec *x, const plan_node *n, const value **row);
+  void (*close)(exec *x, const plan_node *n); /* NULL: nothing to give back */
+} node_class;
+
+struct plan_node {
+  const node_class *k;
+  int state;
+  int columns_n;
+};
+
+typedef struct node_state { /* the head of every state */
+  struct node_state *next;
+  const plan_node *node;
+} node_state;
+
+/* The node's state, made when it is not there; NULL when out of memory. */
+node_state *node_state_make(exec *x, const plan_node *n);
+static inline void *node_state_get(exec *x, const plan_node *n) { return x->states[n->state]; }
+static inline status node_open(exec *x, const plan_node *n) { return n->k->open(x, n); }
+static inline status node_next(exec *x, const plan_node *n, const value **row) { return n->k->next(x, n, row); }
+void node_close(exec *x, const plan_node *n);
+status node_no_memory(exec *x);
+
+/* ---- values at run time: a column straight from its slot, or a program ---- */
+typedef struct operand {
+  expr_program *program; /* NULL: the column */
+  int32_t slot, column;
+} operand;
+static inline status operand_eval(exec *x, const operand *o, const value **out) {
+  if (o->program) return expr_eval(x, o->program, out);
+  *out = slot_column(&x->slots[o->slot], o->column);
+  return HDB_OK;
+}
+
+/* ---- access to one source ---- */
+enum access_kind {
+  ACCESS_SCAN,      /* a stored table in key order */
+  ACCESS_ROWID,     /* rowid = value, rowid IN (...) */
+  ACCESS_RANGE,     /* a range of row ids */
+  ACCESS_INDEX,     /* an index (or a WITHOUT ROWID table's own tree): equal prefix, then a range */
+  ACCESS_QUERY,     /* a subquery's rows */
+  ACCESS_NESTED,    /* a parenthesised join: its node sets slots itself */
+  ACCESS_OR,        /* several accesses, each row once */
+  ACCESS_HASH,      /* a source read once into a hash table, probed by equality */
+  ACCESS_FUNCTION,  /* a table-valued function or virtual table */
+  ACCESS_QUEUE      /* the recursive CTE's current row */
+};
+
+typedef struct key_part { /* one column of a search key */
+  operand o;
+  const expr *e;           /* for EXPLAIN and for hashing */
+  operand *list;           /* IN (list) */
+  int list_n;
+  int subplan;             /* IN (select) */
+  int subplan_column;
+  bool is_in, list_constant;
+  bool null_matches;       /* IS, IS NULL */
+  uint8_t affinity;
+  bool descending;
+  const collation *collation;
+} key_part;
+
+typedef struct bound {
+  bool present, inclusive;
+  operand o;
+  uint8_t affinity;
+} bound;
+
+typedef struct index_map { /* where an index entry's columns go */
+  int32_t column;          /* slot column, -1 none */
+  bool descending;
+} index_map;
+
+typedef struct access access;
+struct access {
+  uint8_t kind;
+  int slot;
+  const table *table;
+  int database;
+  const index_ *index;
+  bool reverse, covering, one_row;
+  bool not_null_range;     /* a range with an upper bound only leaves NULLs out */
+  bool on_rowid_in_index;
+  int parts_n;
+  key_part *parts;
+  bound low, high;
+  bool range_descending;
+  const collation *range_collation;
+  int map_n;               /* ACCESS_INDEX, covering: entry columns that are decoded */
+  index_map *map;
+  int *primary_from;       /* secondary index of a WITHOUT ROWID table: entry column of each key column */
+  plan_node *node;         /* ACCESS_QUERY, ACCESS_NESTED, ACCESS_HASH's source */
+  int node_columns;
+  bool materialize;        /* ACCESS_QUERY: read into a spool at the first open */
+  struct shared_rows *shared; /* materialised once for several references */
+  int *nested_slots;       /* ACCESS_NESTED: all below, for the null row; also ACCESS_HASH */
+  int nested_slots_n;
+  access *alternatives;    /* ACCESS_OR */
+  int alternatives_n;
+  operand *as_of;          /* NULL: now */
+  uint8_t as_of_kind;
+  const void *module;      /* ACCESS_FUNCTION */
+  void *module_data;
+  operand *arguments;
+  int arguments_n;
+  int queue_state;         /* ACCESS_QUEUE */
+  key_spec *hash_specs;
+  operand *hash_build;     /* values of the build side, by the inner slot */
+};
+
+typedef struct condition {
+  expr_program *program;
+} condition;
+
+typedef struct level {
+  access a;
+  bool left, right;        /* LEFT: a null row when nothing matched; RIGHT: unmatched rows at the end */
+  bool once;               /* first match is enough: nothing of it is read above (DISTINCT, EXISTS) */
+  int on_n, where_n;
+  condition *on, *where;   /* before and after the row counts as matched */
+  access *full;            /* RIGHT: all rows of the source, in the same numbering */
+} level;
+
+typedef struct join_node {
+  plan_node node;
+  int levels_n;
+  level *levels;
+  bool has_right;
+  int constant_n;
+  condition *constant;     /* tested once an open */
+} join_node;
+extern const node_class join_class;
+
+/* ---- row nodes ---- */
+typedef struct project_node {
+  plan_node node;
+  const plan_node *child;
+  expr_program *program;
+  int first;               /* register of column 0 */
+} project_node;
+extern const node_class project_class;
+
+typedef struct values_node {
+  plan_node node;
+  int rows_n;
+  struct values_row { expr_program *program; int first; } *rows;
+} values_node;
+extern const node_class values_class;
+
+typedef struct filter_node { /* HAVING */
+  plan_node node;
+  const plan_node *child;
+  expr_program *condition;
+} filter_node;
+extern const node_class filter_class;
+
+typedef struct distinct_node {
+  plan_node node;
+  const plan_node *child;
+  int keys_n;              /* the first keys_n columns */
+  key_spec *specs;
+  bool in_order;           /* equal rows are neighbours */
+} distinct_node;
+extern const node_class distinct_class;
+
+typedef struct limit_node {
+  plan_node node;
+  const plan_node *child;
+  expr_program *limit, *offset; /* NULL: none */
+} limit_node;
+extern const node_class limit_class;
+/* limit < 0: none. "datatype mismatch" */
+status limit_values(exec *x, const expr_program *limit, const expr_program *offset, int64_t *limit_out, int64_t *offset_out);
+
+typedef struct sort_node {
+  plan_node node;
+  const plan_node *child;
+  int keys_n;
+  sort_key *keys;
+  const limit_node *limit; /* keep only so many */
+} sort_node;
+extern const node_class sort_class;
+
+enum { ARM_FIRST = COMPOUND_NONE };
+typedef struct compound_node {
+  plan_node node;
+  uint8_t op;              /* enum compound_op */
+  const plan_node *left, *right;
+  key_spec *specs;
+} compound_node;
+extern const node_class compound_class;
+
+typedef struct recursive_node {
+  plan_node node;
+  const plan_node *initial;
+  int steps_n;
+  const plan_node **steps;
+  bool distinct;
+  key_spec *specs;
+  int keys_n;              /* ORDER BY: the queue is a priority queue */
+  sort_key *keys;
+  int queue_slot;
+  expr_program *limit, *offset;
+} recursive_node;
+extern const node_class recursive_class;
+status recursive_current(exec *x, int state, const value **row); /* the row the steps read */
+
+typedef struct aggregate_call {
+  const function *f;
+  const char *name;
+  int arguments_n;
+  operand *arguments;
+  expr_program *filter;
+  const collation *collation;
+  bool distinct;
+  key_spec *distinct_specs;
+  int order_n;             /* ORDER BY inside: keys behind the arguments in the sorter's rows */
+  operand *order;
+  sort_key *order_keys;
+  bool minmax;             /* decides the bare columns */
+  bool count_star;         /* count(*) without FILTER */
+  uint8_t fast;            /* enum aggregate_fast */
+  size_t state_at;         /* in the group's payload */
+} aggregate_call;
+
+typedef struct aggregate_node {
+  plan_node node;
+  const plan_node *child;
+  int slot;                /* values: keys, bare columns, results */
+  int keys_n, bare_n, calls_n;
+  operand *keys;
+  key_spec *specs;
+  operand *bare;
+  aggregate_call *calls;
+  int minmax;              /* number of the call that decides the bare columns, -1 none */
+  bool bare_last;          /* without GROUP BY: the last row's */
+  bool grouped;            /* GROUP BY present */
+  bool in_order;           /* the child delivers equal keys together */
+  bool stop_after_first;   /* min/max by an index edge */
+  size_t payload;
+  bool having_never_null;
+} aggregate_node;
+extern const node_class aggregate_class;
+
+typedef struct count_node { /* count(*) of a table without WHERE */
+  plan_node node;
+  int slot;
+  const table *table;
+  int database;
+  const plan_node *fallback; /* an aggregate over the scan */
+} count_node;
+extern const node_class count_class;
+
+/* ---- shared materialisation (CTE used several times) ---- */
+struct shared_rows {
+  plan_node node;          /* its state holds the spool */
+  const plan_node *source;
+};
+status shared_rows_fill(exec *x, const struct shared_rows *s, const spool **out);
+extern const node_class shared_class;
+
+/* ---- subplans: the set of an IN (select), for index searches ---- */
+status subplan_set(exec *x, int subplan, int64_t *rows);
+const value *subplan_set_row(exec *x, int subplan, int64_t row);
+
+/* ---- queries ---- */
+struct explain_entry {
+  int id, parent;
+  const char *detail;
+};
+struct query {
+  const plan_node *top;
+  int columns_n;
+  select *tree;
+  struct explain_list *explain;
+  uint8_t *affinities;     /* of the result columns */
+  const collation **collations;
+};
+typedef struct explain_list {
+  int n, capacity, parent, next_id;
+  struct explain_entry *entries;
+} explain_list;
+
+/* ---- planning ---- */
+typedef uint64_t source_mask;
+typedef int16_t log_estimate; /* 10 * log2(x) */
+
+void *plan_alloc(compile *c, size_t n); /* zeroed; NULL: out of memory, sticky in c->memory */
+void *plan_node_new(compile *c, const node_class *k, size_t size, int columns_n);
+status plan_no_memory(compile *c);
+status plan_operand(compile *c, expr *e, operand *out);
+bool plan_is_rowid(const expr *e); /* a column that is its table's row id */
+
+/* EXPLAIN QUERY PLAN: a line under the current parent; push makes it the parent of what follows. */
+int explain_add(compile *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int explain_push(compile *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void explain_pop(compile *c, int former);
+
+#endif
