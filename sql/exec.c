@@ -58,6 +58,7 @@ nomem:
 }
 
 void exec_rewind(exec *x) {
+  node_states_release(x);
   struct exec_cursors *pool = x->cursors;
   for (int i = 0; pool && i < pool->n; i++) {
     if (pool->items[i].in_use) cursor_reset(pool->items[i].c);
@@ -88,6 +89,7 @@ void exec_forget_database(exec *x, int database) {
 }
 
 void exec_close(exec *x) {
+  node_states_release(x);
   exec_forget_database(x, -1);
   if (x->cursors) free(x->cursors->items);
   free(x->cursors);

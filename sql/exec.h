@@ -65,6 +65,7 @@ struct exec {
   uint32_t ticks;          /* counts down to the next interrupt/progress check */
   bool started;
   void *run;               /* the program kind's own state */
+  struct node_state *node_states; /* plan nodes' states, given back by node_states_release */
   struct exec_cursors *cursors; /* those of exec_cursor, kept for the next execution */
   arena frame;             /* slots, registers, states: as long as the exec */
   int64_t trigger_changes;    /* rows changed inside triggers and foreign key actions: total_changes() only */
@@ -111,6 +112,8 @@ struct program {
   bool needs_no_transaction;   /* BEGIN, COMMIT, PRAGMA foreign_keys ...: hdb.c must not open one */
   uint64_t reads, writes;      /* databases, by number */
   schema *schemas[64];         /* those it was compiled against, counted; NULL: not touched */
+  struct plan_subplan **subplans; /* by number - 1 */
+  int subplans_n;
   uint8_t on_error;            /* enum conflict: what an error in it undoes unless exec.error_action says otherwise */
 };
 
@@ -127,8 +130,7 @@ struct compile {
   buf slot_columns;            /* int each */
   struct cte *ctes;            /* visible ones, by the resolver */
   with *with;
-  struct plan_subplan **subplans;
-  int subplans_n;
+  struct explain_list *explain; /* of the query being planned */
   const char *auth_context;    /* name of the view or trigger being expanded, for the authorizer */
   /* trigger programs */
   const table *trigger_table;

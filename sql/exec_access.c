@@ -28,6 +28,7 @@ status access_prepare(exec *x, const access *a, access_state *s) {
   s->x = x;
   s->a = a;
   s->slot = a->slot >= 0 ? &x->slots[a->slot] : NULL;
+  if (s->slot && a->table) s->slot->table = a->table;
   for (int i = 0; i < a->parts_n; i++) s->has_in |= a->parts[i].is_in;
   if (s->has_in && !(s->lists = arena_zero(&x->lifetime, (size_t)a->parts_n * sizeof *s->lists))) return node_no_memory(x);
   if (a->kind == ACCESS_SCAN || a->kind == ACCESS_ROWID || a->kind == ACCESS_RANGE || a->kind == ACCESS_INDEX)
@@ -140,7 +141,7 @@ static status rowid_bounds(access_state *s) {
   s->rowid_low = INT64_MIN;
   s->rowid_high = INT64_MAX;
   for (int side = 0; side < 2; side++) {
-    const bound *b = side ? &a->high : &a->low;
+    const range_bound *b = side ? &a->high : &a->low;
     if (!b->present) continue;
     value v;
     TRY(search_value(s, &b->o, AFF_NUMERIC, &v));
@@ -266,7 +267,7 @@ static inline status scan_step(access_state *s) {
 /* ---- indexes ---- */
 static status index_bounds(access_state *s) {
   const access *a = s->a;
-  const bound *from = a->range_descending ? &a->high : &a->low, *to = a->range_descending ? &a->low : &a->high;
+  const range_bound *from = a->range_descending ? &a->high : &a->low, *to = a->range_descending ? &a->low : &a->high;
   value v;
   buf_clear(&s->low_bound);
   buf_clear(&s->high_bound);
@@ -467,7 +468,6 @@ static void index_set_slot(access_state *s) {
   slot->rowid = slot->has_rowid && s->c->key.n >= 8 ? rowid_decode(s->c->key.p + s->c->key.n - 8) : 0;
   slot->fetch = a->covering ? covering_fetch : table_fetch;
   slot->owner = s;
-  slot->table = a->table;
   slot->cursor = s->t;
 }
 
@@ -559,7 +559,7 @@ status access_open(access_state *s) {
   case ACCESS_RANGE: return rowid_bounds(s);
   case ACCESS_INDEX: return index_open(s);
   case ACCESS_QUERY: return query_source_open(s);
-  case ACCESS_NESTED: return node_open(s->x, s->a->node);
+  case ACCESS_NESTED: s->row_at = 0; return node_open(s->x, s->a->node);
   case ACCESS_OR: return or_open(s);
   case ACCESS_HASH: return hash_open(s);
   case ACCESS_FUNCTION: return function_open(s);
@@ -577,7 +577,7 @@ status access_step(access_state *s) {
   case ACCESS_RANGE: return range_step(s);
   case ACCESS_INDEX: return index_step(s);
   case ACCESS_QUERY: return query_source_step(s);
-  case ACCESS_NESTED: return node_next(s->x, s->a->node, NULL);
+  case ACCESS_NESTED: s->row_at++; return node_next(s->x, s->a->node, NULL);
   case ACCESS_OR: return or_step(s);
   case ACCESS_HASH: return hash_step(s);
   case ACCESS_FUNCTION: return function_step(s);

@@ -2,6 +2,7 @@
 #ifndef HDB_SQL_EXEC_ACCESS_H
 #define HDB_SQL_EXEC_ACCESS_H
 
+#include "kv/base/key.h"
 #include "sql/plan_internal.h"
 
 typedef struct key_list { /* encoded keys of one IN, ascending, each once */

@@ -23,12 +23,11 @@ typedef struct call_state {
 typedef struct aggregate_state {
   node_state head;
   key_map groups;
-  bool ready, collected, one_done;
+  bool ready, collected;
   size_t at;           /* groups given out */
   function_call *calls;
   value *keys, *arguments, *output;
   const value **key_pointers;
-  bool pending;        /* in_order: a row of the next group has been read */
   bool child_done;
   arena results;       /* of the group just given out */
 } aggregate_state;
@@ -96,7 +95,7 @@ static status aggregate_open(exec *x, const plan_node *n) {
   drop_groups(x, a, s);
   key_map_init(&s->groups, x, a->keys_n, a->specs, a->payload, true);
   s->ready = true;
-  s->collected = s->one_done = s->pending = s->child_done = false;
+  s->collected = s->child_done = false;
   s->at = 0;
   return node_open(x, a->child);
 }
@@ -265,12 +264,12 @@ static status finish_call(exec *x, const aggregate_call *c, function_call *call,
 static status give_out(exec *x, const aggregate_node *a, aggregate_state *s, key_entry *e) {
   value *out = s->output;
   if (s->results.block) arena_rewind(&s->results, (arena_mark){0, 0});
-  for (int i = 0; i < a->keys_n; i++) *out++ = e->values[i];
-  for (int i = 0; i < a->bare_n; i++) *out++ = group_bare(e)[i];
+  for (int i = 0; i < a->keys_n; i++) out[i] = e->values[i];
+  for (int i = 0; i < a->bare_n; i++) out[a->bare_out[i]] = group_bare(e)[i];
   for (int i = 0; i < a->calls_n; i++) {
     function_call *call = &s->calls[i];
     call->memory = &s->results;
-    status rc = finish_call(x, &a->calls[i], call, group_call(e, &a->calls[i]), out++);
+    status rc = finish_call(x, &a->calls[i], call, group_call(e, &a->calls[i]), &out[a->calls[i].out]);
     call->memory = &x->memory;
     if (rc != HDB_OK) return rc;
   }
@@ -281,10 +280,6 @@ static status give_out(exec *x, const aggregate_node *a, aggregate_state *s, key
 /* in_order: reads until the key changes. The group's entry is entries[0]; the next group's first row has been added. */
 static status next_in_order(exec *x, const aggregate_node *a, aggregate_state *s) {
   const value *ignored;
-  if (s->pending) { /* entries[0] was given out, entries[1] has its first row */
-    s->pending = false;
-    s->at = 1;
-  }
   for (;;) {
     status rc = s->child_done ? HDB_DONE : node_next(x, a->child, &ignored);
     if (rc == HDB_DONE) {
@@ -340,3 +335,5 @@ static status count_next(exec *x, const plan_node *n, const value **row) {
 }
 static void count_close(exec *x, const plan_node *n) { node_close(x, ((const count_node *)n)->fallback); }
 const node_class count_class = {"count", sizeof(count_state), count_open, count_next, count_close};
+
+size_t aggregate_call_head(void) { return sizeof(call_state); }

@@ -26,6 +26,9 @@ status query_result_columns(compile *c, const query *q, select *s, result_column
 typedef status (*explain_visitor)(void *context, int id, int parent, const char *detail);
 status query_explain(const query *q, explain_visitor visit, void *context);
 
+/* Gives back whatever plan nodes of this execution hold (also after an error): exec_rewind and exec_close call it. */
+void node_states_release(exec *x);
+
 /* Rows kept for later: a spool in memory, past its budget in a file. */
 typedef struct spool spool;
 spool *spool_new(exec *x, int columns);

@@ -44,7 +44,7 @@ static status build_part(where_plan *w, const search_term *t, const index_column
 }
 
 static status build_bound(where_plan *w, const search_term *t, access *a) {
-  bound *b = t->op & (SEARCH_GT | SEARCH_GE) ? &a->low : &a->high;
+  range_bound *b = t->op & (SEARCH_GT | SEARCH_GE) ? &a->low : &a->high;
   b->present = true;
   b->inclusive = (t->op & (SEARCH_GE | SEARCH_LE)) != 0;
   b->affinity = t->affinity;

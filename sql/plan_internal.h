@@ -78,11 +78,11 @@ typedef struct key_part { /* one column of a search key */
   const collation *collation;
 } key_part;
 
-typedef struct bound {
+typedef struct range_bound {
   bool present, inclusive;
   operand o;
   uint8_t affinity;
-} bound;
+} range_bound;
 
 typedef struct index_map { /* where an index entry's columns go */
   int32_t column;          /* slot column, -1 none */
@@ -101,7 +101,7 @@ struct access {
   bool on_rowid_in_index;
   int parts_n;
   key_part *parts;
-  bound low, high;
+  range_bound low, high;
   bool range_descending;
   const collation *range_collation;
   int map_n;               /* ACCESS_INDEX, covering: entry columns that are decoded */
@@ -217,7 +217,6 @@ typedef struct recursive_node {
   key_spec *specs;
   int keys_n;              /* ORDER BY: the queue is a priority queue */
   sort_key *keys;
-  int queue_slot;
   expr_program *limit, *offset;
 } recursive_node;
 extern const node_class recursive_class;
@@ -239,6 +238,7 @@ typedef struct aggregate_call {
   bool count_star;         /* count(*) without FILTER */
   uint8_t fast;            /* enum aggregate_fast */
   size_t state_at;         /* in the group's payload */
+  int out;                 /* where in the slot */
 } aggregate_call;
 
 typedef struct aggregate_node {
@@ -249,6 +249,7 @@ typedef struct aggregate_node {
   operand *keys;
   key_spec *specs;
   operand *bare;
+  int *bare_out;           /* where in the slot */
   aggregate_call *calls;
   int minmax;              /* number of the call that decides the bare columns, -1 none */
   bool bare_last;          /* without GROUP BY: the last row's */
@@ -281,6 +282,8 @@ extern const node_class shared_class;
 status subplan_set(exec *x, int subplan, int64_t *rows);
 const value *subplan_set_row(exec *x, int subplan, int64_t row);
 
+typedef int16_t log_estimate; /* 10 * log2(x) */
+
 /* ---- queries ---- */
 struct explain_entry {
   int id, parent;
@@ -289,6 +292,7 @@ struct explain_entry {
 struct query {
   const plan_node *top;
   int columns_n;
+  log_estimate rows;
   select *tree;
   struct explain_list *explain;
   uint8_t *affinities;     /* of the result columns */
@@ -301,13 +305,37 @@ typedef struct explain_list {
 
 /* ---- planning ---- */
 typedef uint64_t source_mask;
-typedef int16_t log_estimate; /* 10 * log2(x) */
 
 void *plan_alloc(compile *c, size_t n); /* zeroed; NULL: out of memory, sticky in c->memory */
 void *plan_node_new(compile *c, const node_class *k, size_t size, int columns_n);
 status plan_no_memory(compile *c);
 status plan_operand(compile *c, expr *e, operand *out);
 bool plan_is_rowid(const expr *e); /* a column that is its table's row id */
+
+bool plan_deterministic(const expr *e);
+
+/* plan_query.c: a resolved select; the outermost ORDER BY and LIMIT included. */
+status plan_select(compile *c, select *s, query **out);
+status plan_arm(compile *c, select *s, expr_list *order_by, query **out); /* without what stands before it */
+status query_describe(compile *c, select *s, query *q);
+/* plan_aggregate.c: analyses the aggregates of s, then (after the join is planned) finishes the node. */
+typedef struct aggregate_builder aggregate_builder;
+status aggregate_begin(compile *c, select *s, expr_list *order_by, aggregate_builder **out);
+status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_order, plan_node **out);
+const expr_list *aggregate_keys(const aggregate_builder *b);
+const key_spec *aggregate_specs(const aggregate_builder *b);
+/* min(x) or max(x) alone: its argument, and whether it is max; NULL. */
+expr *aggregate_minmax(const aggregate_builder *b, bool *is_max);
+size_t aggregate_call_head(void); /* bytes before a function's own state */
+/* plan_compound.c */
+status plan_compound(compile *c, select *s, query **out);
+status plan_recursive(compile *c, source *s, query **out);
+bool select_is_recursive(const select *s);
+typedef bool (*expr_rewriter)(void *context, expr *e); /* true: done, do not look below */
+void plan_rewrite(expr *e, expr_rewriter rewrite, void *context);
+void plan_rewrite_list(expr_list *l, expr_rewriter rewrite, void *context);
+void plan_rewrite_select(select *s, expr_rewriter rewrite, void *context);
+status plan_limit(compile *c, select *s, const plan_node *child, plan_node **out);
 
 /* EXPLAIN QUERY PLAN: a line under the current parent; push makes it the parent of what follows. */
 int explain_add(compile *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

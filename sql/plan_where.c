@@ -260,8 +260,20 @@ static status analyze_condition(where_plan *w, int at) {
   }
 }
 
-status where_analyze(where_plan *w, expr *where) {
+status where_analyze_begin(where_plan *w) {
   for (int i = 0; i < w->items_n; i++) TRY(split(w, w->items[i].s->on, i));
+  return HDB_OK;
+}
+
+/* The ON of an inner join whose right side was a parenthesised join ending at item `at`. */
+status where_analyze_on(where_plan *w, expr *on, int at) {
+  int first = w->conditions_n;
+  TRY(split(w, on, at));
+  for (int i = first; i < w->conditions_n; i++) w->conditions[i].outer_on = false;
+  return HDB_OK;
+}
+
+status where_analyze(where_plan *w, expr *where) {
   TRY(split(w, where, -1));
   int n = w->conditions_n;
   for (int i = 0; i < n; i++) TRY(analyze_condition(w, i));

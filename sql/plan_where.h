@@ -123,6 +123,8 @@ struct where_plan {
 
 source_mask where_mask(where_plan *w, const expr *e);
 source_mask where_mask_list(where_plan *w, const expr_list *l);
+status where_analyze_begin(where_plan *w);
+status where_analyze_on(where_plan *w, expr *on, int at);
 status where_analyze(where_plan *w, expr *where);
 status where_loops(where_plan *w);
 status where_solve(where_plan *w);

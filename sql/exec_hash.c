@@ -1,0 +1,133 @@
+/* A source read once into a hash table and probed by equality: where SQLite would build an automatic index.
+ *
+ * Rows with equal keys are chained in the order the source gave them, so the join's rows come as they would from an
+ * index on those columns. A stored row is kept as its record and row id, a subquery's as its values.
+ * H1  The table lasts for the execution: what it was built from refers to no outer row.
+ * What can fail: memory, the source. Cost: a row once to build, one probe an outer row.
+ */
+#include <stdlib.h>
+
+#include "sql/exec_access.h"
+
+typedef struct hash_row {
+  struct hash_row *next;
+  int64_t rowid;
+  uint32_t n;
+  uint64_t bytes[]; /* the record, or an array of values */
+} hash_row;
+
+typedef struct hash_rows {
+  access_state source;
+  key_map keys;
+  arena memory;
+  value *key;
+  hash_row *at;
+  bool built;
+} hash_rows;
+
+typedef struct hash_chain {
+  hash_row *first, *last;
+} hash_chain;
+
+void hash_release(access_state *s) {
+  hash_rows *h = s->hash;
+  access_release(&h->source);
+  if (s->a->alternatives->node) node_close(s->x, s->a->alternatives->node);
+  key_map_clear(&h->keys);
+  arena_clear(&h->memory);
+  h->built = false;
+  s->hash = NULL;
+}
+
+static hash_row *keep_row(access_state *s) {
+  hash_rows *h = s->hash;
+  const access *source = s->a->alternatives;
+  if (source->kind == ACCESS_SCAN) {
+    slice record = h->source.c->value;
+    hash_row *r = arena_alloc(&h->memory, sizeof *r + record.n + 8);
+    if (!r) return NULL;
+    r->n = (uint32_t)record.n;
+    r->rowid = s->slot->rowid;
+    if (record.n) memcpy(r->bytes, record.p, record.n);
+    return r;
+  }
+  size_t n = (size_t)s->a->node_columns;
+  hash_row *r = arena_alloc(&h->memory, sizeof *r + (n + 1) * sizeof(value));
+  if (!r) return NULL;
+  value *values = (value *)r->bytes;
+  for (size_t i = 0; i < n; i++)
+    if (value_copy(&h->memory, slot_column(s->slot, (int)i), &values[i]) != HDB_OK) return NULL;
+  r->n = (uint32_t)n;
+  r->rowid = 0;
+  return r;
+}
+
+static status eval_key(access_state *s, const operand *o, bool probe, bool *usable) {
+  const access *a = s->a;
+  hash_rows *h = s->hash;
+  *usable = true;
+  for (int i = 0; i < a->parts_n; i++) {
+    const value *v;
+    TRY(operand_eval(s->x, probe ? &a->parts[i].o : &o[i], &v));
+    h->key[i] = *v;
+    if (a->parts[i].affinity >= AFF_TEXT) TRY(value_apply_affinity(&h->key[i], a->parts[i].affinity, &s->x->memory));
+    if (h->key[i].type == VAL_NULL && !a->parts[i].null_matches) *usable = false;
+  }
+  return HDB_OK;
+}
+
+static status build(access_state *s) {
+  hash_rows *h = s->hash;
+  const access *a = s->a;
+  status rc;
+  arena_mark mark = arena_save(&s->x->memory);
+  TRY(access_open(&h->source));
+  while ((rc = access_step(&h->source)) == HDB_ROW) {
+    bool usable, added;
+    TRY(exec_tick(s->x));
+    TRY(eval_key(s, a->hash_build, false, &usable));
+    if (!usable) continue;
+    key_entry *e;
+    TRY(key_map_find(&h->keys, h->key, true, &added, &e));
+    hash_chain *chain = key_entry_payload(e);
+    hash_row *r = keep_row(s);
+    if (!r) return node_no_memory(s->x);
+    r->next = NULL;
+    if (chain->last) chain->last->next = r;
+    else chain->first = r;
+    chain->last = r;
+    if (a->alternatives->kind == ACCESS_SCAN) arena_rewind(&s->x->memory, mark);
+  }
+  if (rc != HDB_DONE) return rc;
+  h->built = true;
+  return HDB_OK;
+}
+
+status hash_open(access_state *s) {
+  hash_rows *h = s->hash;
+  if (!h) {
+    h = arena_zero(&s->x->lifetime, sizeof *h);
+    if (!h || !(h->key = arena_zero(&s->x->lifetime, (size_t)(s->a->parts_n + 1) * sizeof(value)))) return node_no_memory(s->x);
+    s->hash = h;
+    key_map_init(&h->keys, s->x, s->a->parts_n, s->a->hash_specs, sizeof(hash_chain), false);
+    TRY(access_prepare(s->x, s->a->alternatives, &h->source));
+  }
+  if (!h->built) TRY(build(s));
+  bool usable;
+  TRY(eval_key(s, NULL, true, &usable));
+  h->at = NULL;
+  if (!usable) return HDB_OK;
+  key_entry *e;
+  TRY(key_map_find(&h->keys, h->key, false, NULL, &e));
+  if (e) h->at = ((hash_chain *)key_entry_payload(e))->first;
+  return HDB_OK;
+}
+
+status hash_step(access_state *s) {
+  hash_row *r = s->hash->at;
+  if (!r) return HDB_DONE;
+  s->hash->at = r->next;
+  if (s->a->alternatives->kind == ACCESS_SCAN) slot_set_record(s->slot, r->rowid, slice_of(r->bytes, r->n));
+  else slot_set_values(s->slot, (value *)r->bytes, false, 0);
+  return HDB_ROW;
+}
