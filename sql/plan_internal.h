@@ -270,6 +270,43 @@ typedef struct count_node { /* count(*) of a table without WHERE */
 } count_node;
 extern const node_class count_class;
 
+/* ---- window functions ---- */
+typedef struct window_frame {
+  uint8_t kind, start, end, exclude; /* enum frame_kind, frame_bound, frame_exclude */
+  expr_program *start_value, *end_value;
+} window_frame;
+
+typedef struct window_call {
+  const function *f;
+  uint8_t kind;            /* enum window_function */
+  int arguments_n;
+  int *arguments;          /* columns of the row */
+  int filter;              /* column, -1 none */
+  const collation *collation;
+  window_frame frame;
+} window_call;
+
+typedef struct window_node {
+  plan_node node;
+  const plan_node *child;
+  int inputs_n;            /* innermost: operands evaluated into the row's first columns */
+  operand *inputs;
+  int in_slot;             /* others: the slot of the window below, whose columns come first */
+  int in_columns;
+  int keys_n, partition_n; /* sort keys: the partition's first */
+  sort_key *keys;
+  int calls_n;
+  window_call *calls;      /* call k is column in_columns + k of slot */
+  int slot;
+} window_node;
+extern const node_class window_class;
+enum window_function {
+  WINDOW_AGGREGATE, WINDOW_ROW_NUMBER, WINDOW_RANK, WINDOW_DENSE_RANK, WINDOW_PERCENT_RANK, WINDOW_CUME_DIST,
+  WINDOW_NTILE, WINDOW_LAG, WINDOW_LEAD, WINDOW_FIRST_VALUE, WINDOW_LAST_VALUE, WINDOW_NTH_VALUE
+};
+/* plan_window.c: the windows of s above child; its columns and ORDER BY are rewritten to read their slot. */
+status plan_windows(compile *c, select *s, expr_list *order_by, const plan_node *child, const plan_node **out);
+
 /* ---- shared materialisation (CTE used several times) ---- */
 struct shared_rows {
   plan_node node;          /* its state holds the spool */

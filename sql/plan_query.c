@@ -207,12 +207,11 @@ static status plan_order(core *k, sort_key *keys, plan_node **node) {
 static status plan_core(core *k, plan_node **out) {
   compile *c = k->c;
   select *s = k->s;
-  if (s->has_window) return error_set(c->err, HDB_ERROR, "not supported yet: window functions");
   if (k->order_by) { /* keep their collations: rewriting may hide them */
     TRY(order_specs(k, k->order_by, true));
   }
   key_spec *sort_specs = k->order.specs;
-  if (s->is_aggregate || (s->group_by && s->group_by->n)) TRY(aggregate_begin(c, s, NULL, &k->aggregate));
+  if (s->is_aggregate || (s->group_by && s->group_by->n)) TRY(aggregate_begin(c, s, k->order_by, &k->aggregate));
   memset(&k->order, 0, sizeof k->order);
   TRY(wanted_order(k));
   from_request r = {.from = s->from, .where = s->where, .order = k->order.n ? &k->order : NULL,
@@ -228,8 +227,9 @@ static status plan_core(core *k, plan_node **out) {
     sorted = true;
   }
   k->order.specs = sort_specs;
+  if (s->has_window) TRY(plan_windows(c, s, k->order_by, node, &node));
   sort_key *keys = NULL;
-  plan_node *row;
+  plan_node *row = NULL;
   TRY(plan_projection(k, node, !sorted, &keys, &row));
   if (s->distinct) TRY(plan_distinct(k, &row));
   if (!sorted) TRY(plan_order(k, keys, &row));
