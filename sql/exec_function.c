@@ -1,6 +1,80 @@
-/* Table-valued functions and virtual tables as sources. */
+/* Table-valued functions and virtual tables as sources: the module's cursor behind a slot.
+ *
+ * A column is asked from the module when somebody reads it, once a row (a bit a column, the first 63).
+ */
 #include "sql/exec_access.h"
+#include "sql/virtual.h"
 
-status function_open(access_state *s) { return error_set(s->x->err, HDB_ERROR, "not supported yet: virtual tables"); }
-status function_step(access_state *s) { return function_open(s); }
-void function_release(access_state *s) { (void)s; }
+typedef struct function_state {
+  void *cursor;
+  value *arguments;
+  uint64_t have;
+  int64_t row;
+} function_state;
+
+static void function_fetch(slot *slot, int column) {
+  access_state *s = slot->owner;
+  function_state *f = s->function;
+  const virtual_module *m = s->a->module;
+  uint64_t bit = 1ull << (column < 63 ? column : 63);
+  if (column < 63 && (f->have & bit)) return;
+  slot->own[column] = value_null();
+  status rc = m->column(s->x, f->cursor, column, &slot->own[column]);
+  if (rc != HDB_OK) s->error = rc;
+  if (column < 63) f->have |= bit;
+}
+
+static status set_row(access_state *s) {
+  const virtual_module *m = s->a->module;
+  function_state *f = s->function;
+  slot *slot = s->slot;
+  if (m->at_end(f->cursor)) return HDB_DONE;
+  slot->columns = slot->own;
+  slot->decoded = 0;
+  slot->null_row = false;
+  slot->has_rowid = true;
+  slot->rowid = m->rowid ? m->rowid(f->cursor) : ++f->row;
+  slot->fetch = function_fetch;
+  slot->owner = s;
+  f->have = 0;
+  s->row_at++;
+  return HDB_ROW;
+}
+
+status function_open(access_state *s) {
+  const access *a = s->a;
+  const virtual_module *m = a->module;
+  function_state *f = s->function;
+  if (!f) {
+    f = arena_zero(&s->x->lifetime, sizeof *f);
+    if (!f || !(f->arguments = arena_zero(&s->x->lifetime, (size_t)(a->arguments_n + 1) * sizeof(value)))) return node_no_memory(s->x);
+    TRY(m->open(s->x, a->table, &f->cursor));
+    s->function = f;
+  }
+  for (int i = 0; i < a->arguments_n; i++) {
+    const value *v;
+    f->arguments[i] = value_null();
+    if (!(a->arguments_given >> i & 1)) continue;
+    TRY(operand_eval(s->x, &a->arguments[i], &v));
+    f->arguments[i] = *v;
+  }
+  f->row = 0;
+  s->row_at = 0;
+  return m->filter(s->x, f->cursor, a->plan_number, a->plan_text, a->arguments_given, f->arguments, a->arguments_n);
+}
+
+status function_step(access_state *s) {
+  const virtual_module *m = s->a->module;
+  function_state *f = s->function;
+  if (s->started) TRY(m->next(s->x, f->cursor));
+  s->started = true;
+  return set_row(s);
+}
+
+void function_release(access_state *s) {
+  function_state *f = s->function;
+  const virtual_module *m = s->a->module;
+  if (f->cursor) m->close(f->cursor);
+  f->cursor = NULL;
+  s->function = NULL;
+}

@@ -174,6 +174,29 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
   return HDB_OK;
 }
 
+/* Arguments by place among the hidden columns. A WHERE term is tested again: the module may not look at it. */
+static status build_function_access(where_plan *w, const where_item *item, const where_loop *l, access *a) {
+  const table *t = item->table;
+  const expr_list *given = item->s->arguments;
+  a->kind = ACCESS_FUNCTION;
+  a->module = item->module;
+  for (int c = 0; c < t->columns_n; c++) a->arguments_n += t->columns[c].hidden;
+  a->arguments = plan_alloc(w->c, (size_t)(a->arguments_n + 1) * sizeof *a->arguments);
+  if (!a->arguments) return plan_no_memory(w->c);
+  for (int i = 0; given && i < given->n; i++) {
+    TRY(plan_operand(w->c, given->items[i].e, &a->arguments[i]));
+    a->arguments_given |= 1ull << i;
+  }
+  for (int i = 0; i < l->terms_n; i++) {
+    int place = 0;
+    for (int c = 0; c < l->terms[i]->column; c++) place += t->columns[c].hidden;
+    if (a->arguments_given >> place & 1) continue;
+    TRY(plan_operand(w->c, l->terms[i]->value, &a->arguments[place]));
+    a->arguments_given |= 1ull << place;
+  }
+  return HDB_OK;
+}
+
 static status build_access(where_plan *w, int level, source_mask ready, access *a) {
   const where_loop *l = w->path.loops[level];
   const where_item *item = &w->items[l->item];
@@ -183,6 +206,7 @@ static status build_access(where_plan *w, int level, source_mask ready, access *
     a->materialize = !item->shared && item->node && !item->nested && !item->s->correlated && (level > 0 || item->right);
     return HDB_OK;
   }
+  if (item->module) return build_function_access(w, item, l, a);
   a->reverse = (w->path.reversed & l->self) != 0;
   a->one_row = (l->flags & LOOP_ONE_ROW) != 0;
   a->parts = plan_alloc(w->c, (size_t)(l->equal_n + 1) * sizeof *a->parts);
@@ -212,7 +236,7 @@ static void explain_terms(const where_plan *w, const where_item *item, const whe
 static void explain_level(where_plan *w, const where_loop *l, const access *a) {
   const where_item *item = &w->items[l->item];
   buf out = BUF_INIT;
-  bool search = l->terms_n > 0;
+  bool search = l->terms_n > 0 && !item->module;
   const char *name = item->s->alias ? item->s->alias : item->s->name;
   buf_printf(&out, "%s %s", search ? "SEARCH" : "SCAN", name ? name : item->nested ? "(join)" : "(subquery)");
   if (l->flags & LOOP_AUTO) {
@@ -236,6 +260,7 @@ static void explain_level(where_plan *w, const where_loop *l, const access *a) {
     buf_text(&out, " USING INTEGER PRIMARY KEY");
     explain_terms(w, item, l, &out);
   }
+  if (item->module) buf_printf(&out, " VIRTUAL TABLE INDEX %d:%s", a->plan_number, a->plan_text ? a->plan_text : "");
   if (item->left) buf_text(&out, " LEFT-JOIN");
   else if (item->right) buf_text(&out, " RIGHT-JOIN");
   explain_add(w->c, "%.*s", (int)out.n, out.p ? (const char *)out.p : "");

@@ -70,6 +70,19 @@ static status plan_query_item(where_plan *w, where_item *item, source *s, bool f
   return HDB_OK;
 }
 
+/* f(a, b): the arguments are values of the hidden columns. */
+static status fill_function(where_plan *w, where_item *item, source *s, const table *t) {
+  if (!t->module) return error_set(w->c->err, HDB_ERROR, "no such module: %s", t->name);
+  item->table = t;
+  item->module = t->module;
+  item->rows = 45; /* about 25 */
+  int hidden = 0;
+  for (int i = 0; i < t->columns_n; i++) hidden += t->columns[i].hidden;
+  if (s->arguments && s->arguments->n > hidden)
+    return error_set(w->c->err, HDB_ERROR, "too many arguments on %s() - max %d", t->name, hidden);
+  return HDB_OK;
+}
+
 static status fill_item(where_plan *w, where_item *item, source *s, bool first) {
   const table *t = s->table;
   item->s = s;
@@ -85,7 +98,7 @@ static status fill_item(where_plan *w, where_item *item, source *s, bool first) 
     return HDB_OK;
   }
   if (!t) return error_set(w->c->err, HDB_INTERNAL, "a source without a table");
-  if (t->kind == TABLE_VIRTUAL) return error_set(w->c->err, HDB_ERROR, "not supported yet: virtual table %s", t->name);
+  if (t->kind == TABLE_VIRTUAL) return fill_function(w, item, s, t);
   item->table = t;
   item->rows = 200;
   return HDB_OK;
@@ -143,6 +156,8 @@ status plan_from(compile *c, select *s, const from_request *r, join_node **out, 
   from_builder b = {.w = w};
   if (r->from) TRY(add_sources(&b, r->from, 0));
   mark_before_right(w);
+  for (int i = 0; i < w->items_n; i++)
+    if (w->items[i].module) w->items[i].needs = where_mask_list(w, w->items[i].s->arguments) & ~w->items[i].self;
   expr *where = r->where;
   TRY(where_analyze_begin(w));
   for (int i = 0; i < b.extras_n; i++) TRY(where_analyze_on(w, b.extras[i].on, b.extras[i].at));

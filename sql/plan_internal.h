@@ -117,10 +117,12 @@ struct access {
   int alternatives_n;
   operand *as_of;          /* NULL: now */
   uint8_t as_of_kind;
-  const void *module;      /* ACCESS_FUNCTION */
-  void *module_data;
+  const void *module;      /* ACCESS_FUNCTION: struct virtual_module */
   operand *arguments;
   int arguments_n;
+  uint64_t arguments_given;
+  int plan_number;
+  const char *plan_text;
   int queue_state;         /* ACCESS_QUEUE */
   key_spec *hash_specs;
   operand *hash_build;     /* values of the build side, by the inner slot */
