@@ -10,6 +10,7 @@
 
 static void mark_used(where_plan *w, const search_term *t) {
   where_condition *k = &w->conditions[t->condition];
+  if (t->derived) return;
   if (++k->children_done >= k->children) k->done = true; /* B2 */
 }
 
@@ -197,6 +198,37 @@ static status build_function_access(where_plan *w, const where_item *item, const
   return HDB_OK;
 }
 
+static status add_test(where_plan *w, condition **list, int *n, expr *e) {
+  condition *grown = plan_alloc(w->c, (size_t)(*n + 1) * sizeof *grown);
+  if (!grown) return plan_no_memory(w->c);
+  if (*n) memcpy(grown, *list, (size_t)*n * sizeof *grown);
+  *list = grown;
+  return expr_compile_condition(w->c, e, &grown[(*n)++].program);
+}
+
+static status build_search(where_plan *w, const where_item *item, const where_loop *l, access *a) {
+  a->parts = plan_alloc(w->c, (size_t)(l->equal_n + 1) * sizeof *a->parts);
+  if (!a->parts) return plan_no_memory(w->c);
+  return l->index ? build_index_access(w, item, l, a) : build_rowid_access(w, l, a);
+}
+
+/* One access for each side of the OR, with what is left of that side to test. */
+static status build_or_access(where_plan *w, const where_item *item, const where_loop *l, access *a) {
+  a->kind = ACCESS_OR;
+  a->alternatives_n = l->arms_n;
+  a->alternatives = plan_alloc(w->c, (size_t)l->arms_n * sizeof *a->alternatives);
+  if (!a->alternatives) return plan_no_memory(w->c);
+  for (int i = 0; i < l->arms_n; i++) {
+    where_plan *arm = l->arms[i].w;
+    access *one = &a->alternatives[i];
+    plain_access(item, one);
+    TRY(build_search(arm, item, l->arms[i].loop, one));
+    for (int k = 0; k < arm->conditions_n; k++)
+      if (!arm->conditions[k].done) TRY(add_test(w, &one->filters, &one->filters_n, arm->conditions[k].e));
+  }
+  return HDB_OK;
+}
+
 static status build_access(where_plan *w, int level, source_mask ready, access *a) {
   const where_loop *l = w->path.loops[level];
   const where_item *item = &w->items[l->item];
@@ -207,11 +239,10 @@ static status build_access(where_plan *w, int level, source_mask ready, access *
     return HDB_OK;
   }
   if (item->module) return build_function_access(w, item, l, a);
+  if (l->flags & LOOP_OR) return build_or_access(w, item, l, a);
   a->reverse = (w->path.reversed & l->self) != 0;
   a->one_row = (l->flags & LOOP_ONE_ROW) != 0;
-  a->parts = plan_alloc(w->c, (size_t)(l->equal_n + 1) * sizeof *a->parts);
-  if (!a->parts) return plan_no_memory(w->c);
-  return l->index ? build_index_access(w, item, l, a) : build_rowid_access(w, l, a);
+  return build_search(w, item, l, a);
 }
 
 /* ---- EXPLAIN QUERY PLAN ---- */
@@ -235,6 +266,16 @@ static void explain_terms(const where_plan *w, const where_item *item, const whe
 
 static void explain_level(where_plan *w, const where_loop *l, const access *a) {
   const where_item *item = &w->items[l->item];
+  if (l->flags & LOOP_OR) {
+    int outer = explain_push(w->c, "MULTI-INDEX OR");
+    for (int i = 0; i < l->arms_n; i++) {
+      int former = explain_push(w->c, "INDEX %d", i + 1);
+      explain_level(l->arms[i].w, l->arms[i].loop, &a->alternatives[i]);
+      explain_pop(w->c, former);
+    }
+    explain_pop(w->c, outer);
+    return;
+  }
   buf out = BUF_INIT;
   bool search = l->terms_n > 0 && !item->module;
   const char *name = item->s->alias ? item->s->alias : item->s->name;
@@ -268,14 +309,6 @@ static void explain_level(where_plan *w, const where_loop *l, const access *a) {
 }
 
 /* ---- conditions ---- */
-static status add_test(where_plan *w, condition **list, int *n, expr *e) {
-  condition *grown = plan_alloc(w->c, (size_t)(*n + 1) * sizeof *grown);
-  if (!grown) return plan_no_memory(w->c);
-  if (*n) memcpy(grown, *list, (size_t)*n * sizeof *grown);
-  *list = grown;
-  return expr_compile_condition(w->c, e, &grown[(*n)++].program);
-}
-
 static int last_right_before(const where_plan *w, const where_condition *k) {
   int last = -1;
   for (int i = 0; i < w->items_n; i++)

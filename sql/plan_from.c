@@ -159,6 +159,7 @@ status plan_from(compile *c, select *s, const from_request *r, join_node **out, 
   for (int i = 0; i < w->items_n; i++)
     if (w->items[i].module) w->items[i].needs = where_mask_list(w, w->items[i].s->arguments) & ~w->items[i].self;
   expr *where = r->where;
+  where_reduce_joins(w, where);
   TRY(where_analyze_begin(w));
   for (int i = 0; i < b.extras_n; i++) TRY(where_analyze_on(w, b.extras[i].on, b.extras[i].at));
   TRY(where_analyze(w, where));

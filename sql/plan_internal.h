@@ -89,6 +89,10 @@ typedef struct index_map { /* where an index entry's columns go */
   bool descending;
 } index_map;
 
+typedef struct condition {
+  expr_program *program;
+} condition;
+
 typedef struct access access;
 struct access {
   uint8_t kind;
@@ -113,8 +117,10 @@ struct access {
   struct shared_rows *shared; /* materialised once for several references */
   int *nested_slots;       /* ACCESS_NESTED: all below, for the null row; also ACCESS_HASH */
   int nested_slots_n;
-  access *alternatives;    /* ACCESS_OR */
+  access *alternatives;    /* ACCESS_OR; ACCESS_HASH: the source */
   int alternatives_n;
+  condition *filters; /* of an alternative: the rest of its side of the OR */
+  int filters_n;
   operand *as_of;          /* NULL: now */
   uint8_t as_of_kind;
   const void *module;      /* ACCESS_FUNCTION: struct virtual_module */
@@ -127,10 +133,6 @@ struct access {
   key_spec *hash_specs;
   operand *hash_build;     /* values of the build side, by the inner slot */
 };
-
-typedef struct condition {
-  expr_program *program;
-} condition;
 
 typedef struct level {
   access a;

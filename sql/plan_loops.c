@@ -96,7 +96,7 @@ static bool replaces(const where_loop *t, const where_loop *old) {
   return (old->needs & t->needs) == t->needs && old->run >= t->run && old->out >= t->out;
 }
 
-static status insert_loop(where_plan *w, const where_loop *t) {
+status where_insert_loop(where_plan *w, const where_loop *t) {
   where_loop template = *t;
   adjust_cost(w, &template);
   where_loop **at = &w->loops;
@@ -287,7 +287,7 @@ static status search_with(loop_builder *b, search_term *t, log_estimate in_facto
   l->out += in_factor + in_rows;
   adjust_output(w, l, b->rows[0]);
   l->terms = b->terms;
-  TRY(insert_loop(w, l));
+  TRY(where_insert_loop(w, l));
   l->out = l->flags & LOOP_RANGE ? saved_out : unadjusted;
   if (!(l->flags & LOOP_TOP) && l->equal_n < b->columns_n) return search_from(b, (log_estimate)(in_factor + in_rows));
   return HDB_OK;
@@ -378,8 +378,8 @@ static status index_loops(loop_builder *b, const index_ *i, source_mask needs, l
   b->loop.out = b->rows[0];
   b->loop.flags = LOOP_INDEXED | (covering ? LOOP_COVERING : 0);
   bool orders = column_orders(w, item, i);
-  bool scan = orders || t->without_rowid || i->where || item->s->indexed_by ||
-              (covering && b->index_width < b->table_width && !w->no_covering_scan);
+  bool scan = !w->search_only && (orders || t->without_rowid || i->where || item->s->indexed_by ||
+              (covering && b->index_width < b->table_width && !w->no_covering_scan));
   if (scan) {
     where_loop l = b->loop;
     l.sortable = orders;
@@ -387,7 +387,7 @@ static status index_loops(loop_builder *b, const index_ *i, source_mask needs, l
     if (!covering) l.run = log_add(l.run, (log_estimate)(b->rows[0] + 16));
     l.terms = b->terms;
     adjust_output(w, &l, b->rows[0]);
-    TRY(insert_loop(w, &l));
+    TRY(where_insert_loop(w, &l));
   }
   b->loop.sortable = orders;
   return search_from(b, 0);
@@ -412,7 +412,7 @@ static status auto_loops(loop_builder *b, source_mask needs, log_estimate rows) 
     if (l.setup < 0) l.setup = 0;
     l.out = 43;
     l.run = log_add(log_rows, l.out);
-    TRY(insert_loop(w, &l));
+    TRY(where_insert_loop(w, &l));
   }
   return HDB_OK;
 }
@@ -423,7 +423,7 @@ static status whole_loop(loop_builder *b, source_mask needs, log_estimate rows, 
   l.run = (log_estimate)(rows + 16);
   l.terms = b->terms;
   adjust_output(b->w, &l, rows);
-  return insert_loop(b->w, &l);
+  return where_insert_loop(b->w, &l);
 }
 
 /* A table-valued function: one loop that uses every value given to a hidden column, one that uses none. */
@@ -444,12 +444,12 @@ static status function_loops(loop_builder *b, source_mask needs) {
   }
   l.out = item->rows;
   l.run = (log_estimate)(item->rows + 16);
-  TRY(insert_loop(w, &l));
+  TRY(where_insert_loop(w, &l));
   if (!l.terms_n) return HDB_OK;
   l.terms_n = 0;
   l.needs = needs;
   l.out = l.run = 200;
-  return insert_loop(w, &l);
+  return where_insert_loop(w, &l);
 }
 
 static status item_loops(where_plan *w, int at, source_mask needs) {
@@ -465,11 +465,11 @@ static status item_loops(where_plan *w, int at, source_mask needs) {
   log_estimate rows = table_rows(t);
   b.table_width = table_width(t);
   const char *wanted = item->s->indexed_by;
-  TRY(auto_loops(&b, needs, rows));
+  if (!w->search_only) TRY(auto_loops(&b, needs, rows));
   if (!t->without_rowid && !wanted) {
     log_estimate by_rowid[3] = {rows, 0, 0};
     bool orders = column_orders(w, item, NULL);
-    TRY(whole_loop(&b, needs, rows, LOOP_ROWID, orders));
+    if (!w->search_only) TRY(whole_loop(&b, needs, rows, LOOP_ROWID, orders));
     b.index = NULL;
     b.rows = by_rowid;
     b.columns_n = b.key_columns_n = 1;
@@ -487,6 +487,11 @@ static status item_loops(where_plan *w, int at, source_mask needs) {
   return HDB_OK;
 }
 
+status where_search_loops(where_plan *w, int at, source_mask needs) {
+  w->search_only = true;
+  return item_loops(w, at, needs);
+}
+
 status where_loops(where_plan *w) {
   source_mask prior = 0, needs = 0;
   bool past_right = false, has_right = false;
@@ -500,6 +505,7 @@ status where_loops(where_plan *w) {
       needs = 0;
     }
     TRY(item_loops(w, i, needs));
+    TRY(where_or_loops(w, i, needs));
     prior |= item->self;
   }
   return HDB_OK;

@@ -94,7 +94,7 @@ static const where_item *item_of(const where_plan *w, source_mask self) {
   return self ? &w->items[__builtin_ctzll(self)] : NULL;
 }
 
-static search_term *add_term(where_plan *w, int condition, unsigned op, expr *side, expr *value) {
+search_term *where_add_term(where_plan *w, int condition, unsigned op, expr *side, expr *value) {
   const expr *e = skip_collate(side);
   source_mask self = where_mask(w, e);
   if (!self || (self & (self - 1))) return NULL;
@@ -147,7 +147,7 @@ static status add_comparison(where_plan *w, int condition, unsigned op, expr *le
   const collation *collation;
   TRY(compare_collation(w->c, left, right, &collation));
   for (int side = 0; side < 2; side++) {
-    search_term *t = side ? add_term(w, condition, commuted(op), right, left) : add_term(w, condition, op, left, right);
+    search_term *t = side ? where_add_term(w, condition, commuted(op), right, left) : where_add_term(w, condition, op, left, right);
     if (!t) continue;
     t->affinity = affinity;
     t->collation = collation;
@@ -161,7 +161,7 @@ static status add_in(where_plan *w, int condition, expr *e) {
   const expr *left = skip_collate(e->left);
   if (e->negated || left->op == EX_ROW || left->op == EX_SUBQUERY) return HDB_OK;
   if (!e->list && !e->select) return HDB_OK;
-  search_term *t = add_term(w, condition, SEARCH_IN, e->left, NULL);
+  search_term *t = where_add_term(w, condition, SEARCH_IN, e->left, NULL);
   if (!t) return HDB_OK;
   t->in = e;
   source_mask outside = w->conditions[condition].all & ~t->self;
@@ -247,7 +247,7 @@ static status analyze_condition(where_plan *w, int at) {
     return add_comparison(w, at, SEARCH_LE, e->left, e->list->items[1].e);
   case EX_IN: return add_in(w, at, e);
   case EX_ISNULL: {
-    search_term *t = add_term(w, at, SEARCH_NULL, e->left, NULL);
+    search_term *t = where_add_term(w, at, SEARCH_NULL, e->left, NULL);
     if (t) TRY(expr_collation(w->c, e->left, &t->collation));
     return HDB_OK;
   }
@@ -256,6 +256,8 @@ static status analyze_condition(where_plan *w, int at) {
     if (!in) return HDB_OK;
     return add_in(w, at, in);
   }
+  case EX_LIKE:
+  case EX_GLOB: return where_like(w, at);
   default: return HDB_OK;
   }
 }
@@ -277,6 +279,7 @@ status where_analyze(where_plan *w, expr *where) {
   TRY(split(w, where, -1));
   int n = w->conditions_n;
   for (int i = 0; i < n; i++) TRY(analyze_condition(w, i));
+  TRY(where_derive(w));
   return w->c->memory->failed ? plan_no_memory(w->c) : HDB_OK;
 }
 

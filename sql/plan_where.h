@@ -29,7 +29,6 @@ typedef struct where_condition {
   log_estimate truth; /* <= 0: likelihood given; 1: unknown */
   unsigned operators; /* of its search terms */
   bool heuristic;
-  struct or_terms *or_terms;
 } where_condition;
 
 typedef struct search_term {
@@ -43,7 +42,7 @@ typedef struct search_term {
   source_mask right;  /* sources of the value */
   uint8_t affinity;   /* of the comparison */
   const collation *collation;
-  bool no_null;       /* value can not be NULL in effect (IS NOT NULL term etc.) */
+  bool derived;       /* from an equality of columns: its condition is tested all the same */
   bool like;          /* half of a LIKE range: its partner is the next term */
 } search_term;
 
@@ -72,6 +71,11 @@ enum loop_flag {
 };
 
 enum { LOOP_TERMS = 64 };
+typedef struct or_arm { /* one side of an OR as a WHERE of its own, and the loop that serves it */
+  struct where_plan *w;
+  struct where_loop *loop;
+} or_arm;
+
 typedef struct where_loop {
   int item;
   source_mask self, needs;
@@ -81,7 +85,8 @@ typedef struct where_loop {
   const index_ *index;
   int equal_n, terms_n;
   search_term **terms;   /* equal_n of them, then bottom, then top */
-  struct or_plan *or_plan;
+  or_arm *arms;          /* LOOP_OR */
+  int arms_n;
   struct where_loop *next;
 } where_loop;
 
@@ -114,7 +119,7 @@ struct where_plan {
   int loops_n;
   const where_order *order;
   int64_t limit;         /* estimate of LIMIT, -1 */
-  bool want_distinct, is_min_max, no_covering_scan;
+  bool want_distinct, is_min_max, no_covering_scan, search_only;
   /* out */
   where_path path;
   int ordered;
@@ -128,6 +133,13 @@ status where_analyze_on(where_plan *w, expr *on, int at);
 status where_analyze(where_plan *w, expr *where);
 status where_loops(where_plan *w);
 status where_solve(where_plan *w);
+status where_search_loops(where_plan *w, int at, source_mask needs); /* only those with search terms */
+status where_or_loops(where_plan *w, int at, source_mask needs);
+status where_insert_loop(where_plan *w, const where_loop *l);
+status where_derive(where_plan *w);
+void where_reduce_joins(where_plan *w, const expr *where);
+status where_like(where_plan *w, int condition);
+search_term *where_add_term(where_plan *w, int condition, unsigned op, expr *side, expr *value);
 /* How many terms of order the path's rows come in; reversed: loops to run backwards. */
 int where_path_order(where_plan *w, where_loop **loops, int n, where_loop *last, source_mask *reversed);
 status where_build(where_plan *w, join_node **out);
