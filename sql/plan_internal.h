@@ -368,6 +368,8 @@ const key_spec *aggregate_specs(const aggregate_builder *b);
 /* min(x) or max(x) alone: its argument, and whether it is max; NULL. */
 expr *aggregate_minmax(const aggregate_builder *b, bool *is_max);
 size_t aggregate_call_head(void); /* bytes before a function's own state */
+/* plan_flatten.c: once, before a statement's outermost query is planned. */
+status plan_flatten(compile *c, select *s);
 /* plan_compound.c */
 status plan_compound(compile *c, select *s, query **out);
 status plan_recursive(compile *c, source *s, query **out);

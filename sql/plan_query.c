@@ -298,6 +298,11 @@ status plan_query(compile *c, select *s, scope *outer, query **out) {
     list = plan_alloc(c, sizeof *list);
     if (!list) return plan_no_memory(c);
     c->explain = list;
+    status flat = plan_flatten(c, s);
+    if (flat != HDB_OK) {
+      c->explain = NULL;
+      return flat;
+    }
   }
   status rc = plan_select(c, s, out);
   c->explain = former;

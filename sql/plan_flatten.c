@@ -1,0 +1,251 @@
+/* Subqueries and views in FROM that are plain joins become part of the query around them.
+ *
+ * Then the planner sees the tables themselves: indexes, order, WHERE terms of both. A subquery stays a subquery when
+ * it aggregates, is distinct, limited, compound, windowed, recursive, or MATERIALIZED; on the right of a LEFT JOIN it
+ * must be a single table with plain columns. Its ORDER BY passes to a lone query without one and is dropped otherwise.
+ * F1  Column references to the subquery, wherever they stand, become copies of its result expressions.
+ * F2  What a result column was called and declared as is fixed before.
+ */
+#include "sql/plan_internal.h"
+
+typedef struct flattening {
+  compile *c;
+  int slot;
+  const expr_list *columns;
+  bool refused, failed;
+} flattening;
+
+static bool is_row_id_use(void *context, expr *e) {
+  flattening *f = context;
+  if (e->op == EX_COLUMN && e->slot == f->slot && (e->column < 0 || e->column >= f->columns->n)) f->refused = true;
+  return false;
+}
+
+static bool substitute(void *context, expr *e) {
+  flattening *f = context;
+  if (e->op != EX_COLUMN || e->slot != f->slot) return false;
+  expr *copy = ast_copy_expr(f->c->memory, f->columns->items[e->column].e);
+  if (!copy) {
+    f->failed = true;
+    return true;
+  }
+  int32_t offset = e->offset;
+  bool from_join = e->from_join;
+  *e = *copy;
+  e->offset = offset;
+  e->from_join = from_join;
+  return true;
+}
+
+static bool last_is_outer(const source_list *from) { return from->n > 1 && (from->items[from->n - 1].join & (JOIN_LEFT | JOIN_RIGHT)); }
+
+static bool has_right(const source_list *from) {
+  for (int i = 0; i < from->n; i++)
+    if ((from->items[i].join & JOIN_RIGHT) || (from->items[i].nested && has_right(from->items[i].nested))) return true;
+  return false;
+}
+
+static bool plain_columns(const expr_list *l) {
+  for (int i = 0; i < l->n; i++)
+    if (l->items[i].e->op != EX_COLUMN) return false;
+  return true;
+}
+
+static bool may_flatten(const select *q, const source *s, int at) {
+  const select *sub = s->select;
+  if (!sub || sub->prior || sub->is_values || !sub->from || sub->from->n == 0) return false;
+  if (sub->is_aggregate || (sub->group_by && sub->group_by->n) || sub->having || sub->distinct || sub->has_window) return false;
+  if (sub->limit || sub->offset || sub->is_recursive || q->has_window) return false;
+  if (s->cte && (s->cte->materialized == CTE_MATERIALIZED || s->cte->recursive)) return false;
+  if (q->is_recursive && sub->order_by && sub->order_by->n) return false;
+  if (sub->order_by && sub->order_by->n && (q->is_aggregate || (q->group_by && q->group_by->n))) {
+    if (!(q->order_by && q->order_by->n) && q->from->n == 1) return false;
+  }
+  if (s->join & JOIN_RIGHT || s->lateral || s->time != TIME_NONE) return false;
+  for (int i = at + 1; i < q->from->n; i++)
+    if (q->from->items[i].join & JOIN_RIGHT) return false;
+  if (has_right(sub->from)) return false;
+  if (s->join & JOIN_LEFT) {
+    if (sub->from->n != 1 || sub->from->items[0].nested || sub->from->items[0].is_call) return false;
+    if (!plain_columns(sub->columns) || q->is_aggregate || (q->group_by && q->group_by->n) || q->distinct) return false;
+  }
+  return !(s->on && last_is_outer(sub->from));
+}
+
+static expr *both(compile *c, expr *a, expr *b) {
+  if (!a || !b) return a ? a : b;
+  return ast_expr(c->memory, EX_AND, a, b);
+}
+
+static status fix_names(compile *c, select *q) { /* F2 */
+  for (int i = 0; i < q->columns->n; i++) {
+    struct expr_item *item = &q->columns->items[i];
+    if (item->name || item->e->op != EX_COLUMN) continue;
+    item->name = expr_result_name(c, item, i + 1);
+    if (!item->name) return plan_no_memory(c);
+  }
+  return HDB_OK;
+}
+
+static void into_nested(source *s, const select *sub) {
+  source nested = {.nested = sub->from, .join = s->join, .on = s->on, .offset = s->offset, .slot = -1};
+  *s = nested;
+}
+
+static status flatten_source(compile *c, select *q, int at, bool *done) {
+  source *s = &q->from->items[at];
+  select *sub = s->select;
+  flattening f = {.c = c, .slot = s->slot, .columns = sub->columns};
+  *done = false;
+  plan_rewrite_select(q, is_row_id_use, &f);
+  if (f.refused) return HDB_OK;
+  TRY(fix_names(c, q));
+  bool takes_order = sub->order_by && sub->order_by->n && !(q->order_by && q->order_by->n) && q->from->n == 1;
+  if (takes_order) {
+    for (int i = 0; i < sub->order_by->n; i++) { /* its ordinals meant its own columns */
+      struct expr_item *item = &sub->order_by->items[i];
+      if (item->ordinal > 0 && item->ordinal <= sub->columns->n && item->e->op != EX_COLLATE) {
+        item->e = ast_copy_expr(c->memory, sub->columns->items[item->ordinal - 1].e);
+        if (!item->e) return plan_no_memory(c);
+      }
+      item->ordinal = 0;
+    }
+  }
+  expr_list *order = takes_order ? sub->order_by : NULL;
+  if (s->join & JOIN_LEFT) {
+    source inner = sub->from->items[0];
+    inner.join = s->join;
+    inner.on = both(c, s->on, sub->where);
+    plan_rewrite_select(q, substitute, &f);
+    if (s->on) plan_rewrite(s->on, substitute, &f);
+    *s = inner;
+  } else {
+    expr *where = sub->where;
+    into_nested(s, sub);
+    plan_rewrite_select(q, substitute, &f);
+    q->where = both(c, q->where, where);
+  }
+  if (order) q->order_by = order;
+  if (f.failed || c->memory->failed) return plan_no_memory(c);
+  *done = true;
+  return HDB_OK;
+}
+
+static status flatten_select(compile *c, select *s);
+
+typedef struct descent {
+  compile *c;
+  status rc;
+} descent;
+static bool into_expr(void *context, expr *e) {
+  descent *d = context;
+  if (e->select && d->rc == HDB_OK) d->rc = flatten_select(d->c, e->select);
+  return d->rc == HDB_OK;
+}
+static status flatten_expr(compile *c, expr *e) {
+  descent d = {c, HDB_OK};
+  if (e) ast_walk(e, false, into_expr, &d);
+  return d.rc;
+}
+static status flatten_list(compile *c, expr_list *l) {
+  for (int i = 0; l && i < l->n; i++) TRY(flatten_expr(c, l->items[i].e));
+  return HDB_OK;
+}
+
+/* ORDER BY of a subquery whose order nobody sees. */
+static void drop_order(const select *q, select *sub, int sources) {
+  if (!sub->order_by || sub->limit || sub->is_recursive || sub->has_window) return;
+  if ((q->order_by && q->order_by->n) || sources > 1) sub->order_by = NULL;
+}
+
+static status flatten_from(compile *c, select *q, source_list *from, bool top) {
+  for (int i = 0; from && i < from->n; i++) {
+    source *s = &from->items[i];
+    TRY(flatten_list(c, s->arguments));
+    TRY(flatten_expr(c, s->on));
+    if (s->nested && !s->select) TRY(flatten_from(c, q, s->nested, false));
+    if (!s->select) continue;
+    TRY(flatten_select(c, s->select));
+    if (!s->cte || !s->cte->recursive) drop_order(q, s->select, from->n);
+    bool done = false;
+    if (top && may_flatten(q, s, i)) TRY(flatten_source(c, q, i, &done));
+  }
+  return HDB_OK;
+}
+
+static status flatten_select(compile *c, select *s) {
+  for (; s; s = s->prior) {
+    if (s->is_values) {
+      for (int i = 0; i < s->values_n; i++) TRY(flatten_list(c, s->values[i]));
+      continue;
+    }
+    TRY(flatten_list(c, s->columns));
+    TRY(flatten_expr(c, s->where));
+    TRY(flatten_list(c, s->group_by));
+    TRY(flatten_expr(c, s->having));
+    TRY(flatten_list(c, s->order_by));
+    TRY(flatten_from(c, s, s->from, true));
+  }
+  return HDB_OK;
+}
+
+/* ---- which columns are read, now that subqueries are gone ---- */
+typedef struct usage {
+  source **by_slot;
+  int slots_n;
+} usage;
+
+static void collect_sources(usage *u, source_list *from) {
+  for (int i = 0; from && i < from->n; i++) {
+    source *s = &from->items[i];
+    if (s->nested && !s->select) collect_sources(u, s->nested);
+    else if (s->slot >= 0 && s->slot < u->slots_n && !s->select) u->by_slot[s->slot] = s;
+  }
+}
+static void collect_select(usage *u, select *s);
+static bool collect_expr(void *context, expr *e) {
+  usage *u = context;
+  if (e->select) collect_select(u, e->select);
+  return false;
+}
+static void collect_select(usage *u, select *s) {
+  for (; s; s = s->prior) {
+    collect_sources(u, s->from);
+    for (int i = 0; s->from && i < s->from->n; i++)
+      if (s->from->items[i].select) collect_select(u, s->from->items[i].select);
+  }
+}
+static void collect_nested_selects(usage *u, source_list *from) {
+  for (int i = 0; from && i < from->n; i++) {
+    if (from->items[i].nested) collect_nested_selects(u, from->items[i].nested);
+    if (from->items[i].select) collect_select(u, from->items[i].select);
+  }
+}
+static bool count_use(void *context, expr *e) {
+  usage *u = context;
+  if (e->op != EX_COLUMN || e->slot < 0 || e->slot >= u->slots_n) return false;
+  source *s = u->by_slot[e->slot];
+  if (!s || e->column < 0) return false;
+  const table *t = s->table;
+  if (t && e->column < t->columns_n && t->columns[e->column].generated == 1) s->columns_used = ~0ull;
+  else s->columns_used |= 1ull << (e->column < 63 ? e->column : 63);
+  return false;
+}
+
+static status recount(compile *c, select *s) {
+  usage u = {plan_alloc(c, (size_t)(c->slots_n + 1) * sizeof(source *)), c->slots_n};
+  if (!u.by_slot) return plan_no_memory(c);
+  collect_select(&u, s);
+  for (select *arm = s; arm; arm = arm->prior) collect_nested_selects(&u, arm->from);
+  plan_rewrite_select(s, collect_expr, &u);
+  for (int i = 0; i < u.slots_n; i++)
+    if (u.by_slot[i]) u.by_slot[i]->columns_used = 0;
+  plan_rewrite_select(s, count_use, &u);
+  return HDB_OK;
+}
+
+status plan_flatten(compile *c, select *s) {
+  TRY(flatten_select(c, s));
+  if (c->tree && c->tree->kind == ST_SELECT && !c->parent && !c->in_trigger) TRY(recount(c, s));
+  return HDB_OK;
+}
