@@ -197,7 +197,7 @@ static status build_call(aggregate_builder *b, const expr *e, aggregate_call *ca
     if (!call->collation || call->collation->builtin == 1) call->collation = found;
     TRY(plan_operand(c, e->list->items[i].e, &call->arguments[i]));
   }
-  if (e->filter) TRY(expr_compile_condition(c, e->filter, &call->filter));
+  if (e->filter) TRY(expr_compile_filter(c, e->filter, &call->filter));
   call->distinct = e->distinct && call->arguments_n > 0 && !(call->f->flags & FUNC_MINMAX);
   if (call->distinct) TRY(argument_specs(c, e->list, &call->distinct_specs));
   if (e->order_by && e->order_by->n) {

@@ -203,7 +203,7 @@ static status add_test(where_plan *w, condition **list, int *n, expr *e) {
   if (!grown) return plan_no_memory(w->c);
   if (*n) memcpy(grown, *list, (size_t)*n * sizeof *grown);
   *list = grown;
-  return expr_compile_condition(w->c, e, &grown[(*n)++].program);
+  return expr_compile_filter(w->c, e, &grown[(*n)++].program);
 }
 
 static status build_search(where_plan *w, const where_item *item, const where_loop *l, access *a) {

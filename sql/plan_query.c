@@ -123,7 +123,7 @@ static status plan_aggregation(core *k, const plan_node *child, const plan_node 
   filter_node *f = plan_node_new(c, &filter_class, sizeof *f, 0);
   if (!f) return plan_no_memory(c);
   f->child = *out;
-  TRY(expr_compile_condition(c, k->s->having, &f->condition));
+  TRY(expr_compile_filter(c, k->s->having, &f->condition));
   *out = &f->node;
   return HDB_OK;
 }
@@ -270,7 +270,7 @@ status plan_arm(compile *c, select *s, expr_list *order_by, query **out) {
   query *q = plan_alloc(c, sizeof *q);
   if (!q) return plan_no_memory(c);
   TRY(query_describe(c, s, q));
-  plan_node *top;
+  plan_node *top = NULL;
   if (s->is_values) {
     TRY(plan_values(c, s, &top));
     q->rows = log_of((uint64_t)s->values_n);
