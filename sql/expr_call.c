@@ -114,6 +114,7 @@ static bool may_call(const expr_list *list) {
 static status in_set(builder *b, expr *e, int left, int target) {
   int n = e->list->n, first = compile_registers(b->c, n), state = compile_state(b->c);
   uint8_t affinity = expr_affinity(e->left);
+  if (affinity == AFF_REAL) affinity = AFF_NUMERIC; /* SQLite's rule: large integers are not rounded */
   const collation *order;
   TRY(expr_collation(b->c, e->left, &order));
   bool was = b->in_prologue;
@@ -235,6 +236,18 @@ static const expr *row_element(const row_side *s, int i) {
   return s->e->select->columns->items[i].e;
 }
 
+/* Element i's value: of a written row it is computed when the comparison comes to it. */
+static status row_value(builder *b, const row_side *s, int i) {
+  int ignored;
+  return s->e->op == EX_ROW ? emit_value(b, s->e->list->items[i].e, s->first + i, &ignored) : HDB_OK;
+}
+
+static status row_start(builder *b, row_side *s, int n) {
+  if (s->e->op != EX_ROW || s->e->list->n != n) return emit_row(b, s->e, n, &s->first);
+  s->first = compile_registers(b->c, n);
+  return HDB_OK;
+}
+
 static status compare_elements(builder *b, enum expr_step_op op, const row_side *l, const row_side *r, int i, int target) {
   const expr *left = row_element(l, i), *right = row_element(r, i);
   const collation *order;
@@ -250,6 +263,8 @@ static status row_equality(builder *b, uint8_t op, const row_side *l, const row_
   bool any = op == EX_NE || op == EX_ISNOT;
   int end = emit_label(b), one = emit_register(b);
   for (int i = 0; i < n; i++) {
+    TRY(row_value(b, l, i));
+    TRY(row_value(b, r, i));
     TRY(compare_elements(b, compare_step(op, STEP_EQ), l, r, i, i ? one : target));
     if (i) emit_step(b, any ? STEP_OR : STEP_AND, target, target, one);
     if (i + 1 < n) emit_step(b, any ? STEP_JUMP_TRUE : STEP_JUMP_FALSE, 0, target, 0)->d = end;
@@ -264,6 +279,8 @@ static status row_order(builder *b, uint8_t op, const row_side *l, const row_sid
   int end = emit_label(b), one = emit_register(b);
   for (int i = 0; i < n; i++) {
     bool last = i + 1 == n;
+    TRY(row_value(b, l, i));
+    TRY(row_value(b, r, i));
     TRY(compare_elements(b, compare_step(last ? op : strict, STEP_EQ), l, r, i, target));
     if (last) break;
     emit_step(b, STEP_JUMP_TRUE, 0, target, 0)->d = end;
@@ -279,8 +296,8 @@ static status row_order(builder *b, uint8_t op, const row_side *l, const row_sid
 status emit_row_compare(builder *b, enum expr_op op, expr *left, expr *right, int target) {
   int n = expr_vector_size(left);
   row_side l = {left, 0}, r = {right, 0};
-  TRY(emit_row(b, left, n, &l.first));
-  TRY(emit_row(b, right, n, &r.first));
+  TRY(row_start(b, &l, n));
+  TRY(row_start(b, &r, n));
   if (op == EX_EQ || op == EX_NE || op == EX_IS || op == EX_ISNOT) return row_equality(b, op, &l, &r, n, target);
   return row_order(b, op, &l, &r, n, target);
 }

@@ -46,7 +46,7 @@ static bool literal(const expr *e, value *v) {
   case EX_TEXT: *v = value_text(e->text, e->text_n); return true;
   case EX_BLOB: *v = value_blob(e->text, e->text_n); return true;
   case EX_NEG:
-    if (!e->left || e->left->op == EX_NEG || !literal(e->left, v)) return false;
+    if (!e->left || (e->left->op != EX_INT && e->left->op != EX_REAL) || !literal(e->left, v)) return false;
     if (v->type == VAL_INTEGER && v->i != INT64_MIN) *v = value_int(-v->i);
     else if (v->type == VAL_REAL) *v = value_real(-v->r);
     else return false;

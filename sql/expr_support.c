@@ -26,8 +26,8 @@ static int64_t int_divide(int64_t a, int64_t b, uint16_t op) { /* b is neither 0
 
 static double as_real(const value *v) { return v->type == VAL_REAL ? v->r : (double)v->i; }
 
-static void modulo(value *out, const value *v, const value *w) {
-  int64_t a = value_to_int(v), b = value_to_int(w);
+/* The integers come from the operands themselves: '1e2' is 1 here. */
+static void modulo(value *out, int64_t a, int64_t b, const value *v, const value *w) {
   bool real = v->type == VAL_REAL || w->type == VAL_REAL;
   if (b == 0) {
     *out = value_null();
@@ -44,7 +44,7 @@ void arithmetic_step(uint16_t op, value *out, const value *a, const value *b) {
   }
   value v = value_to_number(a), w = value_to_number(b);
   if (op == STEP_MOD) {
-    modulo(out, &v, &w);
+    modulo(out, value_to_int(a), value_to_int(b), &v, &w);
     return;
   }
   if (v.type == VAL_INTEGER && w.type == VAL_INTEGER) {

@@ -194,7 +194,7 @@ status text_replace(function_call *call, int n, const value *a, value *result) {
   TEXT_OR_NULL(s, &a[0]);
   TEXT_OR_NULL(pattern, &a[1]);
   if (pattern.n == 0 || pattern.p[0] == 0) {
-    *result = value_text((const char *)s.p, s.n);
+    *result = a[0].type == VAL_BLOB ? value_text((const char *)s.p, s.n) : a[0]; /* a number stays one */
     return HDB_OK;
   }
   TEXT_OR_NULL(with, &a[2]);

@@ -141,7 +141,7 @@ static status name_grouping(compile *c, scope *s, expr *e, const function *f) {
 }
 
 /* ---- scalar functions ---- */
-/* likely(x) and its kin are x. */
+/* likely(x) and its kin are x, but without x's affinity. */
 static status name_likely(compile *c, scope *s, expr **pe) {
   expr *e = *pe, *x = e->list->items[0].e;
   if (e->list->n == 2) {
@@ -152,6 +152,11 @@ static status name_likely(compile *c, scope *s, expr **pe) {
   TRY(name_expr(c, s, &x));
   if (x->op == EX_ROW) return resolve_error(c, -1, "row value misused");
   *pe = x;
+  if (expr_affinity(x) == AFF_NONE && !x->collation) return HDB_OK;
+  expr *plus = ast_expr(c->memory, EX_PLUS, x, NULL);
+  if (!plus) return resolve_no_memory(c);
+  plus->offset = e->offset;
+  *pe = plus;
   return HDB_OK;
 }
 
