@@ -73,19 +73,7 @@ static status sequence_rename(exec *x, int database, const char *from, const cha
   schema *s;
   TRY(catalog_schema(x->db, database, &s));
   if (!schema_table(s, "sqlite_sequence")) return HDB_OK;
-  buf text = BUF_INIT;
-  buf_text(&text, "UPDATE ");
-  buf_quoted_name(&text, x->db->databases[database].name);
-  buf_text(&text, ".sqlite_sequence SET name=");
-  buf_quoted_text(&text, to);
-  buf_text(&text, " WHERE name=");
-  buf_quoted_text(&text, from);
-  int64_t changes = x->db->changes, total = x->db->total_changes;
-  const char *sql = buf_cstr(&text);
-  status rc = sql ? sql_run(x->db, "%s", sql) : sql_nomem(x->err);
-  x->db->changes = changes, x->db->total_changes = total;
-  buf_free(&text);
-  return rc;
+  return plain_rows_rename(x->db, database, schema_table(s, "sqlite_sequence"), 0, from, to);
 }
 
 static status rename_start(exec *x) {
@@ -258,6 +246,7 @@ static bool is_constant_default(const expr *e) {
 
 /* The table's text with the column in it is built as a new table's would be, so every mistake is found. */
 static status check_added(compile *c, alter *a, const table *t, column_definition *d) {
+  if (table_column(t, d->name) >= 0) return error_set(c->err, HDB_ERROR, "duplicate column name: %s", d->name);
   for (const constraint *k = d->constraints; k; k = k->next) {
     if (k->kind == CON_PRIMARY_KEY) return error_set(c->err, HDB_ERROR, "Cannot add a PRIMARY KEY column");
     if (k->kind == CON_UNIQUE) return error_set(c->err, HDB_ERROR, "Cannot add a UNIQUE column");

@@ -87,7 +87,7 @@ static status attach_start(exec *x) {
 static status detach_database(exec *x, const char *name) {
   hdb *db = x->db;
   int number = catalog_database(db, name);
-  if (number < 0) return error_set(x->err, HDB_ERROR, "no such database: %s", name);
+  if (number < 0 || !db->databases[number].engine) return error_set(x->err, HDB_ERROR, "no such database: %s", name);
   if (number < DB_FIRST_ATTACHED) return error_set(x->err, HDB_ERROR, "cannot detach database %s", name);
   database *d = &db->databases[number];
   if (d->txn && txn_is_open(d->txn) && (!db->autocommit || atomic_load(&db->active) > 1 || d->backups > 0))

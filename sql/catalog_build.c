@@ -54,11 +54,23 @@ bool expr_is_default_constant(expr *e) {
   return constant;
 }
 
+/* DEFAULT word (not in parentheses) is the word as a text. */
+static void default_word(const constraint *k) {
+  expr *e = k->value;
+  if (e->op != EX_ID || (!e->quoted && (name_equal(e->text, "true") || name_equal(e->text, "false")))) return;
+  const uint8_t *p = k->span.p - 1; /* the text begins with CREATE or a column's name, so there is something before */
+  while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r' || *p == '\f') p--;
+  if (*p == '(') return;
+  e->op = EX_TEXT;
+  e->text_n = (uint32_t)strlen(e->text);
+}
+
 static status column_default(build *b, table *t, column *c, const constraint *k) {
   if (c->generated) {
     if (!b->loading) return error_set(b->err, HDB_ERROR, "cannot use DEFAULT on a generated column");
     return HDB_OK;
   }
+  default_word(k);
   if (!b->loading && !expr_is_default_constant(k->value))
     return error_set(b->err, HDB_ERROR, "default value of column [%s] is not constant", c->name);
   c->default_value = k->value;

@@ -139,6 +139,39 @@ status plain_rows_delete(hdb *db, int database, const table *t, int k, const cha
   return fail(db, rc);
 }
 
+status plain_rows_rename(hdb *db, int database, const table *t, int k, const char *from, const char *to) {
+  cursor *c;
+  txn *x = db->databases[database].txn;
+  size_t n = strlen(from);
+  record_writer w = RECORD_WRITER_INIT;
+  TRY(fail(db, cursor_open(x, t->tree, 0, &c)));
+  status rc = HDB_OK;
+  for (cursor_first(c); c->valid && rc == HDB_OK; cursor_next(c)) {
+    uint8_t key[8];
+    bool matched = false;
+    int i = 0;
+    record_walk walk;
+    record_begin(&w);
+    for (record_walk_start(&walk, c->value); walk.left; record_walk_next(&walk), i++) {
+      uint8_t type = record_walk_type(&walk);
+      slice payload = slice_of(walk.payload, record_skip(type, walk.payload));
+      value v = value_read(type, payload.p, payload.n);
+      bool is_it = i == k && v.type == VAL_TEXT && v.n == n && memcmp(v.p, from, n) == 0;
+      matched = matched || is_it;
+      if (is_it) record_text(&w, to, strlen(to));
+      else record_raw(&w, type, payload);
+    }
+    slice record = record_end(&w);
+    if (!matched || c->key.n != 8) continue;
+    memcpy(key, c->key.p, 8);
+    rc = record.p ? txn_put(x, t->tree, slice_of(key, 8), record, PUT_UPDATE) : HDB_NOMEM;
+  }
+  if (rc == HDB_OK) rc = c->error;
+  cursor_close(c);
+  record_writer_free(&w);
+  return fail(db, rc);
+}
+
 /* ---- what a CREATE asks ---- */
 
 status ddl_program(compile *c, int database, status (*start)(exec *x), void *data) {

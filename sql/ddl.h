@@ -22,6 +22,8 @@ status schema_changed(hdb *db, int database);
 status plain_row_append(hdb *db, int database, const table *t, const value *values, int n);
 /* Deletes the rows whose text column k is `name`. */
 status plain_rows_delete(hdb *db, int database, const table *t, int k, const char *name);
+/* Gives those rows another text in that column. */
+status plain_rows_rename(hdb *db, int database, const table *t, int k, const char *from, const char *to);
 
 /* Marks the program as a DDL statement on a database. */
 status ddl_program(compile *c, int database, status (*start)(exec *x), void *data);

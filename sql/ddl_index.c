@@ -296,7 +296,7 @@ static status find_table(compile *c, const create_index_statement *s, int *datab
   TRY(ddl_target(c, &s->index, false, "index", database));
   int found;
   *t = NULL;
-  if (!s->index.schema) {
+  if (!s->index.schema && strncasecmp(s->table, "sqlite_", 7) != 0) {
     *t = catalog_table(c->db, "temp", s->table, &found);
     if (*t) *database = DB_TEMP;
   }
@@ -327,8 +327,7 @@ status compile_create_index(compile *c, create_index_statement *s) {
   TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_INDEX : HDB_CREATE_INDEX, d->name, t->name, d->database, &ignore));
   build b = {c->db, c->memory, c->err, NULL, false};
-  slice span = s->span;
-  while (span.n && (span.p[span.n - 1] <= ' ' || span.p[span.n - 1] == ';')) span.n--;
+  slice span = s->span; /* up to the ';' or the text's end, as SQLite keeps it */
   d->sql = arena_printf(c->memory, "CREATE%s INDEX %.*s", s->unique ? " UNIQUE" : "", (int)span.n, (const char *)span.p);
   if (!d->sql) return sql_nomem(c->err);
   /* a copy: resolving works in place */

@@ -145,7 +145,6 @@ static status create_table_start(exec *x) {
 /* ---- CREATE TABLE ---- */
 
 static const char *stored_text(compile *c, const char *head, slice span) {
-  while (span.n && (span.p[span.n - 1] <= ' ' || span.p[span.n - 1] == ';')) span.n--;
   return arena_printf(c->memory, "%s%.*s", head, (int)span.n, (const char *)span.p);
 }
 

@@ -83,7 +83,6 @@ status compile_create_trigger(compile *c, create_trigger_statement *s) {
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_TRIGGER : HDB_CREATE_TRIGGER, d->name, t->name, d->database, &ignore));
   TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
   slice span = s->span;
-  while (span.n && (span.p[span.n - 1] <= ' ' || span.p[span.n - 1] == ';')) span.n--;
   d->sql = arena_printf(c->memory, "CREATE TRIGGER %.*s", (int)span.n, (const char *)span.p);
   if (!d->sql) return sql_nomem(c->err);
   return ddl_program(c, d->database, create_trigger_start, d);
