@@ -500,6 +500,14 @@ static status validate_writes(fold *f, txn *t, status *outcome) {
   return HDB_OK;
 }
 
+static status validate_reads(fold *f, txn *t, status *outcome) {
+  bool holds;
+  uint32_t tree;
+  slice key;
+  TRY(reads_validate(&t->reads, f->engine, t->view_time, &holds, &tree, &key));
+  return holds ? HDB_OK : conflict(t, tree, key, HDB_BUSY_SNAPSHOT, outcome);
+}
+
 /* Own writes decide for their keys; the rest is what is committed. */
 static bool own_write(const write_tree *w, slice prefix, slice suffix, buf *key) {
   if (!w) return false;
@@ -580,6 +588,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
     /* A unique fact that fails says more than the conflict of the very same key. */
     TRY(validate_facts(f, t, outcome));
     if (*outcome == HDB_OK) TRY(validate_writes(f, t, outcome));
+    if (*outcome == HDB_OK && t->reads.n) TRY(validate_reads(f, t, outcome));
     if (*outcome != HDB_OK) return HDB_OK;
     if (alone) f->groups_n = 0; /* loaded to be looked at; not changed */
   }

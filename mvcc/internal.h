@@ -90,6 +90,22 @@ int64_t recent_time(const recent *r, uint32_t tree, slice key);
 typedef bool (*recent_visitor)(void *context, int64_t time, slice key, bool whole);
 void recent_each(const recent *r, uint32_t tree, int64_t since, recent_visitor visit, void *context);
 
+/* ---- what a serializable transaction has read (reads.c) ---- */
+typedef struct read_range {
+  uint32_t tree;
+  slice low, high; /* inclusive; high.p NULL: to the end of the tree */
+} read_range;
+typedef struct reads {
+  read_range *ranges;
+  size_t n, capacity, join_at;
+  arena memory;
+} reads;
+void reads_clear(reads *r);
+void reads_free(reads *r);
+status reads_add(reads *r, uint32_t tree, slice low, const slice *high); /* high NULL: to the end */
+/* The leader: was a key of it committed after the view? Then *holds is false and tree and key say which. */
+status reads_validate(reads *r, engine *e, int64_t view_time, bool *holds, uint32_t *tree, slice *key);
+
 /* ---- engine ---- */
 enum { TREE_BUCKETS = 1024 };
 struct engine {
@@ -139,6 +155,7 @@ struct engine {
 
   pthread_mutex_t txns_lock;
   txn *txns;
+  atomic_int txns_n;
 };
 
 view *view_newest(engine *e); /* a reference, NULL: out of memory */
@@ -184,7 +201,9 @@ struct txn {
   request request;
   uint32_t conflict_tree;
   buf conflict_key;
-  bool claims; /* row ids were given */
+  reads reads;    /* TXN_SERIALIZABLE */
+  bool unwatched; /* ... but not now: a read of our own */
+  bool claims;    /* row ids were given */
   uint32_t *made; /* trees made since the begin */
   size_t made_n, made_capacity;
 };
@@ -193,6 +212,7 @@ status txn_check_open(txn *t);
 void txn_set_conflict(txn *t, uint32_t tree, slice key);
 /* scan.c: the transaction ended (its cursors go on over what it shows next), or wrote a tree for the first time */
 void scan_detach_all(txn *t);
+void scan_hand_over_reads(txn *t); /* the ranges that active cursors are walking, into t->reads */
 void scan_attach_writes(txn *t, write_tree *w);
 void scan_view_changed(txn *t); /* idle cursors give back iterators over other views */
 status txn_refresh_view(txn *t);

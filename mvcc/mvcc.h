@@ -62,7 +62,7 @@ enum txn_mode {
 status txn_new(engine *e, txn **out);
 void txn_free(txn *t); /* rolls back what is open */
 void txn_set_sync(txn *t, enum txn_sync sync);
-status txn_set_policy(txn *t, enum txn_policy policy); /* HDB_ERROR: not supported yet: serializable */
+void txn_set_policy(txn *t, enum txn_policy policy); /* for the next transaction on */
 
 /* Takes the newest view; cheap (no allocation, no kv call) when nothing was committed since the last one.
  * HDB_BUSY: TXN_IMMEDIATE waited timeout_ms for the turn. */

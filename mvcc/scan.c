@@ -25,6 +25,8 @@ static void merge_next(cursor *c);
 static void merge_prev(cursor *c);
 static void resume_next(cursor *c);
 static void resume_prev(cursor *c);
+static void watched_next(cursor *c);
+static void watched_prev(cursor *c);
 
 /* ---- life ---- */
 
@@ -104,8 +106,98 @@ static bool open_iterator(scan *s) {
 
 static inline cache *usable_cache(const scan *s) { return s->as_of || s->fresh ? NULL : s->t->engine->cache; }
 
+/* ---- what a serializable transaction reads ---- */
+
+/* The range that was walked goes to the transaction. */
+static void hand_over(scan *s) {
+  if (!s->watched) return;
+  s->watched = false;
+  if (!s->t->open) return;
+  slice low = s->whole_low ? slice_of(NULL, 0) : buf_slice(&s->low), high = buf_slice(&s->high);
+  status rc = reads_add(&s->t->reads, s->tree, low, s->whole_high ? NULL : &high);
+  if (buf_failed(&s->low) || buf_failed(&s->high)) rc = HDB_NOMEM;
+  if (rc != HDB_OK) s->t->doomed = rc; /* a read that is not remembered cannot be validated */
+}
+
+void scan_hand_over_reads(txn *t) {
+  for (scan *s = t->active; s; s = s->active_next) {
+    bool watched = s->watched;
+    hand_over(s);
+    s->watched = watched; /* it may walk on: what is handed over twice does not matter */
+  }
+}
+
+static void set_bound(buf *b, slice key) {
+  buf_clear(b);
+  buf_append(b, key.p, key.n);
+}
+
+/* The cursor moved in this direction: the range reaches to where it is, or to the end. */
+static void widen(scan *s, int direction) {
+  if (!s->watched) return;
+  if (direction > 0) {
+    s->whole_high = !s->pub.valid;
+    if (s->pub.valid) set_bound(&s->high, s->pub.key);
+  } else {
+    s->whole_low = !s->pub.valid;
+    if (s->pub.valid) set_bound(&s->low, s->pub.key);
+  }
+}
+
+static void watched_move(cursor *c, int direction) {
+  scan *s = (scan *)c;
+  if (!c->valid) return;
+  /* turned: what was walked is handed over, and the range begins anew from here */
+  bool turned = slice_compare(c->key, buf_slice(direction > 0 ? &s->high : &s->low)) != 0;
+  if (turned) {
+    hand_over(s);
+    s->watched = true, s->whole_low = s->whole_high = false;
+    set_bound(&s->low, c->key), set_bound(&s->high, c->key);
+  }
+  c->next = s->real_next, c->prev = s->real_prev;
+  if (direction > 0) {
+    c->next(c);
+  } else {
+    c->prev(c);
+  }
+  widen(s, direction);
+  if (c->next != watched_next) s->real_next = c->next, s->real_prev = c->prev;
+  c->next = watched_next, c->prev = watched_prev;
+}
+
+static void watched_next(cursor *c) { watched_move(c, 1); }
+static void watched_prev(cursor *c) { watched_move(c, -1); }
+
+/* After a positioning: key and bound say what was asked for. NULL: the end of the tree in that direction. */
+static bool watches(const scan *s) {
+  return s->t->policy == TXN_SERIALIZABLE && !s->as_of && !s->t->unwatched && s->t->open;
+}
+
+/* A copy of the key that was asked for: the caller's may lie where the cursor puts its own. */
+static slice asked_key(scan *s, slice key) {
+  set_bound(&s->asked, key);
+  return buf_slice(&s->asked);
+}
+
+/* direction 0: that very key. */
+static void watch(scan *s, const slice *key, int direction) {
+  if (!watches(s)) return;
+  s->watched = true;
+  s->whole_low = direction > 0 && !key, s->whole_high = direction < 0 && !key;
+  if (key) set_bound(&s->low, *key), set_bound(&s->high, *key);
+  if (direction) widen(s, direction);
+  if (!key) { /* the other side of the range is where it stands, or the whole tree was empty */
+    if (!s->pub.valid) s->whole_low = s->whole_high = true;
+    else if (direction > 0) set_bound(&s->low, s->pub.key);
+    else set_bound(&s->high, s->pub.key);
+  }
+  s->real_next = s->pub.next, s->real_prev = s->pub.prev;
+  s->pub.next = watched_next, s->pub.prev = watched_prev;
+}
+
 void cursor_reset(cursor *c) {
   scan *s = (scan *)c;
+  hand_over(s);
   deactivate(s);
   c->valid = false;
   c->next = resume_next, c->prev = resume_prev;
@@ -124,6 +216,9 @@ void cursor_close(cursor *c) {
   buf_free(&s->saved);
   buf_free(&s->wanted);
   buf_free(&s->copy);
+  buf_free(&s->low);
+  buf_free(&s->asked);
+  buf_free(&s->high);
   free(s);
 }
 
@@ -556,6 +651,7 @@ static void set_mode(scan *s) {
 /* Before every positioning: the view, the iterator over it, the private side. */
 static bool prepare(scan *s) {
   txn *t = s->t;
+  hand_over(s);
   s->pub.valid = false, s->base_valid = false, s->pub.error = HDB_OK;
   status rc = t->doomed;
   if (rc == HDB_OK && !t->open) rc = txn_refresh_view(t);
@@ -602,13 +698,14 @@ void scan_detach_all(txn *t) {
   for (scan *s = t->active; s; s = s->active_next) {
     if (s->pub.valid && s->w) s->pub.key = save_key(s, s->pub.key);
     s->pub.next = resume_next, s->pub.prev = resume_prev;
-    s->w = NULL;
+    s->w = NULL, s->watched = false;
   }
 }
 
 void scan_attach_writes(txn *t, write_tree *w) {
   for (scan *s = t->active; s; s = s->active_next) {
-    if (s->tree != w->tree || s->as_of || s->w || s->pub.next == resume_next) continue;
+    bool watched = s->pub.next == watched_next;
+    if (s->tree != w->tree || s->as_of || s->w || (watched ? s->real_next : s->pub.next) == resume_next) continue;
     s->w = w;
     s->generation = 0, s->cleared = false;
     s->direction = 1;
@@ -616,6 +713,9 @@ void scan_attach_writes(txn *t, write_tree *w) {
     s->base_key = s->pub.key, s->base_value = s->pub.value, s->base_valid = s->pub.valid;
     s->on_base = s->pub.valid, s->on_writes = false;
     set_mode(s);
+    if (!watched) continue;
+    s->real_next = s->pub.next, s->real_prev = s->pub.prev;
+    s->pub.next = watched_next, s->pub.prev = watched_prev;
   }
 }
 
@@ -629,9 +729,7 @@ void scan_view_changed(txn *t) {
 
 /* ---- positioning ---- */
 
-void cursor_first(cursor *c) {
-  scan *s = (scan *)c;
-  if (!prepare(s)) return;
+static void go_first(scan *s) {
   if (!s->w) {
     base_first(s);
     show_base(s);
@@ -643,9 +741,7 @@ void cursor_first(cursor *c) {
   resolve(s, 1);
 }
 
-void cursor_last(cursor *c) {
-  scan *s = (scan *)c;
-  if (!prepare(s)) return;
+static void go_last(scan *s) {
   if (!s->w) {
     base_last(s);
     show_base(s);
@@ -657,9 +753,7 @@ void cursor_last(cursor *c) {
   resolve(s, -1);
 }
 
-void cursor_seek(cursor *c, slice key) {
-  scan *s = (scan *)c;
-  if (!prepare(s)) return;
+static void go_seek(scan *s, slice key) {
   if (!s->w) {
     base_seek(s, key);
     show_base(s);
@@ -669,9 +763,7 @@ void cursor_seek(cursor *c, slice key) {
   resolve(s, 1);
 }
 
-void cursor_seek_for_prev(cursor *c, slice key) {
-  scan *s = (scan *)c;
-  if (!prepare(s)) return;
+static void go_seek_for_prev(scan *s, slice key) {
   if (!s->w) {
     base_seek_for_prev(s, key);
     show_base(s);
@@ -681,9 +773,8 @@ void cursor_seek_for_prev(cursor *c, slice key) {
   resolve(s, -1);
 }
 
-bool cursor_find(cursor *c, slice key) {
-  scan *s = (scan *)c;
-  if (!prepare(s)) return false;
+static void go_find(scan *s, slice key) {
+  cursor *c = &s->pub;
   if (s->w) {
     write_entry *e = write_find(s->w, key);
     bool own = e && e->now->state != WRITE_NONE;
@@ -695,9 +786,47 @@ bool cursor_find(cursor *c, slice key) {
       show_base(s);
     }
     c->next = resume_next, c->prev = resume_prev;
-    return c->valid;
+    return;
   }
   base_find(s, key);
   show_base(s);
+}
+
+void cursor_first(cursor *c) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  go_first(s);
+  watch(s, NULL, 1);
+}
+
+void cursor_last(cursor *c) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  go_last(s);
+  watch(s, NULL, -1);
+}
+
+void cursor_seek(cursor *c, slice key) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  if (watches(s)) key = asked_key(s, key);
+  go_seek(s, key);
+  watch(s, &key, 1);
+}
+
+void cursor_seek_for_prev(cursor *c, slice key) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return;
+  if (watches(s)) key = asked_key(s, key);
+  go_seek_for_prev(s, key);
+  watch(s, &key, -1);
+}
+
+bool cursor_find(cursor *c, slice key) {
+  scan *s = (scan *)c;
+  if (!prepare(s)) return false;
+  if (watches(s)) key = asked_key(s, key);
+  go_find(s, key);
+  watch(s, &key, 0);
   return c->valid;
 }

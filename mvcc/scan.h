@@ -33,6 +33,12 @@ struct scan {
   size_t key_capacity;
   buf wanted; /* tree + key of the last seek */
 
+  /* a serializable transaction's: the range being walked (reads.c) */
+  bool watched, whole_low, whole_high; /* whole_*: it reaches to that end */
+  buf low, high;                       /* where it was put, and the furthest it came */
+  buf asked;
+  void (*real_next)(cursor *), (*real_prev)(cursor *);
+
   /* the private side */
   write_tree *w;
   write_position p;

@@ -3,7 +3,8 @@
  * T1  open_view_time is 1 from before the view is chosen, then the view's time, 0 when not open; open_count covers
  *     the same span. The committer, having published a commit, reads them to learn which recent commits nobody
  *     needs for validation any more (commit.c).
- * T2  The view stays with the transaction object after its end and is used again while nothing was committed.
+ * T2  The view stays with the transaction object after its end and is used again while nothing was committed; but
+ *     where others use the engine too it is given back, so that an idle connection does not hold old data.
  * T3  A transaction that failed in the queue is doomed: only txn_rollback ends it.
  */
 #include <assert.h>
@@ -27,6 +28,7 @@ status txn_new(engine *e, txn **out) {
   t->next = e->txns, t->previous = &e->txns;
   if (t->next) t->next->previous = &t->next;
   e->txns = t;
+  atomic_fetch_add(&e->txns_n, 1);
   pthread_mutex_unlock(&e->txns_lock);
   return HDB_OK;
 }
@@ -37,6 +39,7 @@ void txn_free(txn *t) {
   assert(!t->active && !t->holding); /* cursors are closed before their transaction */
   engine *e = t->engine;
   pthread_mutex_lock(&e->txns_lock);
+  atomic_fetch_sub(&e->txns_n, 1);
   *t->previous = t->next;
   if (t->next) t->next->previous = t->previous;
   pthread_mutex_unlock(&e->txns_lock);
@@ -45,17 +48,14 @@ void txn_free(txn *t) {
   writeset_free(&t->writes);
   buf_free(&t->conflict_key);
   free(t->made);
+  reads_free(&t->reads);
   pthread_cond_destroy(&t->request.wake);
   free(t);
 }
 
 void txn_set_sync(txn *t, enum txn_sync sync) { t->sync = sync; }
 
-status txn_set_policy(txn *t, enum txn_policy policy) {
-  if (policy == TXN_SERIALIZABLE) return HDB_ERROR; /* not supported yet: serializable */
-  t->policy = policy;
-  return HDB_OK;
-}
+void txn_set_policy(txn *t, enum txn_policy policy) { t->policy = policy; }
 
 /* ---- begin and end ---- */
 
@@ -91,10 +91,16 @@ static void finish(txn *t, bool committed) {
     t->claims = false;
   }
   if (t->writes.trees_n || t->writes.log_n) writeset_clear(&t->writes);
+  if (t->reads.n) reads_clear(&t->reads);
   if (t->has_turn) queue_leave_turn(e, t);
   t->open = false;
   t->doomed = HDB_OK;
   t->schema_local = 0;
+  if (atomic_load_explicit(&e->txns_n, memory_order_relaxed) > 1 && !t->active && t->view) { /* T2 */
+    view_release(t->view);
+    t->view = NULL;
+    if (t->holding) scan_view_changed(t);
+  }
   atomic_store_explicit(&t->open_view_time, 0, memory_order_release);
   atomic_fetch_sub(&e->open_count, 1);
 }
@@ -138,6 +144,8 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
     finish(t, false);
     return HDB_OK;
   }
+  if (t->policy == TXN_SERIALIZABLE && t->active) scan_hand_over_reads(t);
+  TRY(t->doomed);
   status rc = queue_commit(e, t, timeout_ms);
   if (rc == HDB_BUSY) return rc;
   if (rc == HDB_OK && t->sync == TXN_SYNC_FULL) rc = engine_sync_to(e, t->request.time);
@@ -258,7 +266,9 @@ status txn_new_tree(txn *t, uint32_t *tree) {
 static status seen_max(txn *t, uint32_t tree, bool *any, int64_t *rowid) {
   cursor *c;
   TRY(cursor_open(t, tree, 0, &c));
+  t->unwatched = true; /* D2 */
   cursor_last(c);
+  t->unwatched = false;
   status rc = c->error;
   *any = c->valid;
   if (rc == HDB_OK && c->valid) {
@@ -335,6 +345,7 @@ status txn_count(txn *t, uint32_t tree, int64_t *rows) {
   TRY(tree_get(t->engine, tree, &i));
   write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;
   if (w && w->root.unknown) return HDB_NOTFOUND;
+  if (t->open && t->policy == TXN_SERIALIZABLE) TRY(reads_add(&t->reads, tree, slice_of(NULL, 0), NULL));
   *rows = w ? w->root.balance + (w->root.cleared ? 0 : w->bulk_rows) : 0;
   if (w && w->root.cleared) return HDB_OK;
   pthread_mutex_lock(&i->lock);

@@ -19,6 +19,7 @@ START_TEST(random_work_agrees_with_the_model) {
   for (int round = 0; round < 12; round++) {
     seed = (uint64_t)round * 977 + 5;
     shape = round % 3;
+    model_policy = round % 4 == 1 ? TXN_SERIALIZABLE : TXN_LAST_COMMIT_WINS;
     engine *e = open_memory(round % 2 ? 3600 : 0);
     run_model(e, round < 6 ? 200 : 3000, round % 4 == 3 ? 400 : 40, 12000, NULL);
     engine_close(e);
@@ -55,8 +56,8 @@ static void two_txns(void) {
   e = open_memory(0);
   ck_assert_int_eq(txn_new(e, &a), HDB_OK);
   ck_assert_int_eq(txn_new(e, &b), HDB_OK);
-  ck_assert_int_eq(txn_set_policy(a, TXN_FIRST_COMMIT_WINS), HDB_OK);
-  ck_assert_int_eq(txn_set_policy(b, TXN_FIRST_COMMIT_WINS), HDB_OK);
+  txn_set_policy(a, TXN_FIRST_COMMIT_WINS);
+  txn_set_policy(b, TXN_FIRST_COMMIT_WINS);
 }
 static void end_two(void) {
   txn_free(a);
@@ -348,6 +349,111 @@ START_TEST(bulk_is_seen_by_its_transaction_and_then_by_all) {
 }
 END_TEST
 
+/* ---- serializable ---- */
+
+static void serializable_two(void) {
+  two_txns();
+  txn_set_policy(a, TXN_SERIALIZABLE);
+  txn_set_policy(b, TXN_SERIALIZABLE);
+  txn_begin(a, TXN_READ, 0);
+  for (int i = 1; i <= 2000; i++) put_text(a, 10 * i, "x", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+}
+
+static void walk(txn *t, int64_t from, int64_t to) {
+  cursor *c;
+  ck_assert_int_eq(cursor_open(t, 16, 0, &c), HDB_OK);
+  for (cursor_seek(c, key_of(from)); c->valid && rowid_decode(c->key.p) < to; cursor_next(c)) {}
+  cursor_close(c);
+}
+
+START_TEST(serializable_refuses_write_skew) {
+  serializable_two();
+  begin_both();
+  expect_text(a, 10, "x"), expect_text(a, 20, "x");
+  expect_text(b, 10, "x"), expect_text(b, 20, "x");
+  put_text(a, 10, "a", PUT_UPDATE);
+  put_text(b, 20, "b", PUT_UPDATE);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_BUSY_SNAPSHOT);
+  uint32_t tree;
+  slice key;
+  txn_conflict(b, &tree, &key);
+  ck_assert(tree == 16 && slice_equal(key, key_of(10)));
+  end_two();
+}
+END_TEST
+
+START_TEST(serializable_sees_phantoms_and_absent_rows) {
+  serializable_two();
+  static const struct {
+    int64_t from, to, written;
+    bool conflict;
+  } cases[] = {{100, 200, 150, true}, {100, 200, 95, false}, {100, 200, 205, false}, {100, 200, 200, true},
+               {100, 200, 201, false}, {19995, 30000, 25000, true}, {19995, 30000, 19985, false}, {101, 102, 105, true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    begin_both();
+    walk(a, cases[i].from, cases[i].to);
+    put_text(a, 1000000 + (int64_t)i, "a", PUT_INSERT);
+    put_text(b, cases[i].written, "b", PUT_UPSERT);
+    ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+    ck_assert_int_eq(txn_commit(a, 0, NULL), cases[i].conflict ? HDB_BUSY_SNAPSHOT : HDB_OK);
+    txn_rollback(a);
+    /* the rows above the walked ones go again */
+    txn_begin(b, TXN_READ, 0);
+    txn_delete(b, 16, key_of(cases[i].written));
+    if (!cases[i].conflict) txn_delete(b, 16, key_of(1000000 + (int64_t)i));
+    if (cases[i].written % 10 == 0 && cases[i].written <= 20000) put_text(b, cases[i].written, "x", PUT_INSERT);
+    ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  }
+  begin_both(); /* a row that was looked for and not there */
+  expect_text(a, 55, NULL);
+  put_text(a, 7, "a", PUT_INSERT);
+  put_text(b, 55, "b", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_BUSY_SNAPSHOT);
+  end_two();
+}
+END_TEST
+
+START_TEST(serializable_lets_pass_what_does_not_meet) {
+  serializable_two();
+  begin_both(); /* row ids, and a reader that wrote nothing */
+  int64_t id;
+  ck_assert_int_eq(txn_new_rowid(a, 16, &id), HDB_OK);
+  put_text(a, id, "a", PUT_INSERT);
+  ck_assert_int_eq(txn_new_rowid(b, 16, &id), HDB_OK);
+  put_text(b, id, "b", PUT_INSERT);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  begin_both();
+  walk(a, 0, 100000);
+  put_text(b, 10, "b", PUT_UPDATE);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  /* backwards, and a cursor that still stands at the commit */
+  begin_both();
+  cursor *c;
+  cursor_open(a, 16, 0, &c);
+  cursor_seek_for_prev(c, key_of(500));
+  for (int i = 0; i < 5; i++) cursor_prev(c);
+  put_text(a, 3, "a", PUT_INSERT);
+  put_text(b, 440, "b", PUT_UPDATE);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
+  begin_both();
+  cursor_seek_for_prev(c, key_of(500));
+  for (int i = 0; i < 6; i++) cursor_prev(c);
+  cursor_next(c);
+  put_text(a, 4, "a", PUT_INSERT);
+  put_text(b, 440, "b", PUT_UPDATE);
+  ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
+  ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_BUSY_SNAPSHOT);
+  cursor_close(c);
+  end_two();
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("mvcc_txn");
   TCase *c = tcase_create("all");
@@ -362,6 +468,9 @@ int main(void) {
   tcase_add_test(c, schema_stamps_tell_schemas_apart);
   tcase_add_test(c, a_cursor_goes_on_after_the_commit);
   tcase_add_test(c, bulk_is_seen_by_its_transaction_and_then_by_all);
+  tcase_add_test(c, serializable_refuses_write_skew);
+  tcase_add_test(c, serializable_sees_phantoms_and_absent_rows);
+  tcase_add_test(c, serializable_lets_pass_what_does_not_meet);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
