@@ -64,6 +64,8 @@ expr *dml_name(arena *m, const char *table, const char *name); /* EX_ID or EX_DO
 const char *dml_rowid_name(const table *t);
 /* A program for one column of the row in a slot. */
 status dml_column_program(compile *c, const table *t, int slot, int column, expr_program **out);
+/* An ON CONFLICT target's terms and condition. */
+status dml_resolve_terms(compile *c, const table *t, int slot, expr_list *list, expr **where);
 status dml_resolve(compile *c, const table *t, int slot, const char *place, unsigned allow, expr **e);
 
 /* ---- index entries (write_entry.c) ---- */
@@ -87,6 +89,8 @@ status entry_encoder_compile(compile *c, const index_ *i, int slot, entry_encode
 /* row_key: the table's key, for rowid tables. */
 status entry_encode(exec *x, const entry_encoder *e, slice row_key, entry *out);
 void entry_free(entry *e);
+/* Adds the columns of t that e reads from the slot to a bit set (made when NULL); the row id is the bit behind the last. */
+uint64_t *column_uses(compile *c, const table *t, int slot, expr *e, uint64_t *bits);
 /* Another row with these key columns? *row_key (in `out`) then names it. own: the key of a row that does not count. */
 status entry_find(exec *x, const entry_encoder *e, const entry *en, cursor *c, const slice *own, bool *found, buf *out);
 status entry_row_key(const index_ *i, slice key, buf *out);
@@ -109,8 +113,9 @@ enum trigger_time { TRIGGER_BEFORE = 1, TRIGGER_AFTER = 2, TRIGGER_INSTEAD = 3 }
 status trigger_list_compile(compile *c, const table *t, int database, uint8_t event, uint8_t time, const bool *changed,
                             uint8_t conflict, trigger_list *out);
 bool trigger_exists(compile *c, const table *t, int database, uint8_t event, uint8_t time);
-/* A statement of our own (foreign key actions), run like a trigger's only step. */
-status trigger_program_make(compile *c, const table *t, int database, uint8_t event, statement *step, trigger_program **out);
+/* A statement of our own (foreign key actions), run like a trigger's only step; made once for a key and event. */
+status trigger_program_make(compile *c, const table *t, int database, uint8_t event, const void *key, statement *step,
+                            trigger_program **out);
 /* A query over OLD and NEW whose first column of the first row is the answer. */
 status trigger_query_make(compile *c, const table *t, int database, select *s, trigger_program **out);
 /* old, new: slots of x with the rows, NULL where there is none. EXEC_IGNORE. */
@@ -123,7 +128,7 @@ void trigger_programs_destroy(dml_root *root);
 /* ---- foreign keys (fkey.c) ---- */
 typedef struct fkey_set fkey_set;
 /* NULL in *out: nothing to do. changed NULL: INSERT or DELETE. */
-status fkey_compile(compile *c, const table *t, int database, const bool *changed, bool rowid_changed, fkey_set **out);
+status fkey_compile(compile *c, const table *t, int database, unsigned use, const bool *changed, fkey_set **out);
 /* sqlite3's order: old before the row goes, new before it comes, actions behind. */
 status fkey_check(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
 status fkey_actions(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
@@ -133,40 +138,38 @@ bool fkey_is_self_referencing(const fkey_set *set);
 typedef struct write_check {  /* a CHECK */
   const char *name;
   expr_program *condition;
-  uint64_t *uses;
 } write_check;
 
 struct upsert_clause;
 struct writer {
   const table *t;
   int database;
-  unsigned use;
+  unsigned use;              /* enum writer_use */
   uint8_t conflict;          /* the statement's OR clause */
   dml_root *root;
   int state;                 /* writer_run */
   int new_slot, old_slot;
   int indexes_n;             /* without a WITHOUT ROWID table's primary */
   entry_encoder *new_entries, *old_entries;
-  entry_encoder primary;     /* WITHOUT ROWID: the tree itself */
-  int *order;                /* uniqueness: index numbers, ROWID_STEP, in checking order */
+  entry_encoder primary;     /* WITHOUT ROWID: the tree itself, of the new row */
+  bool *affected;            /* UPDATE: indexes that must be looked at */
+  int *order;                /* uniqueness: index numbers and KEY_STEP, in checking order */
   int order_n;
-  struct upsert_clause **clauses; /* by position in order; NULL: none */
-  expr_program **generated;  /* by column: stored ones */
+  const struct upsert_clause **clauses; /* by position in order; NULL: none */
+  expr_program **generated;  /* by column: stored ones; NULL: there are none */
   int *generated_order, generated_n;
-  expr_program **not_null_default; /* by column: for OR REPLACE */
+  expr_program **defaults;   /* by column; NULL entries: NULL */
   int checks_n;
   write_check *checks;
-  const bool *changed;       /* UPDATE: columns that are set */
-  bool rowid_changed;
-  trigger_list before_insert, after_insert, before_update, after_update, before_delete, after_delete;
-  fkey_set *insert_keys, *update_keys, *delete_keys;
-  bool any_insert_keys;
-  writer *victim;            /* deletes rows for REPLACE */
-  struct returning *returning;
-  bool counts;               /* false: victims */
-  expr_program **defaults;
+  const bool *changed;       /* UPDATE: columns that are set; NULL else */
+  bool rowid_changed;        /* ... or the primary key of a WITHOUT ROWID table */
+  trigger_list before, after;
+  fkey_set *keys;            /* of the event */
+  writer *victim;            /* deletes rows for REPLACE; NULL: none needed */
+  const struct returning *returning;
+  bool counts;               /* false: victims are not counted */
 };
-enum { ROWID_STEP = -1 };
+enum { KEY_STEP = -1 };      /* the table's own key: row id or primary key */
 
 typedef struct writer_run {
   exec *x;
@@ -181,56 +184,74 @@ typedef struct writer_run {
   struct writer_run *next;
 } writer_run;
 writer_run *writer_run_of(exec *x, const writer *w); /* NULL: error set */
-void writer_runs_free(dml_run *run);
 
-/* Compiled with the set of changed columns (UPDATE), NULL else. */
-status writer_compile_for(compile *c, const table *t, int database, unsigned use, uint8_t conflict, const bool *changed,
-                          bool rowid_changed, int new_slot, int old_slot, writer **out);
-/* Values as they would be stored: affinity, STRICT's types, generated columns. before: what a BEFORE trigger sees. */
-status write_prepare_values(exec *x, const writer *w, writer_run *r, bool before);
-status write_not_null(exec *x, const writer *w, writer_run *r, bool generated);
-status write_checks(exec *x, const writer *w);
-/* Uniqueness; may delete rows (REPLACE) or run an upsert: *handled then. own: the key of the row under UPDATE. */
-status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own, bool *handled);
+typedef struct writer_request {
+  const table *t;
+  int database;
+  unsigned use;              /* one of enum writer_use */
+  uint8_t conflict;
+  const bool *changed;       /* UPDATE */
+  bool rowid_changed;
+  int new_slot, old_slot;    /* -1: make one */
+  bool is_victim;
+} writer_request;
+status writer_make(compile *c, const writer_request *r, writer **out);
+/* One row in, with all that hangs on it. run->values holds it (row id apart; given NULL: choose one). *written false:
+ * OR IGNORE, RAISE(IGNORE) or an upsert took its place. */
+status writer_insert(exec *x, const writer *w, const value *given, bool *written);
+/* run->values: the new row; old_slot is set to `old`. rowid NULL: it stays. */
+status writer_update(exec *x, const writer *w, const stored_row *old, const value *rowid, bool *written);
+/* old_slot is set to `old`. */
+status writer_delete(exec *x, const writer *w, const stored_row *old, bool *written);
+
+/* write_check.c. Values as they would be stored: affinity, STRICT's types, generated columns. */
+status write_prepare(exec *x, const writer *w, writer_run *r);
+/* NOT NULL, then CHECK; EXEC_IGNORE. */
+status write_check_row(exec *x, const writer *w, writer_run *r);
+/* Encodes the new entries and looks for equal ones; may delete rows (REPLACE). own: the key of the row under UPDATE.
+ * EXEC_IGNORE: the row is not to be written (IGNORE, or an upsert has done it). */
+status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own);
+status write_check_compile(compile *c, writer *w);
+/* NULL: the default is NULL. */
+status write_default_compile(compile *c, const table *t, int column, expr_program **out);
+/* Unconditionally away with it: foreign keys, entries, row, actions; no triggers. */
 status write_delete_row(exec *x, const writer *w, writer_run *r, const stored_row *row);
-status write_row_key(exec *x, const writer *w, const value *values, int64_t rowid, buf *out);
-status write_rowid(exec *x, const writer *w, writer_run *r, const value *given, int64_t *rowid, bool *chosen);
-void write_hook(exec *x, const writer *w, int action, int64_t rowid);
+status write_row_key(exec *x, const writer *w, writer_run *r, int64_t rowid, buf *out);
+
+/* ---- SET (update.c) ---- */
+enum { SET_ROWID = -1, SET_NOTHING = -2 };
+typedef struct set_program {
+  int n;
+  expr_list *list;           /* the values, unresolved */
+  int *columns;              /* by value: column, SET_ROWID, SET_NOTHING */
+  bool *changed;             /* by column */
+  bool rowid_changed;        /* or a primary key's column of a WITHOUT ROWID table */
+} set_program;
+status set_compile(compile *c, const table *t, int database, const set_list *list, set_program *out);
+status set_apply(exec *x, const table *t, const set_program *p, const value *values, slot *old, value *row,
+                 const value **rowid);
 
 /* ---- upsert ---- */
 typedef struct upsert_clause {
-  int position;              /* in the statement */
   bool any;                  /* no target */
-  bool of_rowid;
+  bool of_rowid;             /* the table's own key */
   const index_ *index;
   bool do_nothing;
   writer *update;
-  int slot;
-  expr_program *where;
-  int set_n;
-  expr_program *set;
-  int set_first;
-  int *set_columns;          /* by set value: column, -1 row id */
+  int slot;                  /* of the row in the way */
+  expr_program *where, *values;
+  int first;
+  const set_program *set;
 } upsert_clause;
 status upsert_compile(compile *c, insert_statement *s, const dml_target *target, writer *w);
 status upsert_run(exec *x, const writer *w, const upsert_clause *u, slice row_key);
-
-/* SET clauses: the values as one program, and which column each goes to. */
-typedef struct set_program {
-  int n;
-  expr_list *list;
-  int *columns;
-  bool *changed;
-  bool rowid_changed;
-} set_program;
-status set_compile(compile *c, const table *t, const set_list *list, set_program *out);
 
 /* ---- RETURNING ---- */
 typedef struct returning {
   expr_program *program;
   int first, n;
 } returning;
-status returning_compile(compile *c, expr_list *list, const table *t, int slot, returning **out);
+status returning_compile(compile *c, expr_list *list, const table *t, int slot, const returning **out);
 status returning_add(exec *x, const returning *r);
 
 /* ---- sequences ---- */
@@ -242,21 +263,38 @@ status sequences_store(exec *x, dml_run *run);
 typedef struct dml_statement { /* head of every program's data */
   dml_root *root;
   status (*work)(exec *x, void *self);
+  void (*stop)(exec *x, void *self); /* NULL: nothing to give back */
+  const query *explained;            /* for EXPLAIN QUERY PLAN */
 } dml_statement;
 /* Fills c->program for one of ours; data begins with a dml_statement. */
 status dml_program(compile *c, const dml_target *target, void *data, status (*work)(exec *x, void *self), uint8_t conflict);
 
-/* Keys of the rows a statement will change. */
-typedef struct key_set {
-  const table *t;
-  buf keys;                  /* 8 bytes each, or length and bytes */
-  int64_t n;
-} key_set;
-/* SELECT key of the target WHERE ...: with limit the keys come in key order. */
+/* ---- the rows that a statement will change (dml_rows.c) ---- */
 typedef struct row_search {
+  const table *t;
+  int database;
   query *q;
-  bool sorted;
-  int columns_n;
+  int key_columns;           /* the first columns of q: row id or primary key; a view's: all columns */
+  int columns_n;             /* with SET values behind (UPDATE FROM) */
+  bool in_key_order;         /* LIMIT, UPDATE FROM: each row once, by key */
+  bool keeps_rows;           /* a view, or values behind the key: rows are kept whole */
+  const collation **collations; /* of a primary key */
+  int state;
 } row_search;
+typedef struct row_request {
+  const dml_target *target;
+  const qualified_name *name;
+  with *with;
+  source_list *from;         /* further sources (UPDATE FROM) */
+  expr *where;
+  expr_list *order_by;
+  expr *limit, *offset;
+  expr_list *extra;          /* further result columns */
+} row_request;
+status row_search_compile(compile *c, const row_request *r, row_search *out);
+/* Collects first, then gives one key (or row) after the other: HDB_ROW, HDB_DONE. */
+status row_search_start(exec *x, const row_search *s);
+status row_search_next(exec *x, const row_search *s, slice *key, const value **row);
+void row_search_stop(exec *x, const row_search *s);
 
 #endif

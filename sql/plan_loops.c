@@ -232,6 +232,7 @@ static status search_with(loop_builder *b, search_term *t, log_estimate in_facto
   log_estimate log_rows = log_of_log(b->rows[0]), in_rows = 0;
   search_term *low = NULL, *high = NULL;
   bool is_rowid = !b->index || k == b->index->columns_n;
+  l->terms = b->terms;
   b->terms[l->terms_n++] = t;
   l->needs = (l->needs | t->right) & ~l->self;
   if (t->op == SEARCH_IN) {

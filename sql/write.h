@@ -9,15 +9,9 @@ status compile_insert(compile *c, insert_statement *s);
 status compile_update(compile *c, update_statement *s);
 status compile_delete(compile *c, delete_statement *s);
 
-/* A writer of one table, compiled into a statement: defaults, affinities, checks, indexes, triggers, foreign keys. */
+/* The writer of one table, compiled into a statement: dml.h. */
 typedef struct writer writer;
 enum writer_use { WRITER_INSERT = 1, WRITER_UPDATE = 2, WRITER_DELETE = 4 };
-status writer_compile(compile *c, const table *t, int database, unsigned use, uint8_t conflict, writer **out);
-/* values: one per table column, row id apart (rowid NULL: choose one); bytes borrowed for the call.
- * *written false: OR IGNORE or RAISE(IGNORE) skipped it. */
-status writer_insert(exec *x, writer *w, const value *rowid, const value *values, int64_t *new_rowid, bool *written);
-status writer_update(exec *x, writer *w, slot *old, const value *rowid, const value *values, const bool *changed, bool *written);
-status writer_delete(exec *x, writer *w, slot *old, bool *written);
 
 /* Plain entry points for DDL, import and sqlite_schema itself: no triggers, no checks beyond uniqueness. */
 status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values);

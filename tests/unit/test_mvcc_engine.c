@@ -13,7 +13,7 @@
 static char directory[64];
 
 static void setup(void) {
-  snprintf(directory, sizeof directory, "/tmp/helios-engine-XXXXXX");
+  strcpy(directory, "/tmp/helios-engine-XXXXXX");
   ck_assert_ptr_nonnull(mkdtemp(directory));
 }
 static void teardown(void) {

@@ -1,0 +1,116 @@
+/* DELETE: the rows are found first (dml_rows.c), then each goes, with its triggers and foreign keys. Without WHERE, and
+ * with nothing that must see each row, the table and its indexes are emptied at once.
+ */
+#include "sql/dml.h"
+
+typedef struct delete_program {
+  dml_statement head;
+  dml_target target;
+  row_search search;
+  int old_slot;
+  writer *w;
+  bool everything;
+} delete_program;
+
+/* ---- all rows ---- */
+static status count_rows(exec *x, txn *t, uint32_t tree, int64_t *rows) {
+  status rc = txn_count(t, tree, rows);
+  if (rc != HDB_NOTFOUND) return dml_failed(x, rc);
+  cursor *c;
+  *rows = 0;
+  TRY(dml_failed(x, cursor_open(t, tree, 0, &c)));
+  for (cursor_first(c); c->valid; cursor_next(c)) ++*rows;
+  rc = c->error;
+  cursor_close(c);
+  return dml_failed(x, rc);
+}
+
+static status clear_table(exec *x, const delete_program *p) {
+  txn *t = x->db->databases[p->target.database].txn;
+  int64_t rows;
+  TRY(count_rows(x, t, p->target.t->tree, &rows));
+  TRY(dml_failed(x, txn_clear(t, p->target.t->tree)));
+  for (const index_ *i = p->target.t->indexes; i; i = i->next)
+    if (!i->is_primary) TRY(dml_failed(x, txn_clear(t, i->tree)));
+  x->changes += rows;
+  return HDB_OK;
+}
+
+/* ---- row by row ---- */
+static status delete_from_view(exec *x, const delete_program *p, const value *row) {
+  slot *old = &x->slots[p->old_slot];
+  slot_set_values(old, (value *)row, false, 0);
+  status rc = trigger_fire(x, p->w->root, &p->w->before, old, NULL);
+  if (rc == EXEC_IGNORE) return HDB_OK;
+  TRY(rc);
+  return p->w->returning ? returning_add(x, p->w->returning) : HDB_OK;
+}
+
+static status delete_by_key(exec *x, const delete_program *p, slice key) {
+  writer_run *r = writer_run_of(x, p->w);
+  stored_row row;
+  bool written;
+  if (!r) return x->err->code;
+  if (!cursor_find(r->table, key)) return dml_failed(x, r->table->error); /* gone since */
+  TRY(stored_row_copy(x, p->target.t, r->table, &row));
+  stored_row_set(&x->slots[p->old_slot], p->target.t, &row);
+  return writer_delete(x, p->w, &row, &written);
+}
+
+static status delete_work(exec *x, void *self) {
+  const delete_program *p = self;
+  slice key;
+  const value *row;
+  status rc;
+  if (p->everything && !x->db->update_hook) return clear_table(x, p);
+  TRY(row_search_start(x, &p->search));
+  while ((rc = row_search_next(x, &p->search, &key, &row)) == HDB_ROW) {
+    arena_mark mark = arena_save(&x->memory);
+    TRY(p->target.t->kind == TABLE_VIEW ? delete_from_view(x, p, row) : delete_by_key(x, p, key));
+    arena_rewind(&x->memory, mark);
+    TRY(exec_tick(x));
+  }
+  return rc == HDB_DONE ? HDB_OK : rc;
+}
+
+static void delete_stop(exec *x, void *self) {
+  const delete_program *p = self;
+  row_search_stop(x, &p->search);
+}
+
+static status delete_writer(compile *c, delete_program *p, const delete_statement *s) {
+  writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_DELETE, .new_slot = -1,
+                      .old_slot = p->old_slot, .conflict = c->in_trigger ? c->trigger_conflict : CONFLICT_NONE};
+  TRY(writer_make(c, &r, &p->w));
+  if (r.t->kind == TABLE_VIEW)
+    TRY(trigger_list_compile(c, r.t, r.database, ST_DELETE, TRIGGER_INSTEAD, NULL, r.conflict, &p->w->before));
+  return returning_compile(c, s->returning, r.t, p->old_slot, &p->w->returning);
+}
+
+status compile_delete(compile *c, delete_statement *s) {
+  delete_program *p = arena_zero(c->memory, sizeof *p);
+  with *outer = c->with;
+  bool ignore = false;
+  if (!p) return dml_no_memory(c->err);
+  TRY(dml_program(c, &p->target, p, delete_work, CONFLICT_NONE));
+  p->head.stop = delete_stop;
+  TRY(dml_find_target(c, &s->table, ST_DELETE, NULL, &p->target));
+  if (s->order_by && !s->limit) return error_set(c->err, HDB_ERROR, "ORDER BY without LIMIT on DELETE");
+  TRY(compile_authorize(c, HDB_DELETE, p->target.t->name, NULL, p->target.database, &ignore));
+  if (s->with) {
+    s->with->outer = c->with;
+    c->with = s->with;
+  }
+  p->old_slot = compile_slot(c, p->target.t->columns_n);
+  row_request r = {.target = &p->target, .name = &s->table, .where = s->where, .order_by = s->order_by,
+                   .limit = s->limit, .offset = s->offset};
+  status rc = HDB_OK;
+  CHECK(row_search_compile(c, &r, &p->search));
+  p->head.explained = p->search.q;
+  CHECK(delete_writer(c, p, s));
+  p->everything = !s->where && !s->limit && !s->returning && !ignore && !p->w->before.n && !p->w->after.n && !p->w->keys &&
+                  p->target.t->kind == TABLE_ORDINARY;
+out:
+  c->with = outer;
+  return rc;
+}

@@ -1,0 +1,406 @@
+/* The table writer: one row goes in, changes or goes out, with triggers, constraints, indexes, foreign keys.
+ *
+ *   insert   BEFORE | row id, affinity, generated | NOT NULL, CHECK | UNIQUE (REPLACE, upsert) | foreign keys
+ *            | row and entries | count, hook | RETURNING | AFTER
+ *   update   the same around the old row: foreign keys of the old row, its entries, then the new one's; actions
+ *   delete   BEFORE | the row again | foreign keys | entries and row | count, hook | actions | RETURNING | AFTER
+ *
+ * W1  An index's entries are touched only if the change can touch them (writer.affected).
+ * W2  Nothing of a row is written before all that may refuse it has been asked, except what REPLACE deletes.
+ * W3  In a table that refers to itself the old row is gone while the new one's foreign keys are checked.
+ * Fails with the constraints' words, or the store's status. Cost: a lookup for each unique key, a put for each tree.
+ */
+#include "sql/dml.h"
+
+#include "kv/base/key.h"
+
+/* ---- compile ---- */
+static status encoders(compile *c, const writer *w, int slot, entry_encoder **out) {
+  *out = arena_zero(c->memory, ((size_t)w->indexes_n + 1) * sizeof **out);
+  if (!*out) return dml_no_memory(c->err);
+  int k = 0;
+  for (const index_ *i = w->t->indexes; i; i = i->next)
+    if (!i->is_primary) TRY(entry_encoder_compile(c, i, slot, &(*out)[k++]));
+  return HDB_OK;
+}
+
+static bool any_changed(const writer *w, const uint64_t *uses) {
+  int n = w->t->columns_n;
+  for (int k = 0; k < n; k++)
+    if (w->changed[k] && (uses[k / 64] >> (k % 64) & 1)) return true;
+  return w->rowid_changed && (uses[n / 64] >> (n % 64) & 1);
+}
+
+static status affected_indexes(compile *c, writer *w) { /* W1 */
+  w->affected = arena_zero(c->memory, (size_t)w->indexes_n + 1);
+  if (!w->affected) return dml_no_memory(c->err);
+  for (int k = 0; k < w->indexes_n; k++)
+    w->affected[k] = !w->changed || w->rowid_changed || any_changed(w, w->new_entries[k].uses);
+  return HDB_OK;
+}
+
+/* A primary key with its own REPLACE is looked at last, so that nothing is deleted for a row that others refuse. */
+static status check_order(compile *c, writer *w) {
+  const table *t = w->t;
+  w->order = arena_zero(c->memory, ((size_t)w->indexes_n + 1) * sizeof *w->order);
+  if (!w->order) return dml_no_memory(c->err);
+  bool key = !w->changed || w->rowid_changed;
+  bool last = t->primary_key_conflict == CONFLICT_REPLACE && !w->conflict && w->indexes_n;
+  if (key && !last) w->order[w->order_n++] = KEY_STEP;
+  for (int k = 0; k < w->indexes_n; k++)
+    if (w->new_entries[k].i->unique && w->affected[k]) w->order[w->order_n++] = k;
+  if (key && last) w->order[w->order_n++] = KEY_STEP;
+  return HDB_OK;
+}
+
+static bool may_replace(const writer *w) {
+  if (w->conflict) return w->conflict == CONFLICT_REPLACE;
+  if (w->t->primary_key_conflict == CONFLICT_REPLACE) return true;
+  for (const index_ *i = w->t->indexes; i; i = i->next)
+    if (i->unique && i->on_conflict == CONFLICT_REPLACE) return true;
+  return false;
+}
+
+static uint8_t event_of(unsigned use) {
+  return use == WRITER_INSERT ? ST_INSERT : use == WRITER_UPDATE ? ST_UPDATE : ST_DELETE;
+}
+
+static status writer_triggers(compile *c, writer *w, bool is_victim) {
+  if (is_victim && !c->db->pragmas.recursive_triggers) return HDB_OK;
+  uint8_t event = event_of(w->use);
+  TRY(trigger_list_compile(c, w->t, w->database, event, TRIGGER_BEFORE, w->changed, w->conflict, &w->before));
+  return trigger_list_compile(c, w->t, w->database, event, TRIGGER_AFTER, w->changed, w->conflict, &w->after);
+}
+
+status writer_make(compile *c, const writer_request *r, writer **out) {
+  writer *w = arena_zero(c->memory, sizeof *w);
+  if (!w || !(w->root = dml_root_of(c))) return dml_no_memory(c->err);
+  *out = w;
+  w->t = r->t, w->database = r->database, w->use = r->use, w->conflict = r->conflict;
+  w->changed = r->changed, w->rowid_changed = r->rowid_changed, w->counts = !r->is_victim;
+  w->state = compile_state(c);
+  bool has_new = r->use != WRITER_DELETE, has_old = r->use != WRITER_INSERT;
+  w->new_slot = r->new_slot >= 0 || !has_new ? r->new_slot : compile_slot(c, r->t->columns_n);
+  w->old_slot = r->old_slot >= 0 || !has_old ? r->old_slot : compile_slot(c, r->t->columns_n);
+  if (r->t->kind == TABLE_VIEW) return HDB_OK;
+  for (const index_ *i = r->t->indexes; i; i = i->next) w->indexes_n += !i->is_primary;
+  if (has_new) {
+    TRY(encoders(c, w, w->new_slot, &w->new_entries));
+    if (r->t->without_rowid) TRY(entry_encoder_compile(c, r->t->primary, w->new_slot, &w->primary));
+    TRY(affected_indexes(c, w));
+    TRY(check_order(c, w));
+    TRY(write_check_compile(c, w));
+  }
+  if (has_old) TRY(encoders(c, w, w->old_slot, &w->old_entries));
+  TRY(writer_triggers(c, w, r->is_victim));
+  TRY(fkey_compile(c, r->t, r->database, r->use, r->changed, &w->keys));
+  if (has_new && may_replace(w)) {
+    writer_request victim = {.t = r->t, .database = r->database, .use = WRITER_DELETE, .new_slot = -1, .old_slot = -1,
+                             .is_victim = true};
+    TRY(writer_make(c, &victim, &w->victim));
+  }
+  return HDB_OK;
+}
+
+/* ---- the run ---- */
+writer_run *writer_run_of(exec *x, const writer *w) {
+  writer_run *r = x->states[w->state];
+  if (r) return r;
+  dml_run *run = dml_run_of(x, w->root);
+  if (!run) return NULL;
+  size_t n = (size_t)w->indexes_n + 1, columns = (size_t)w->t->columns_n + 1;
+  r = arena_zero(&x->lifetime, sizeof *r);
+  if (!r) goto nomem;
+  r->x = x, r->w = w;
+  r->values = arena_zero(&x->lifetime, columns * sizeof *r->values);
+  r->indexes = arena_zero(&x->lifetime, n * sizeof *r->indexes);
+  r->entries = arena_zero(&x->lifetime, n * sizeof *r->entries);
+  r->old_entries = arena_zero(&x->lifetime, n * sizeof *r->old_entries);
+  if (!r->values || !r->indexes || !r->entries || !r->old_entries) goto nomem;
+  for (size_t k = 0; k < columns; k++) r->values[k] = value_null();
+  if (w->new_slot >= 0) x->slots[w->new_slot].table = w->t;
+  if (w->old_slot >= 0) x->slots[w->old_slot].table = w->t;
+  x->states[w->state] = r;
+  r->next = run->writers;
+  run->writers = r;
+  if (w->t->kind == TABLE_VIEW) return r;
+  if (exec_cursor(x, w->database, w->t->tree, 0, &r->table) != HDB_OK) return NULL;
+  return r;
+nomem:
+  dml_no_memory(x->err);
+  return NULL;
+}
+
+static txn *txn_of(exec *x, const writer *w) { return x->db->databases[w->database].txn; }
+
+static void call_hook(exec *x, const writer *w, int action, int64_t rowid) {
+  hdb *db = x->db;
+  if (db->update_hook && !w->t->without_rowid && w->t->kind == TABLE_ORDINARY)
+    db->update_hook(db->update_hook_data, action, db->databases[w->database].name, w->t->name, rowid);
+}
+
+static status build_record(exec *x, const writer *w, writer_run *r, slice *out) {
+  record_begin(&r->record);
+  for (int k = 0; k < w->t->columns_n; k++) {
+    if (w->t->columns[k].stored < 0) continue;
+    if (k == w->t->rowid_column) record_null(&r->record);
+    else value_write(&r->record, &r->values[k]);
+  }
+  *out = record_end(&r->record);
+  if (!out->p) return dml_no_memory(x->err);
+  if (out->n > (size_t)x->db->limits[HDB_LIMIT_LENGTH]) return error_set(x->err, HDB_TOOBIG, "string or blob too big");
+  return HDB_OK;
+}
+
+status write_row_key(exec *x, const writer *w, writer_run *r, int64_t rowid, buf *out) {
+  buf_clear(out);
+  if (!w->t->without_rowid) {
+    key_put_rowid(out, rowid);
+  } else {
+    const index_ *i = w->t->primary;
+    for (int k = 0; k < i->key_columns_n; k++)
+      value_write_key(out, &r->values[i->columns[k].column], w->primary.collations[k], i->columns[k].descending);
+  }
+  return buf_failed(out) ? dml_no_memory(x->err) : HDB_OK;
+}
+
+static status put_entry(exec *x, const writer *w, const entry_encoder *e, const entry *en) {
+  if (!en->included) return HDB_OK;
+  txn *t = txn_of(x, w);
+  TRY(dml_failed(x, txn_put(t, e->i->tree, buf_slice(&en->key), en->value_bytes, PUT_INSERT)));
+  if (!e->i->unique || en->has_null || !e->builtin) return HDB_OK;
+  return dml_failed(x, txn_expect(t, FACT_UNIQUE, e->i->tree, slice_of(en->key.p, en->prefix_n)));
+}
+
+static status delete_entry(exec *x, const writer *w, const entry_encoder *e, const entry *en) {
+  if (!en->included) return HDB_OK;
+  return dml_failed(x, txn_delete(txn_of(x, w), e->i->tree, buf_slice(&en->key)));
+}
+
+static void count_row(exec *x, const writer *w) {
+  if (w->counts) x->changes++;
+}
+
+/* ---- insert ---- */
+
+/* A row id that is given must be a whole number, or text that is one. */
+static status given_rowid(exec *x, const value *given, int64_t *rowid) {
+  value v = *given;
+  TRY(value_apply_affinity(&v, AFF_INTEGER, &x->memory));
+  if (v.type != VAL_INTEGER) return error_set(x->err, HDB_MISMATCH, "datatype mismatch");
+  *rowid = v.i;
+  return HDB_OK;
+}
+
+/* After 2^63-1 SQLite tries some numbers at random. */
+static status random_rowid(exec *x, writer_run *r, int64_t *rowid) {
+  uint64_t state = (uint64_t)exec_now(x) * 0x9e3779b97f4a7c15u + (uint64_t)(uintptr_t)r;
+  for (int tries = 0; tries < 100; tries++) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    uint8_t key[8];
+    *rowid = (int64_t)(state & ((uint64_t)INT64_MAX >> 1)) + 1;
+    rowid_encode(key, *rowid);
+    if (!cursor_find(r->table, slice_of(key, 8))) return dml_failed(x, r->table->error);
+  }
+  return error_set(x->err, HDB_FULL, "database or disk is full");
+}
+
+static status choose_rowid(exec *x, const writer *w, writer_run *r, const value *given, int64_t *rowid) {
+  r->fresh = false;
+  if (given && given->type != VAL_NULL) {
+    TRY(given_rowid(x, given, rowid));
+    return w->t->autoincrement ? sequence_seen(x, w, *rowid) : HDB_OK;
+  }
+  r->fresh = true;
+  if (w->t->autoincrement) return sequence_next(x, w, rowid);
+  status rc = txn_new_rowid(txn_of(x, w), w->t->tree, rowid);
+  return rc == HDB_FULL ? random_rowid(x, r, rowid) : dml_failed(x, rc);
+}
+
+static status insert_before(exec *x, const writer *w, writer_run *r, const value *given) {
+  int64_t rowid = -1;
+  if (given && given->type != VAL_NULL) TRY(given_rowid(x, given, &rowid));
+  if (w->t->rowid_column >= 0) r->values[w->t->rowid_column] = value_int(rowid);
+  slot *s = &x->slots[w->new_slot];
+  slot_set_values(s, r->values, true, rowid);
+  if (w->t->kind != TABLE_VIEW) TRY(write_prepare(x, w, r));
+  TRY(trigger_fire(x, w->root, &w->before, NULL, s));
+  slot_set_values(s, r->values, true, rowid);
+  return HDB_OK;
+}
+
+static status insert_row(exec *x, const writer *w, const value *given, bool *written) {
+  writer_run *r = writer_run_of(x, w);
+  if (!r) return x->err->code;
+  slot *s = &x->slots[w->new_slot];
+  int64_t rowid = 0;
+  if (w->before.n) TRY(insert_before(x, w, r, given));
+  if (!w->t->without_rowid) TRY(choose_rowid(x, w, r, given, &rowid));
+  if (w->t->rowid_column >= 0) r->values[w->t->rowid_column] = value_int(rowid);
+  slot_set_values(s, r->values, !w->t->without_rowid, rowid);
+  TRY(write_prepare(x, w, r));
+  TRY(write_check_row(x, w, r));
+  TRY(write_row_key(x, w, r, rowid, &r->key));
+  TRY(write_unique(x, w, r, buf_slice(&r->key), NULL));
+  if (w->keys) TRY(fkey_check(x, w->root, w->keys, NULL, s));
+  slice record;
+  TRY(build_record(x, w, r, &record));
+  TRY(dml_failed(x, txn_put(txn_of(x, w), w->t->tree, buf_slice(&r->key), record, PUT_INSERT)));
+  for (int k = 0; k < w->indexes_n; k++) TRY(put_entry(x, w, &w->new_entries[k], &r->entries[k]));
+  *written = true;
+  count_row(x, w);
+  if (!w->t->without_rowid && w->t->kind == TABLE_ORDINARY) x->db->last_insert_rowid = rowid;
+  call_hook(x, w, HDB_INSERT, rowid);
+  if (w->returning) TRY(returning_add(x, w->returning));
+  return w->after.n ? trigger_fire(x, w->root, &w->after, NULL, s) : HDB_OK;
+}
+
+status writer_insert(exec *x, const writer *w, const value *given, bool *written) {
+  *written = false;
+  status rc = insert_row(x, w, given, written);
+  return rc == EXEC_IGNORE ? HDB_OK : rc; /* D3 */
+}
+
+/* ---- delete ---- */
+status write_delete_row(exec *x, const writer *w, writer_run *r, const stored_row *row) {
+  slot *s = &x->slots[w->old_slot];
+  if (w->keys) TRY(fkey_check(x, w->root, w->keys, s, NULL));
+  for (int k = 0; k < w->indexes_n; k++) {
+    TRY(entry_encode(x, &w->old_entries[k], row->key, &r->old_entries[k]));
+    TRY(delete_entry(x, w, &w->old_entries[k], &r->old_entries[k]));
+  }
+  TRY(dml_failed(x, txn_delete(txn_of(x, w), w->t->tree, row->key)));
+  count_row(x, w);
+  call_hook(x, w, HDB_DELETE, row->rowid);
+  return w->keys ? fkey_actions(x, w->root, w->keys, s, NULL) : HDB_OK;
+}
+
+static status delete_row(exec *x, const writer *w, const stored_row *old, bool *written) {
+  writer_run *r = writer_run_of(x, w);
+  if (!r) return x->err->code;
+  slot *s = &x->slots[w->old_slot];
+  stored_row row = *old;
+  if (w->before.n) {
+    TRY(trigger_fire(x, w->root, &w->before, s, NULL));
+    if (!cursor_find(r->table, old->key)) return dml_failed(x, r->table->error); /* a trigger has deleted it */
+    TRY(stored_row_copy(x, w->t, r->table, &row));
+    stored_row_set(s, w->t, &row);
+  }
+  TRY(write_delete_row(x, w, r, &row));
+  *written = true;
+  if (w->returning) TRY(returning_add(x, w->returning));
+  return w->after.n ? trigger_fire(x, w->root, &w->after, s, NULL) : HDB_OK;
+}
+
+status writer_delete(exec *x, const writer *w, const stored_row *old, bool *written) {
+  *written = false;
+  status rc = delete_row(x, w, old, written);
+  return rc == EXEC_IGNORE ? HDB_OK : rc; /* D3 */
+}
+
+/* ---- update ---- */
+static status update_before(exec *x, const writer *w, writer_run *r, stored_row *row, bool *gone) {
+  slot *old = &x->slots[w->old_slot], *new_row = &x->slots[w->new_slot];
+  TRY(trigger_fire(x, w->root, &w->before, old, new_row));
+  *gone = !cursor_find(r->table, row->key);
+  if (*gone) return dml_failed(x, r->table->error);
+  slice before = row->record;
+  TRY(stored_row_copy(x, w->t, r->table, row));
+  if (slice_equal(before, row->record)) return HDB_OK;
+  stored_row_set(old, w->t, row);
+  for (int k = 0; k < w->t->columns_n; k++) /* what is not set is taken as the triggers left it */
+    if (!w->changed[k] && w->t->columns[k].stored >= 0) r->values[k] = *slot_column(old, k);
+  return HDB_OK;
+}
+
+/* The old row's entries go, unless the new one's are the same; same[k] then. */
+static status update_old_entries(exec *x, const writer *w, writer_run *r, const stored_row *row, bool *same) {
+  for (int k = 0; k < w->indexes_n; k++) {
+    same[k] = !w->affected[k];
+    if (same[k]) continue;
+    entry *old = &r->old_entries[k], *now = &r->entries[k];
+    TRY(entry_encode(x, &w->old_entries[k], row->key, old));
+    same[k] = old->included == now->included &&
+              (!old->included || (slice_equal(buf_slice(&old->key), buf_slice(&now->key)) &&
+                                  slice_equal(old->value_bytes, now->value_bytes)));
+    if (!same[k]) TRY(delete_entry(x, w, &w->old_entries[k], old));
+  }
+  return HDB_OK;
+}
+
+static status update_write(exec *x, const writer *w, writer_run *r, const stored_row *row) {
+  slot *old = &x->slots[w->old_slot], *new_row = &x->slots[w->new_slot];
+  txn *t = txn_of(x, w);
+  bool *same = arena_alloc(&x->memory, (size_t)w->indexes_n + 1);
+  if (!same) return dml_no_memory(x->err);
+  bool moved = !slice_equal(row->key, buf_slice(&r->key));
+  if (w->keys) TRY(fkey_check(x, w->root, w->keys, old, NULL));
+  TRY(update_old_entries(x, w, r, row, same));
+  bool away = moved || (w->keys && fkey_is_self_referencing(w->keys)); /* W3 */
+  if (away) TRY(dml_failed(x, txn_delete(t, w->t->tree, row->key)));
+  if (w->keys) TRY(fkey_check(x, w->root, w->keys, NULL, new_row));
+  slice record;
+  TRY(build_record(x, w, r, &record));
+  TRY(dml_failed(x, txn_put(t, w->t->tree, buf_slice(&r->key), record, away ? PUT_INSERT : PUT_UPDATE)));
+  for (int k = 0; k < w->indexes_n; k++)
+    if (!same[k]) TRY(put_entry(x, w, &w->new_entries[k], &r->entries[k]));
+  return HDB_OK;
+}
+
+static status update_row(exec *x, const writer *w, const stored_row *was, const value *rowid, bool *written) {
+  writer_run *r = writer_run_of(x, w);
+  if (!r) return x->err->code;
+  slot *old = &x->slots[w->old_slot], *new_row = &x->slots[w->new_slot];
+  stored_row row = *was;
+  int64_t id = row.rowid;
+  if (rowid) TRY(given_rowid(x, rowid, &id));
+  if (w->t->rowid_column >= 0) r->values[w->t->rowid_column] = value_int(id);
+  r->fresh = false;
+  slot_set_values(new_row, r->values, !w->t->without_rowid, id);
+  TRY(write_prepare(x, w, r));
+  if (w->before.n) {
+    bool gone;
+    TRY(update_before(x, w, r, &row, &gone));
+    if (gone) return HDB_OK;
+    TRY(write_prepare(x, w, r));
+  }
+  TRY(write_check_row(x, w, r));
+  TRY(write_row_key(x, w, r, id, &r->key));
+  TRY(write_unique(x, w, r, buf_slice(&r->key), &row.key));
+  TRY(update_write(x, w, r, &row));
+  *written = true;
+  count_row(x, w);
+  call_hook(x, w, HDB_UPDATE, id);
+  if (w->keys) TRY(fkey_actions(x, w->root, w->keys, old, new_row));
+  if (w->returning) TRY(returning_add(x, w->returning));
+  return w->after.n ? trigger_fire(x, w->root, &w->after, old, new_row) : HDB_OK;
+}
+
+status writer_update(exec *x, const writer *w, const stored_row *old, const value *rowid, bool *written) {
+  *written = false;
+  status rc = update_row(x, w, old, rowid, written);
+  return rc == EXEC_IGNORE ? HDB_OK : rc; /* D3 */
+}
+
+/* ---- plain rows ---- */
+status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values) {
+  record_writer w = RECORD_WRITER_INIT;
+  uint8_t key[8];
+  record_begin(&w);
+  for (int k = 0; k < t->columns_n; k++) {
+    if (t->columns[k].stored < 0) continue;
+    if (k == t->rowid_column) record_null(&w);
+    else value_write(&w, &values[k]);
+  }
+  slice record = record_end(&w);
+  rowid_encode(key, rowid);
+  status rc = record.p ? txn_put(db->databases[database].txn, t->tree, slice_of(key, 8), record, PUT_UPSERT) : HDB_NOMEM;
+  record_writer_free(&w);
+  return rc;
+}
+
+status table_delete_row(hdb *db, int database, const table *t, int64_t rowid) {
+  uint8_t key[8];
+  rowid_encode(key, rowid);
+  return txn_delete(db->databases[database].txn, t->tree, slice_of(key, 8));
+}
