@@ -83,7 +83,7 @@ static status delete_writer(compile *c, delete_program *p, const delete_statemen
                       .old_slot = p->old_slot, .conflict = c->in_trigger ? c->trigger_conflict : CONFLICT_NONE};
   TRY(writer_make(c, &r, &p->w));
   if (r.t->kind == TABLE_VIEW)
-    TRY(trigger_list_compile(c, r.t, r.database, ST_DELETE, TRIGGER_INSTEAD, NULL, r.conflict, &p->w->before));
+    TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_DELETE, TRIGGER_INSTEAD, NULL, r.conflict, &p->w->before));
   return returning_compile(c, s->returning, r.t, p->old_slot, &p->w->returning);
 }
 

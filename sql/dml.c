@@ -41,13 +41,23 @@ dml_root *dml_root_of(compile *c) {
 }
 
 static bool has_instead_trigger(compile *c, const dml_target *t, uint8_t event) {
-  return trigger_exists(c, t->t, t->database, event, TRIGGER_INSTEAD);
+  return trigger_exists(c, t->catalog, t->database, event, TRIGGER_INSTEAD);
+}
+
+/* A view's columns are known once its query is opened. */
+static status view_shape(compile *c, const qualified_name *name, dml_target *out) {
+  source_list list = {1, 1, arena_zero(c->memory, sizeof(source))};
+  if (!list.items) return dml_no_memory(c->err);
+  list.items->schema = name->schema, list.items->name = name->name, list.items->offset = name->offset;
+  TRY(resolve_from(c, &list, NULL));
+  out->t = list.items->table;
+  return HDB_OK;
 }
 
 status dml_find_target(compile *c, const qualified_name *name, uint8_t event, const name_list *changes, dml_target *out) {
   (void)changes;
   const char *schema_name = name->schema ? name->schema : c->fixed_schema;
-  out->t = catalog_table(c->db, schema_name, name->name, &out->database);
+  out->t = out->catalog = catalog_table(c->db, schema_name, name->name, &out->database);
   if (!out->t) {
     if (schema_name) return error_set(c->err, HDB_ERROR, "no such table: %s.%s", schema_name, name->name);
     return error_set(c->err, HDB_ERROR, "no such table: %s", name->name);
@@ -61,7 +71,7 @@ status dml_find_target(compile *c, const qualified_name *name, uint8_t event, co
   compile_writes(c, out->database);
   compile_reads(c, out->database);
   for (compile *p = c->parent; p; p = p->parent) compile_writes(p, out->database), compile_reads(p, out->database);
-  return HDB_OK;
+  return t->kind == TABLE_VIEW ? view_shape(c, name, out) : HDB_OK;
 }
 
 status dml_lone_source(compile *c, const qualified_name *name, const dml_target *target, source_list **out, int *slot) {

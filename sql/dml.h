@@ -52,7 +52,8 @@ status dml_constraint(exec *x, uint8_t action, status code, const char *format, 
 
 /* The table a statement changes. */
 typedef struct dml_target {
-  table *t;
+  const table *t;            /* a view: what it looks like, its columns found out */
+  const table *catalog;      /* the catalog's own */
   int database;
 } dml_target;
 /* Looks the name up, refuses what may not be modified; views must have an INSTEAD OF trigger for the event. */
@@ -109,9 +110,9 @@ typedef struct trigger_list {
   trigger_program **programs;
 } trigger_list;
 enum trigger_time { TRIGGER_BEFORE = 1, TRIGGER_AFTER = 2, TRIGGER_INSTEAD = 3 };
-/* event: ST_INSERT ... ; changed: names of an UPDATE's columns (NULL: any). */
-status trigger_list_compile(compile *c, const table *t, int database, uint8_t event, uint8_t time, const bool *changed,
-                            uint8_t conflict, trigger_list *out);
+/* shape: t, or what the view t looks like. event: ST_INSERT ... ; changed: an UPDATE's columns (NULL: any). */
+status trigger_list_compile(compile *c, const table *t, const table *shape, int database, uint8_t event, uint8_t time,
+                            const bool *changed, uint8_t conflict, trigger_list *out);
 bool trigger_exists(compile *c, const table *t, int database, uint8_t event, uint8_t time);
 /* A statement of our own (foreign key actions), run like a trigger's only step; made once for a key and event. */
 status trigger_program_make(compile *c, const table *t, int database, uint8_t event, const void *key, statement *step,

@@ -63,8 +63,8 @@ static status scalar_step(exec *x, const step *s, value *r) {
 }
 
 static status raise_step(exec *x, const step *s, const value *r) {
-  x->error_action = (uint8_t)s->a;
-  if (s->b < 0) return HDB_CONSTRAINT_TRIGGER; /* IGNORE: no message, the row is skipped */
+  if (s->b < 0) return EXEC_IGNORE;
+  exec_outermost(x)->error_action = (uint8_t)s->a;
   slice text = slice_str("");
   TRY(value_to_text(&r[s->b], &x->memory, &text));
   return error_set(x->err, HDB_CONSTRAINT_TRIGGER, "%.*s", (int)text.n, (const char *)text.p);

@@ -245,7 +245,7 @@ static status insert_writer(compile *c, insert_program *p, insert_statement *s, 
                       .new_slot = -1, .old_slot = -1};
   TRY(writer_make(c, &r, &p->w));
   if (p->target.t->kind == TABLE_VIEW)
-    TRY(trigger_list_compile(c, r.t, r.database, ST_INSERT, TRIGGER_INSTEAD, NULL, conflict, &p->w->before));
+    TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_INSERT, TRIGGER_INSTEAD, NULL, conflict, &p->w->before));
   if (s->upserts) TRY(upsert_compile(c, s, &p->target, p->w));
   return returning_compile(c, s->returning, r.t, p->w->new_slot, &p->w->returning);
 }
@@ -255,6 +255,7 @@ status compile_insert(compile *c, insert_statement *s) {
   with *outer = c->with;
   bool ignore;
   if (!p) return dml_no_memory(c->err);
+  if (c->slots_n == 0) compile_slot(c, 0); /* an excluded row's slot is never 0 */
   uint8_t conflict = c->in_trigger && c->trigger_conflict ? c->trigger_conflict : s->conflict;
   TRY(dml_program(c, &p->target, p, insert_work, conflict));
   TRY(dml_find_target(c, &s->table, ST_INSERT, NULL, &p->target));

@@ -157,8 +157,8 @@ static status triggers_of(compile *c, const table *t, int database, const trigge
   return catalog_triggers(c->db, t, database, c->memory, (const trigger ***)list, n);
 }
 
-status trigger_list_compile(compile *c, const table *t, int database, uint8_t event, uint8_t time, const bool *changed,
-                            uint8_t conflict, trigger_list *out) {
+status trigger_list_compile(compile *c, const table *t, const table *shape, int database, uint8_t event, uint8_t time,
+                            const bool *changed, uint8_t conflict, trigger_list *out) {
   const trigger *const *list;
   int n;
   *out = (trigger_list){0, NULL};
@@ -168,8 +168,8 @@ status trigger_list_compile(compile *c, const table *t, int database, uint8_t ev
   if (!out->programs) return dml_no_memory(c->err);
   for (int i = 0; i < n; i++) {
     const create_trigger_statement *tree = list[i]->tree;
-    if (tree->event != event || !time_fits(tree, time) || !columns_fit(tree, t, changed)) continue;
-    TRY(trigger_compile(c, list[i], t, conflict, &out->programs[out->n]));
+    if (tree->event != event || !time_fits(tree, time) || !columns_fit(tree, shape, changed)) continue;
+    TRY(trigger_compile(c, list[i], shape, conflict, &out->programs[out->n]));
     if (list[i]->database == DB_TEMP) compile_reads(c, DB_TEMP);
     out->n++;
   }

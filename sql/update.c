@@ -187,7 +187,7 @@ static status update_writer(compile *c, update_program *p, const update_statemen
                       .old_slot = p->old_slot};
   TRY(writer_make(c, &r, &p->w));
   if (r.t->kind == TABLE_VIEW)
-    TRY(trigger_list_compile(c, r.t, r.database, ST_UPDATE, TRIGGER_INSTEAD, r.changed, conflict, &p->w->before));
+    TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_UPDATE, TRIGGER_INSTEAD, r.changed, conflict, &p->w->before));
   return returning_compile(c, s->returning, r.t, p->w->new_slot, &p->w->returning);
 }
 

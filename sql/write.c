@@ -68,8 +68,8 @@ static uint8_t event_of(unsigned use) {
 static status writer_triggers(compile *c, writer *w, bool is_victim) {
   if (is_victim && !c->db->pragmas.recursive_triggers) return HDB_OK;
   uint8_t event = event_of(w->use);
-  TRY(trigger_list_compile(c, w->t, w->database, event, TRIGGER_BEFORE, w->changed, w->conflict, &w->before));
-  return trigger_list_compile(c, w->t, w->database, event, TRIGGER_AFTER, w->changed, w->conflict, &w->after);
+  TRY(trigger_list_compile(c, w->t, w->t, w->database, event, TRIGGER_BEFORE, w->changed, w->conflict, &w->before));
+  return trigger_list_compile(c, w->t, w->t, w->database, event, TRIGGER_AFTER, w->changed, w->conflict, &w->after);
 }
 
 status writer_make(compile *c, const writer_request *r, writer **out) {
