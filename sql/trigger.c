@@ -285,9 +285,9 @@ static status run_step(exec *x, const step *s, const slot *old, const slot *new_
     if (rc == HDB_ROW) rc = exec_tick(x);
   }
   if (rc == HDB_DONE) rc = HDB_OK;
-  if (s->is_dml) {
+  if (s->is_dml && rc == HDB_OK) {
     x->db->changes = x->changes; /* G3 */
-    exec_outermost(x)->trigger_changes += x->changes;
+    x->db->total_changes += x->changes; /* at once, and for good: as SQLite counts */
   }
   if (p->stop) p->stop(x);
   exec_rewind(x);
