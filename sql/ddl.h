@@ -38,6 +38,10 @@ void buf_identifier(buf *b, const char *name);
 void buf_quoted_text(buf *b, const char *text);
 void buf_quoted_name(buf *b, const char *name);
 
+/* The first schema named in a query (or a trigger's steps) that is not the database's own; NULL: none. */
+const char *select_foreign_schema(hdb *db, select *s, int database);
+const char *trigger_foreign_schema(hdb *db, create_trigger_statement *g, int database);
+
 /* ---- ddl_index.c ---- */
 /* Writes a row (and no data) for an index, and fills it. */
 status index_create(exec *x, int database, const char *name, const char *table_name, const char *sql);

@@ -285,28 +285,6 @@ static status create_view_start(exec *x) {
   return schema_changed(x->db, d->database);
 }
 
-/* A view may name only its own database's objects (TEMP ones may name all). */
-static const char *foreign_schema(hdb *db, const select *s, int database);
-
-static const char *foreign_in_sources(hdb *db, const source_list *from, int database) {
-  for (int i = 0; from && i < from->n; i++) {
-    const source *item = &from->items[i];
-    if (item->schema && catalog_database(db, item->schema) != database) return item->schema;
-    const char *found = item->select ? foreign_schema(db, item->select, database)
-                                     : foreign_in_sources(db, item->nested, database);
-    if (found) return found;
-  }
-  return NULL;
-}
-
-static const char *foreign_schema(hdb *db, const select *s, int database) {
-  for (; s; s = s->prior) {
-    const char *found = foreign_in_sources(db, s->from, database);
-    if (found) return found;
-  }
-  return NULL;
-}
-
 typedef struct param_search {
   bool found;
 } param_search;
@@ -331,7 +309,7 @@ status compile_create_view(compile *c, create_view_statement *s) {
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_VIEW : HDB_CREATE_VIEW, d->name, NULL, d->database, &ignore));
   TRY(name_is_free(c, d->database, d->name, s->if_not_exists, &exists));
   if (exists) return nothing_program(c);
-  const char *other = d->database == DB_TEMP ? NULL : foreign_schema(c->db, s->select, d->database);
+  const char *other = d->database == DB_TEMP ? NULL : select_foreign_schema(c->db, s->select, d->database);
   if (other) return error_set(c->err, HDB_ERROR, "view %s cannot reference objects in database %s", d->name, other);
   d->sql = stored_text(c, "CREATE VIEW ", s->span);
   if (!d->sql) return sql_nomem(c->err);

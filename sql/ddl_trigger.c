@@ -51,6 +51,76 @@ static status find_table(compile *c, const create_trigger_statement *s, int *dat
   return HDB_OK;
 }
 
+/* ---- references to other databases ---- */
+
+typedef struct foreign_search {
+  hdb *db;
+  int database;
+  const char *found;
+} foreign_search;
+
+static void search_select(foreign_search *f, select *s);
+
+static void search_sources(foreign_search *f, const source_list *from) {
+  for (int i = 0; from && i < from->n && !f->found; i++) {
+    const source *item = &from->items[i];
+    if (item->schema && catalog_database(f->db, item->schema) != f->database) f->found = item->schema;
+    else if (item->select) search_select(f, item->select);
+    else search_sources(f, item->nested);
+  }
+}
+
+static bool search_visit(void *context, expr *e) {
+  foreign_search *f = context;
+  for (select *arm = e->select; arm && !f->found; arm = arm->prior) search_sources(f, arm->from);
+  if (e->source && !f->found) search_sources(f, e->source);
+  return !f->found;
+}
+
+static void search_select(foreign_search *f, select *s) {
+  for (select *arm = s; arm && !f->found; arm = arm->prior) search_sources(f, arm->from);
+  if (!f->found) ast_walk_select(s, search_visit, f);
+}
+
+static void search_expr(foreign_search *f, expr *e) {
+  if (e && !f->found) ast_walk(e, true, search_visit, f);
+}
+
+static void search_set(foreign_search *f, set_list *set) {
+  for (int i = 0; set && i < set->n; i++) search_expr(f, set->items[i].value);
+}
+
+static void search_step(foreign_search *f, struct statement *step) {
+  switch (step->kind) {
+  case ST_SELECT: search_select(f, step->select); break;
+  case ST_INSERT:
+    if (step->insert->select) search_select(f, step->insert->select);
+    for (upsert *u = step->insert->upserts; u; u = u->next) search_set(f, u->set), search_expr(f, u->where);
+    break;
+  case ST_UPDATE:
+    search_sources(f, step->update->from);
+    search_set(f, step->update->set);
+    search_expr(f, step->update->where);
+    break;
+  case ST_DELETE: search_expr(f, step->delete_->where); break;
+  default: break;
+  }
+}
+
+const char *select_foreign_schema(hdb *db, select *s, int database) {
+  foreign_search f = {db, database, NULL};
+  if (database != DB_TEMP) search_select(&f, s);
+  return f.found;
+}
+
+const char *trigger_foreign_schema(hdb *db, create_trigger_statement *g, int database) {
+  foreign_search f = {db, database, NULL};
+  if (database == DB_TEMP) return NULL;
+  search_expr(&f, g->when);
+  for (int i = 0; i < g->steps_n && !f.found; i++) search_step(&f, g->steps[i]);
+  return f.found;
+}
+
 static status check_kind(compile *c, const create_trigger_statement *s, const table *t) {
   if (t->kind == TABLE_VIRTUAL) return error_set(c->err, HDB_ERROR, "cannot create triggers on virtual tables");
   if (t->kind == TABLE_SCHEMA || strncasecmp(t->name, "sqlite_", 7) == 0)
@@ -80,6 +150,8 @@ status compile_create_trigger(compile *c, create_trigger_statement *s) {
     return rows_program(c, NULL, NULL, NULL, 0);
   }
   TRY(check_kind(c, s, t));
+  const char *foreign = trigger_foreign_schema(c->db, s, d->database);
+  if (foreign) return error_set(c->err, HDB_ERROR, "trigger %s cannot reference objects in database %s", d->name, foreign);
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_TRIGGER : HDB_CREATE_TRIGGER, d->name, t->name, d->database, &ignore));
   TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
   slice span = s->span;

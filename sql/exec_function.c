@@ -1,6 +1,6 @@
 /* Table-valued functions and virtual tables as sources: the module's cursor behind a slot.
  *
- * A column is asked from the module when somebody reads it, once a row (a bit a column, the first 63).
+ * A column is asked from the module when somebody reads it or one behind it, once a row.
  */
 #include "sql/exec_access.h"
 #include "sql/virtual.h"
@@ -8,7 +8,6 @@
 typedef struct function_state {
   void *cursor;
   value *arguments;
-  uint64_t have;
   int64_t row;
 } function_state;
 
@@ -16,12 +15,12 @@ static void function_fetch(slot *slot, int column) {
   access_state *s = slot->owner;
   function_state *f = s->function;
   const virtual_module *m = s->a->module;
-  uint64_t bit = 1ull << (column < 63 ? column : 63);
-  if (column < 63 && (f->have & bit)) return;
-  slot->own[column] = value_null();
-  status rc = m->column(s->x, f->cursor, column, &slot->own[column]);
-  if (rc != HDB_OK) s->error = rc;
-  if (column < 63) f->have |= bit;
+  for (int k = slot->decoded; k <= column; k++) { /* whoever asks for one may read all before it */
+    slot->own[k] = value_null();
+    status rc = m->column(s->x, f->cursor, k, &slot->own[k]);
+    if (rc != HDB_OK) s->error = rc;
+  }
+  slot->decoded = column + 1;
 }
 
 static status set_row(access_state *s) {
@@ -36,7 +35,6 @@ static status set_row(access_state *s) {
   slot->rowid = m->rowid ? m->rowid(f->cursor) : ++f->row;
   slot->fetch = function_fetch;
   slot->owner = s;
-  f->have = 0;
   s->row_at++;
   return HDB_ROW;
 }
