@@ -63,14 +63,14 @@ static status m_pi(function_call *call, int n, const value *a, value *result) {
   return HDB_OK;
 }
 
-static status logarithm(const value *a, double divisor, value *result) {
-  double x;
-  *result = number(a, &x) && x > 0 ? value_real(divisor == 1 ? log(x) : log(x) / divisor) : value_null();
-  return HDB_OK;
-}
-static status m_ln(function_call *call, int n, const value *a, value *result) { return logarithm(a, 1, result); }
-static status m_log2(function_call *call, int n, const value *a, value *result) { return logarithm(a, M_LN2, result); }
-static status m_log10(function_call *call, int n, const value *a, value *result) { return logarithm(a, M_LN10, result); }
+static double positive(double (*f)(double), double x) { return x > 0 ? f(x) : NAN; } /* NaN becomes NULL */
+static double ln(double x) { return positive(log, x); }
+static double lb(double x) { return positive(log2, x); }
+static double lg(double x) { return positive(log10, x); }
+ONE(m_ln, ln)
+ONE(m_log2, lb)
+ONE(m_log10, lg)
+
 static status m_log(function_call *call, int n, const value *a, value *result) { /* log(B, X) */
   double base;
   *result = value_null();

@@ -25,6 +25,7 @@ typedef struct printer {
   const uint8_t *p, *end; /* of the format */
   const value *arguments;
   int left;
+  bool printed; /* something, be it empty: else the answer is NULL */
 } printer;
 
 static const value *next_argument(printer *f) {
@@ -48,6 +49,7 @@ static status fill(printer *f, uint8_t c, int64_t n) {
   return HDB_OK;
 }
 static status put(printer *f, const void *p, size_t n) {
+  f->printed = true;
   TRY(grow(f, (int64_t)n));
   buf_append(f->out, p, n);
   return HDB_OK;
@@ -129,6 +131,7 @@ static status print_integer(printer *f, const conversion *c, int64_t v) {
   int64_t digits_n = end - p, zeros = precision > digits_n ? precision - digits_n : 0, all = digits_n + zeros;
   bool comma = c->comma && base == 10 && (c->type == 'd' || c->type == 'i' || c->type == 'u');
   int64_t commas = comma ? (all - 1) / 3 : 0, head_n = (int64_t)strlen(head), length = all + commas + head_n + (sign != 0);
+  f->printed = true;
   TRY(grow(f, length > c->width ? length : c->width));
   if (!c->left) TRY(fill(f, ' ', c->width - length));
   buf_append(f->out, head, (size_t)head_n);
@@ -322,26 +325,34 @@ static status print_conversion(printer *f, const conversion *c, bool *more) {
   case 'f': case 'e': case 'E': case 'g': case 'G': return print_real(f, c, value_to_real(next_argument(f)));
   case 's': case 'z': case 'c': case 'q': case 'Q': case 'w': return print_text(f, c);
   case '%': return put_padded(f, c, "%", 1, c->width);
-  case 'n': return HDB_OK;
+  case 'n': return put(f, "", 0);
   default: *more = false; return HDB_OK;
   }
 }
 
-status sql_format(function_call *call, slice format, int n, const value *arguments, buf *out) {
-  format = text_until_nul(format);
-  printer f = {call, out, function_limit(call, HDB_LIMIT_LENGTH), format.p, format.p + format.n, arguments, n};
+static status format_all(printer *f) {
   bool more = true;
-  while (more && f.p < f.end) {
-    const uint8_t *percent = memchr(f.p, '%', (size_t)(f.end - f.p)), *stop = percent ? percent : f.end;
-    if (stop > f.p) TRY(put(&f, f.p, (size_t)(stop - f.p)));
+  while (more && f->p < f->end) {
+    const uint8_t *percent = memchr(f->p, '%', (size_t)(f->end - f->p)), *stop = percent ? percent : f->end;
+    if (stop > f->p) TRY(put(f, f->p, (size_t)(stop - f->p)));
     if (!percent) break;
-    f.p = percent + 1;
-    if (f.p == f.end) return put(&f, "%", 1); /* a lone % at the end stays */
+    f->p = percent + 1;
+    if (f->p == f->end) return put(f, "%", 1); /* a lone % at the end stays */
     conversion c;
-    read_conversion(&f, &c);
-    TRY(print_conversion(&f, &c, &more));
+    read_conversion(f, &c);
+    TRY(print_conversion(f, &c, &more));
   }
-  return out->failed ? function_nomem(call) : HDB_OK;
+  return f->out->failed ? function_nomem(f->call) : HDB_OK;
+}
+
+static printer printer_of(function_call *call, slice format, int n, const value *arguments, buf *out) {
+  format = text_until_nul(format);
+  return (printer){call, out, function_limit(call, HDB_LIMIT_LENGTH), format.p, format.p + format.n, arguments, n, false};
+}
+
+status sql_format(function_call *call, slice format, int n, const value *arguments, buf *out) {
+  printer f = printer_of(call, format, n, arguments, out);
+  return format_all(&f);
 }
 
 status text_printf(function_call *call, int n, const value *a, value *result) {
@@ -350,8 +361,9 @@ status text_printf(function_call *call, int n, const value *a, value *result) {
   slice format;
   TRY(function_text(call, a, &format));
   buf out = BUF_INIT;
-  status rc = sql_format(call, format, n - 1, a + 1, &out);
-  if (rc == HDB_OK && out.n) return function_result_buf(call, &out, VAL_TEXT, result); /* nothing printed: NULL */
+  printer f = printer_of(call, format, n - 1, a + 1, &out);
+  status rc = format_all(&f);
+  if (rc == HDB_OK && f.printed) return function_result_buf(call, &out, VAL_TEXT, result);
   buf_free(&out);
   return rc;
 }

@@ -300,7 +300,7 @@ status text_unicode(function_call *call, int n, const value *a, value *result) {
 static void quote_real(double r, buf *out) {
   char text[40];
   if (r - r != 0) {
-    buf_text(out, r < 0 ? "-9.0e+999" : "9.0e+999");
+    buf_text(out, r < 0 ? "-Inf" : "Inf");
     return;
   }
   size_t n = real_to_text(r, text);
