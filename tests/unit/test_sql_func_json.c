@@ -36,7 +36,7 @@ static size_t random_document(char *out, int depth) {
   return n + put(out + n, object ? "}" : "]");
 }
 static size_t random_path(char *out) {
-  static const char *const steps[] = {".a", ".b", ".c", ".\"x y\"", "[0]", "[1]", "[2]", "[#-1]", "[#]", ".\"a\""};
+  static const char *const steps[] = {".a", ".b", ".c", ".\"x y\"", "[0]", "[1]", "[2]", "[#-1]", ".\"a\"", ".a"};
   size_t n = put(out, "$");
   for (size_t k = below(4); k > 0; k--) n += put(out + n, steps[below(10)]);
   return n;
