@@ -1,6 +1,6 @@
 /* Table-valued functions and virtual tables as sources: the module's cursor behind a slot.
  *
- * A column is asked from the module when somebody reads it or one behind it, once a row.
+ * Columns are asked from the module when somebody reads them, once a row, and only those that the query names.
  */
 #include "sql/exec_access.h"
 #include "sql/virtual.h"
@@ -15,9 +15,10 @@ static void function_fetch(slot *slot, int column) {
   access_state *s = slot->owner;
   function_state *f = s->function;
   const virtual_module *m = s->a->module;
-  for (int k = slot->decoded; k <= column; k++) { /* whoever asks for one may read all before it */
-    slot->own[k] = value_null();
-    status rc = m->column(s->x, f->cursor, k, &slot->own[k]);
+  for (int c = slot->decoded; c <= column; c++) {
+    slot->own[c] = value_null();
+    if (!(s->a->columns_used >> (c < 63 ? c : 63) & 1)) continue;
+    status rc = m->column(s->x, f->cursor, c, &slot->own[c]);
     if (rc != HDB_OK) s->error = rc;
   }
   slot->decoded = column + 1;

@@ -181,6 +181,7 @@ static status build_function_access(where_plan *w, const where_item *item, const
   const expr_list *given = item->s->arguments;
   a->kind = ACCESS_FUNCTION;
   a->module = item->module;
+  a->columns_used = item->s->columns_used;
   for (int c = 0; c < t->columns_n; c++) a->arguments_n += t->columns[c].hidden;
   a->arguments = plan_alloc(w->c, (size_t)(a->arguments_n + 1) * sizeof *a->arguments);
   if (!a->arguments) return plan_no_memory(w->c);

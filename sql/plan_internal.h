@@ -126,7 +126,7 @@ struct access {
   const void *module;      /* ACCESS_FUNCTION: struct virtual_module */
   operand *arguments;
   int arguments_n;
-  uint64_t arguments_given;
+  uint64_t arguments_given, columns_used;
   int plan_number;
   const char *plan_text;
   int queue_state;         /* ACCESS_QUEUE */
