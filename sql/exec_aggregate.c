@@ -5,8 +5,8 @@
  * order (in_order) a group is given out as soon as the next begins.
  * G1  A group's payload: its bare columns' values, then each call's state (function state, set of DISTINCT values,
  *     sorter of ORDER BY). States not finished are released at close.
- * G2  Bare columns come from the group's first row; beside a lone min() or max() from the row that decided it;
- *     without GROUP BY from the last row (SQLite's way).
+ * G2  Bare columns come from the group's first row; beside min() or max() from the row that decided the last of
+ *     these (SQLite's way).
  * What can fail: memory, the functions. Cost a row: one probe, one step a call.
  */
 #include <stdlib.h>
@@ -153,10 +153,13 @@ static status before_step(exec *x, const aggregate_call *c, call_state *cs, valu
   return HDB_OK;
 }
 
-/* Does this row decide the bare columns? min/max skip NULLs; the first of equals stays. */
+/* Does this row decide the bare columns? The first of equals stays; a NULL only before any other value. */
 static status decides(exec *x, aggregate_state *s, const aggregate_call *c, call_state *cs, const value *v, bool *yes) {
   *yes = false;
-  if (v->type == VAL_NULL) return HDB_OK;
+  if (v->type == VAL_NULL) {
+    *yes = !cs->has_best;
+    return HDB_OK;
+  }
   if (cs->has_best) {
     int order = value_compare(v, &cs->best, c->collation);
     if (c->name[1] == 'i' || c->name[1] == 'I' ? order >= 0 : order <= 0) return HDB_OK;
@@ -166,7 +169,7 @@ static status decides(exec *x, aggregate_state *s, const aggregate_call *c, call
 }
 
 static status step_group(exec *x, const aggregate_node *a, aggregate_state *s, key_entry *e, bool added) {
-  bool take_bare = a->minmax < 0 ? added || a->bare_last : added;
+  bool take_bare = added;
   for (int i = 0; i < a->calls_n; i++) {
     const aggregate_call *c = &a->calls[i];
     call_state *cs = group_call(e, c);

@@ -1,7 +1,7 @@
 /* A source read once into a hash table and probed by equality: where SQLite would build an automatic index.
  *
- * Rows with equal keys are chained in the order the source gave them, so the join's rows come as they would from an
- * index on those columns. A stored row is kept as its record and row id, a subquery's as its values.
+ * Rows of equal keys come as from SQLite's automatic index: ordered by the other columns that are read, then as the
+ * source gave them. A chain is put in that order when it is first asked for. A stored row is kept as its record and row id, a subquery's as its values.
  * H1  The table lasts for the execution: what it was built from refers to no outer row.
  * What can fail: memory, the source. Cost: a row once to build, one probe an outer row.
  */
@@ -27,6 +27,8 @@ typedef struct hash_rows {
 
 typedef struct hash_chain {
   hash_row *first, *last;
+  uint32_t n;
+  bool sorted;
 } hash_chain;
 
 void hash_release(access_state *s) {
@@ -96,10 +98,56 @@ static status build(access_state *s) {
     if (chain->last) chain->last->next = r;
     else chain->first = r;
     chain->last = r;
+    chain->n++;
     if (a->alternatives->kind == ACCESS_SCAN) arena_rewind(&s->x->memory, mark);
   }
   if (rc != HDB_DONE) return rc;
   h->built = true;
+  return HDB_OK;
+}
+
+typedef struct sorted_row {
+  hash_row *row;
+  uint32_t order;
+  const value *values;
+} sorted_row;
+
+static int compare_rows(const void *a, const void *b, void *n) {
+  const sorted_row *p = a, *q = b;
+  for (int i = 0; i < *(const int *)n; i++) {
+    int c = value_compare(&p->values[i], &q->values[i], NULL);
+    if (c) return c;
+  }
+  return (p->order > q->order) - (p->order < q->order);
+}
+
+static void show_row(access_state *s, const hash_row *r) {
+  if (s->a->alternatives->kind == ACCESS_SCAN) slot_set_record(s->slot, r->rowid, slice_of(r->bytes, r->n));
+  else slot_set_values(s->slot, (value *)r->bytes, false, 0);
+}
+
+static status sort_chain(access_state *s, hash_chain *chain) {
+  const access *a = s->a;
+  int columns = a->hash_order_n;
+  arena scratch = ARENA_INIT;
+  sorted_row *rows = arena_alloc(&scratch, chain->n * sizeof *rows);
+  value *values = arena_alloc(&scratch, ((size_t)chain->n * (size_t)columns + 1) * sizeof *values);
+  if (!rows || !values) {
+    arena_clear(&scratch);
+    return node_no_memory(s->x);
+  }
+  uint32_t n = 0;
+  for (hash_row *r = chain->first; r; r = r->next, n++) {
+    rows[n] = (sorted_row){r, n, values + (size_t)n * (size_t)columns};
+    show_row(s, r);
+    for (int i = 0; i < columns; i++) values[(size_t)n * (size_t)columns + (size_t)i] = *slot_column(s->slot, a->hash_order[i]);
+  }
+  qsort_r(rows, n, sizeof *rows, compare_rows, &columns);
+  for (uint32_t i = 0; i < n; i++) rows[i].row->next = i + 1 < n ? rows[i + 1].row : NULL;
+  chain->first = rows[0].row;
+  chain->last = rows[n - 1].row;
+  chain->sorted = true;
+  arena_clear(&scratch);
   return HDB_OK;
 }
 
@@ -119,7 +167,10 @@ status hash_open(access_state *s) {
   if (!usable) return HDB_OK;
   key_entry *e;
   TRY(key_map_find(&h->keys, h->key, false, NULL, &e));
-  if (e) h->at = ((hash_chain *)key_entry_payload(e))->first;
+  if (!e) return HDB_OK;
+  hash_chain *chain = key_entry_payload(e);
+  if (chain->n > 1 && s->a->hash_order_n && !chain->sorted) TRY(sort_chain(s, chain));
+  h->at = chain->first;
   return HDB_OK;
 }
 
@@ -127,7 +178,6 @@ status hash_step(access_state *s) {
   hash_row *r = s->hash->at;
   if (!r) return HDB_DONE;
   s->hash->at = r->next;
-  if (s->a->alternatives->kind == ACCESS_SCAN) slot_set_record(s->slot, r->rowid, slice_of(r->bytes, r->n));
-  else slot_set_values(s->slot, (value *)r->bytes, false, 0);
+  show_row(s, r);
   return HDB_ROW;
 }

@@ -42,7 +42,7 @@ static const char *collation_name(const expr *e) {
   while (e) {
     switch (e->op) {
     case EX_COLLATE: return e->text;
-    case EX_COLUMN:
+    case EX_COLUMN: return e->collation ? e->collation : "BINARY"; /* a column always has one */
     case EX_AGG_COLUMN:
     case EX_REGISTER: return e->collation;
     case EX_CAST:

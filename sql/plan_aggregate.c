@@ -55,6 +55,7 @@ static bool is_ours(const aggregate_builder *b, int slot) {
 static void become_output(aggregate_builder *b, expr *e, int column) {
   const collation *c = NULL;
   uint8_t affinity = expr_affinity(e);
+  if (e->op == EX_COLUMN && !e->collation) e->collation = "BINARY";
   if (!e->collation && expr_collation(b->c, e, &c) == HDB_OK && c && c->builtin != 1) e->collation = c->name;
   e->affinity = affinity;
   e->op = EX_AGG_COLUMN;
@@ -238,17 +239,14 @@ status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_or
   for (int i = 0; i < a->bare_n; i++) TRY(plan_operand(c, b->bare[i], &a->bare[i]));
   size_t payload = (size_t)a->bare_n * sizeof(value);
   a->minmax = -1;
-  bool plain_call = false;
   for (int i = 0; i < a->calls_n; i++) {
     aggregate_call *call = &a->calls[i];
     TRY(build_call(b, b->calls[i], call));
     call->state_at = payload;
     payload += (aggregate_call_head() + call->f->state_size + 7) & ~(size_t)7;
     if (call->minmax) a->minmax = i;
-    else if (!call->filter) plain_call = true;
   }
   a->payload = payload;
-  a->bare_last = !a->grouped && a->minmax < 0 && plain_call; /* G2 */
   set_slot_columns(c, b->slot, b->outputs);
   *out = &a->node;
   return HDB_OK;

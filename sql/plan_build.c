@@ -143,6 +143,22 @@ static void plain_access(const where_item *item, access *a) {
   }
 }
 
+/* An automatic index of SQLite holds the key, then every other column that is read, then the row id. */
+static status build_hash_order(where_plan *w, const where_item *item, access *a) {
+  const table *t = item->s->table;
+  int n = t ? t->columns_n : 0;
+  uint64_t used = item->s->columns_used;
+  a->hash_order = plan_alloc(w->c, (size_t)(n + 1) * sizeof(int));
+  if (!a->hash_order) return plan_no_memory(w->c);
+  for (int c = 0; c < n; c++) {
+    if (!(used >> (c < 63 ? c : 63) & 1) || (item->table && c == t->rowid_column)) continue;
+    bool is_key = false;
+    for (int k = 0; k < a->parts_n && !is_key; k++) is_key = a->parts[k].e->op == EX_COLUMN && a->parts[k].e->column == c;
+    if (!is_key && !(item->table && t->columns[c].generated == 1)) a->hash_order[a->hash_order_n++] = c;
+  }
+  return HDB_OK;
+}
+
 /* A source read into a hash table by the columns that are compared with what stands before it. */
 static status build_hash_access(where_plan *w, int at, const where_loop *l, source_mask ready, access *a) {
   where_item *item = &w->items[at];
@@ -172,7 +188,7 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
     a->parts_n++;
     mark_used(w, t);
   }
-  return HDB_OK;
+  return build_hash_order(w, item, a);
 }
 
 /* Arguments by place among the hidden columns. A WHERE term is tested again: the module may not look at it. */

@@ -85,7 +85,7 @@ static status combine(compile *c, select *last, const key_spec *specs, const pla
   n->right = q->top;
   n->specs = (key_spec *)specs;
   *out = &n->node;
-  *rows = log_add(*rows, q->rows);
+  if (last->compound == COMPOUND_UNION || last->compound == COMPOUND_UNION_ALL) *rows = log_add(*rows, q->rows);
   return HDB_OK;
 }
 
@@ -176,6 +176,8 @@ status plan_recursive(compile *c, source *s, query **out) {
   }
   if (head->limit) TRY(expr_compile(c, head->limit, &r->limit));
   if (head->offset) TRY(expr_compile(c, head->offset, &r->offset));
+  q->rows = 320;
+  if (head->limit && head->limit->op == EX_INT && head->limit->i >= 0) q->rows = log_of((uint64_t)head->limit->i);
   q->top = &r->node;
   *out = q;
   return HDB_OK;

@@ -132,6 +132,8 @@ struct access {
   int queue_state;         /* ACCESS_QUEUE */
   key_spec *hash_specs;
   operand *hash_build;     /* values of the build side, by the inner slot */
+  int *hash_order;         /* columns that order rows of equal key: an automatic index would hold them */
+  int hash_order_n;
 };
 
 typedef struct level {
@@ -256,7 +258,6 @@ typedef struct aggregate_node {
   int *bare_out;           /* where in the slot */
   aggregate_call *calls;
   int minmax;              /* number of the call that decides the bare columns, -1 none */
-  bool bare_last;          /* without GROUP BY: the last row's */
   bool grouped;            /* GROUP BY present */
   bool in_order;           /* the child delivers equal keys together */
   bool stop_after_first;   /* min/max by an index edge */

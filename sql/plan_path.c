@@ -166,7 +166,7 @@ int where_path_order(where_plan *w, where_loop **loops, int n, where_loop *last,
   if (!s.distinct) {
     int k = 0;
     while (k < o->n && s.done >> k & 1) k++;
-    return o->any_order ? 0 : k;
+    return k;
   }
   return -1;
 }

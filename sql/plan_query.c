@@ -277,7 +277,7 @@ status plan_arm(compile *c, select *s, expr_list *order_by, query **out) {
   } else {
     core k = {.c = c, .s = s, .order_by = order_by && order_by->n ? order_by : NULL};
     TRY(plan_core(&k, &top));
-    q->rows = k.aggregate && !aggregate_keys(k.aggregate) ? 0 : k.rows;
+    q->rows = !k.aggregate ? k.rows : aggregate_keys(k.aggregate) ? 66 : 0;
     int64_t limit = literal_limit(s);
     if (limit >= 0 && log_of((uint64_t)limit) < q->rows) q->rows = log_of((uint64_t)limit);
   }

@@ -63,6 +63,7 @@ static bool find_calls(void *context, expr *e) {
 static void become_column(window_builder *b, expr *e, int column) {
   const collation *found = NULL;
   uint8_t affinity = expr_affinity(e);
+  if (e->op == EX_COLUMN && !e->collation) e->collation = "BINARY";
   if (!e->collation && expr_collation(b->c, e, &found) == HDB_OK && found && found->builtin != 1) e->collation = found->name;
   e->affinity = affinity;
   e->op = EX_AGG_COLUMN;
