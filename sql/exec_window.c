@@ -238,7 +238,7 @@ static void start_over(sliding *a, int64_t at) {
 }
 
 static status slide(sliding *a, frame_range r) {
-  if (r.low < a->low || r.high < a->high || r.low >= a->high) start_over(a, r.low);
+  if (r.low < a->low || r.high < a->high) start_over(a, r.low);
   if (r.low > a->low && !a->c->f->inverse) start_over(a, r.low);
   for (; a->high < r.high; a->high++) TRY(feed(a, a->high, false));
   for (; a->low < r.low; a->low++) TRY(feed(a, a->low, true));

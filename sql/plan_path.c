@@ -171,18 +171,12 @@ int where_path_order(where_plan *w, where_loop **loops, int n, where_loop *last,
   return -1;
 }
 
+/* N log M, three times; less when the rows come in order of the first terms. */
 static log_estimate sort_cost(const where_plan *w, log_estimate rows, int terms, int sorted) {
-  log_estimate columns = log_of((uint64_t)((w->select && w->select->columns ? w->select->columns->n : 1) + 59) / 30);
-  log_estimate cost = (log_estimate)(rows + columns);
-  if (sorted > 0) cost += (log_estimate)(log_of((uint64_t)((terms - sorted) * 100 / terms)) - 66);
-  if (w->limit >= 0) {
-    cost += 10;
-    if (sorted) cost += 6;
-    log_estimate limit = log_of((uint64_t)w->limit);
-    if (limit < rows) rows = limit;
-  } else if (w->want_distinct) {
-    if (rows > 10) rows -= 10;
-  }
+  log_estimate scale = (log_estimate)(log_of((uint64_t)((terms - sorted) * 100 / terms)) - 66);
+  log_estimate cost = (log_estimate)(rows + scale + 16);
+  if (w->limit >= 0 && log_of((uint64_t)w->limit) < rows) rows = log_of((uint64_t)w->limit);
+  else if (w->want_distinct && w->limit < 0 && rows > 10) rows -= 10;
   return (log_estimate)(cost + log_of_log(rows));
 }
 
