@@ -135,14 +135,7 @@ static void prune_recent(engine *e, size_t batch_n) {
     return;
   }
   if (e->recent.bytes < 1 << 20) return;
-  int64_t oldest = e->last_time;
-  pthread_mutex_lock(&e->txns_lock);
-  for (txn *t = e->txns; t; t = t->next) {
-    int64_t time = atomic_load(&t->open_view_time);
-    if (time && time < oldest) oldest = time;
-  }
-  pthread_mutex_unlock(&e->txns_lock);
-  recent_forget(&e->recent, oldest);
+  recent_forget(&e->recent, txn_oldest_view(e, e->last_time));
   while (e->recent.bytes > RECENT_BYTES_MAX) recent_forget_oldest(&e->recent);
 }
 
@@ -172,6 +165,7 @@ static void process(engine *e, request *batch, size_t n, bool alone) {
     }
     fold_end(e->fold);
     prune_recent(e, n);
+    if (any) retain_when_due(e);
     if (rc != HDB_OK) { /* Q4 */
       atomic_store(&e->broken, rc);
       if (e->cache) cache_drop(e->cache);

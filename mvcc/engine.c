@@ -150,6 +150,7 @@ status engine_sync_to(engine *e, int64_t time) {
 
 static void engine_free(engine *e) {
   if (!e) return;
+  retain_stop(e);
   view_release(e->newest);
   fold_free(e->fold);
   cache_free(e->cache);
@@ -161,6 +162,8 @@ static void engine_free(engine *e) {
   pthread_mutex_destroy(&e->sync_lock);
   pthread_mutex_destroy(&e->trees_lock);
   pthread_mutex_destroy(&e->txns_lock);
+  pthread_mutex_destroy(&e->collect_lock);
+  pthread_cond_destroy(&e->collected);
   pthread_cond_destroy(&e->idle);
   pthread_cond_destroy(&e->synced);
   free(e->path);
@@ -178,6 +181,8 @@ static engine *engine_new(const engine_options *options) {
   pthread_mutex_init(&e->sync_lock, NULL);
   pthread_mutex_init(&e->trees_lock, NULL);
   pthread_mutex_init(&e->txns_lock, NULL);
+  pthread_mutex_init(&e->collect_lock, NULL);
+  cond_init_monotonic(&e->collected);
   cond_init_monotonic(&e->idle);
   cond_init_monotonic(&e->synced);
   e->waiting_tail = &e->waiting;
@@ -242,7 +247,7 @@ static status load_history_floor(engine *e) {
   }
   TRY(rc);
   uint64_t floor = !e->history ? INT64_MAX : stored == INT64_MAX ? newest : stored;
-  e->history_floor = (int64_t)floor;
+  atomic_store(&e->history_floor, (int64_t)floor);
   if (e->memory || e->read_only || (known && floor == stored)) return HDB_OK;
   buf text = BUF_INIT;
   buf_varint(&text, floor);
@@ -257,6 +262,18 @@ static status load_history_floor(engine *e) {
   return rc;
 }
 
+static status load_feed_floor(engine *e) {
+  kv_value value;
+  uint64_t floor = 0;
+  status rc = kv_get(e->store, NULL, KV_META, slice_str("feed_floor"), &value);
+  if (rc == HDB_NOTFOUND) return HDB_OK;
+  TRY(rc);
+  bool damaged = !varint_get(value.data.p, value.data.p + value.data.n, &floor);
+  kv_release(&value);
+  atomic_store(&e->feed_floor, (int64_t)floor);
+  return damaged ? HDB_CORRUPT : HDB_OK;
+}
+
 static status engine_start(engine *e, const char *path, const engine_options *options, error *err) {
   kv_options o = {.create = options->create, .read_only = options->read_only};
   e->memory = path == NULL;
@@ -269,6 +286,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   CHECK(load_retention(e, options->retention));
   CHECK(bulk_remove_unpublished(e));
   CHECK(load_history_floor(e));
+  CHECK(load_feed_floor(e));
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
   CHECK(fold_new(e, &e->fold));
 out:
@@ -431,7 +449,7 @@ status engine_checkpoint(engine *e) {
 }
 
 int64_t engine_newest(engine *e) { return atomic_load(&e->visible); }
-int64_t engine_oldest(engine *e) { return e->history_floor; }
+int64_t engine_oldest(engine *e) { return atomic_load(&e->history_floor); }
 int64_t engine_durable(engine *e) { return atomic_load(&e->durable); }
 bool engine_is_memory(const engine *e) { return e->memory; }
 

@@ -166,7 +166,7 @@ static status collect(engine *e, int64_t since, int64_t upto, changes *c) {
 }
 
 status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context) {
-  if (!e->feed || since < e->feed_floor) return HDB_NOTFOUND;
+  if (!e->feed || since < atomic_load(&e->feed_floor)) return HDB_NOTFOUND;
   if (upto > atomic_load(&e->visible)) upto = atomic_load(&e->visible);
   if (since >= upto) return HDB_OK;
   changes c = {.memory = ARENA_INIT, .sorted = true};

@@ -23,6 +23,7 @@
 enum {
   ALONE_WRITES = 4096,  /* requests with more are folded alone */
   RUN_MAX = 4096,       /* writes merged into a group at a time */
+  KEEP_BYTES = 1 << 20,
   RECENT_KEYS_MAX = 8192 /* a larger request counts as 'the whole tree' when nobody else is open */
 };
 
@@ -70,9 +71,11 @@ void fold_end(fold *f) {
   if (f->it) f->it->close(f->it);
   f->it = NULL;
   f->groups_n = f->trees_n = 0;
-  arena_rewind(&f->memory, f->empty);
   f->memory.failed = false;
-  if (kv_batch_bytes(f->batch) > 1 << 20) { /* a large one gives its memory back */
+  if (kv_batch_bytes(f->batch) <= KEEP_BYTES) {
+    arena_rewind(&f->memory, f->empty);
+  } else { /* a large one gives its memory back */
+    arena_clear(&f->memory);
     kv_batch *fresh = kv_batch_new(f->engine->store);
     if (fresh) {
       kv_batch_free(f->batch);
@@ -83,6 +86,7 @@ void fold_end(fold *f) {
 }
 
 bool fold_wants_alone(const txn *t) {
+  if (t->sweep) return true;
   if (t->writes.log_n > ALONE_WRITES) return true;
   for (size_t i = 0; i < t->writes.trees_n; i++) {
     if (t->writes.trees[i]->root.cleared || t->writes.trees[i]->bulk) return true;
@@ -174,7 +178,9 @@ static status decode(fold *f, fold_group *g, slice bytes) {
     if (!group_row(&in, i, &g->rows[i].key, &g->rows[i].value)) return HDB_CORRUPT;
   }
   TRY(group_times(&in, g->rows));
-  return group_history_get(&in, &g->history);
+  TRY(group_history_get(&in, &g->history));
+  if (g->history.newest <= engine_oldest(f->engine)) memset(&g->history, 0, sizeof g->history); /* X2 */
+  return HDB_OK;
 }
 
 static status open_iterator(fold *f) {
@@ -573,11 +579,28 @@ static status validate_facts(fold *f, txn *t, status *outcome) {
 
 /* ---- a request ---- */
 
+/* Retention's: groups that are empty and too old to be asked about. The range falls to the left neighbour, who has no
+ * row there either, so no view can tell. */
+static status sweep(fold *f, const txn *t, bool *changed) {
+  for (size_t i = 0; i < t->sweep_n; i++) {
+    const sweep_item *item = &t->sweep[i];
+    fold_group *g;
+    TRY(fold_locate(f, item->tree, item->bound, &g));
+    if (!g->existed || g->n || g->newest > engine_oldest(f->engine) || !slice_equal(g->lower, item->bound)) continue;
+    memset(&g->history, 0, sizeof g->history);
+    g->newest = f->time; /* nobody whose view is older may offer it to the cache again */
+    g->dirty = true;     /* fold_write_group deletes it */
+    *changed = true;
+  }
+  return HDB_OK;
+}
+
 status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, bool *changed) {
   engine *e = f->engine;
   *outcome = HDB_OK;
   *changed = false;
   f->time = time, f->alone = alone;
+  if (t->sweep) return sweep(f, t, changed);
   if (t->view_time < f->schema_time) {
     /* The schema moved under it: an index or table that it does not know would be left out. */
     *outcome = HDB_BUSY_SNAPSHOT;

@@ -48,6 +48,11 @@ typedef struct tree_info {
 } tree_info;
 
 /* ---- commit requests ---- */
+typedef struct sweep_item {
+  uint32_t tree;
+  slice bound;
+} sweep_item;
+
 typedef struct request {
   struct request *next;
   txn *owner;
@@ -120,8 +125,8 @@ struct engine {
 
   kv *store;
   bool memory, read_only, history, feed;
-  int64_t feed_floor;    /* the feed holds every commit after it */
-  int64_t history_floor; /* AS OF reaches back to here; fixed while open */
+  _Atomic int64_t feed_floor;    /* the feed holds every commit after it */
+  _Atomic int64_t history_floor; /* AS OF reaches back to here */
   double retention;
   _Atomic int64_t visible, durable;
   _Atomic int64_t schema_time;
@@ -152,6 +157,11 @@ struct engine {
   pthread_mutex_t trees_lock;
   tree_info *trees[TREE_BUCKETS];
   uint32_t next_tree, next_tree_end;
+
+  pthread_mutex_t collect_lock;
+  pthread_cond_t collected;
+  bool collecting, closing;
+  int64_t collect_at_ms; /* the leader's */
 
   pthread_mutex_t txns_lock;
   txn *txns;
@@ -201,6 +211,8 @@ struct txn {
   request request;
   uint32_t conflict_tree;
   buf conflict_key;
+  const struct sweep_item *sweep; /* retention's request: groups to delete if they are empty */
+  size_t sweep_n;
   reads reads;    /* TXN_SERIALIZABLE */
   bool unwatched; /* ... but not now: a read of our own */
   bool claims;    /* row ids were given */
@@ -208,6 +220,8 @@ struct txn {
   size_t made_n, made_capacity;
 };
 status txn_write_tree(txn *t, uint32_t tree, write_tree **out); /* its write set, made at the first write */
+/* The oldest view of an open transaction, `newest` when none is older. */
+int64_t txn_oldest_view(engine *e, int64_t newest);
 status txn_check_open(txn *t);
 void txn_set_conflict(txn *t, uint32_t tree, slice key);
 /* scan.c: the transaction ended (its cursors go on over what it shows next), or wrote a tree for the first time */
@@ -274,6 +288,10 @@ void feed_free(feed_record *r);
 void bulk_publish(engine *e, kv_batch *batch, uint32_t tree);
 void bulk_remove(engine *e, uint32_t tree);
 status bulk_remove_unpublished(engine *e); /* at open */
+
+/* ---- retention (retain.c) ---- */
+void retain_when_due(engine *e); /* the leader, after a batch */
+void retain_stop(engine *e);     /* before the engine goes */
 
 /* ---- the queue (commit.c) ---- */
 status queue_take_turn(engine *e, txn *t, int timeout_ms);

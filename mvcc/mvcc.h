@@ -46,6 +46,8 @@ int64_t engine_newest(engine *e);    /* time of the newest visible commit, 0: no
 int64_t engine_durable(engine *e);   /* ... of the newest durable one */
 /* AS OF reaches back to this time, and the feed to the commits after it; INT64_MAX: no history is kept. */
 int64_t engine_oldest(engine *e);
+/* Removes history and feed beyond the retention now; it also happens by itself. */
+status engine_collect(engine *e);
 bool engine_is_memory(const engine *e);
 /* Non-transactional settings under text names (mirror stamps, database id): read, and written with one sync. */
 status engine_setting_get(engine *e, const char *name, buf *out); /* HDB_NOTFOUND */

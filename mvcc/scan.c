@@ -32,7 +32,7 @@ static void watched_prev(cursor *c);
 
 status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out) {
   *out = NULL;
-  if (as_of && as_of < t->engine->history_floor) return HDB_ERROR_SNAPSHOT;
+  if (as_of && as_of < engine_oldest(t->engine)) return HDB_ERROR_SNAPSHOT;
   scan *s = calloc(1, sizeof *s);
   if (!s) return HDB_NOMEM;
   s->t = t, s->tree = tree, s->as_of = as_of;
@@ -660,6 +660,10 @@ static bool prepare(scan *s) {
     return false;
   }
   hold_view(s, t->view);
+  if (s->as_of && s->as_of < engine_oldest(t->engine)) { /* X1: looked at after the view */
+    fail(s, HDB_ERROR_SNAPSHOT);
+    return false;
+  }
   write_tree *w = s->as_of || !t->open ? NULL : writeset_find(&t->writes, s->tree);
   s->w = w;
   if (s->fresh || (w && w->bulk)) { /* its groups lie in kv's newest state only, or lay there */

@@ -57,6 +57,17 @@ void txn_set_sync(txn *t, enum txn_sync sync) { t->sync = sync; }
 
 void txn_set_policy(txn *t, enum txn_policy policy) { t->policy = policy; }
 
+int64_t txn_oldest_view(engine *e, int64_t newest) {
+  int64_t oldest = newest;
+  pthread_mutex_lock(&e->txns_lock);
+  for (txn *t = e->txns; t; t = t->next) {
+    int64_t time = atomic_load(&t->open_view_time);
+    if (time && time < oldest) oldest = time;
+  }
+  pthread_mutex_unlock(&e->txns_lock);
+  return oldest;
+}
+
 /* ---- begin and end ---- */
 
 status txn_refresh_view(txn *t) {
@@ -95,6 +106,7 @@ static void finish(txn *t, bool committed) {
   if (t->has_turn) queue_leave_turn(e, t);
   t->open = false;
   t->doomed = HDB_OK;
+  t->sweep = NULL;
   t->schema_local = 0;
   if (atomic_load_explicit(&e->txns_n, memory_order_relaxed) > 1 && !t->active && t->view) { /* T2 */
     view_release(t->view);

@@ -24,6 +24,8 @@ typedef struct write_inner {
   void *child[INNER_FAN];
 } write_inner;
 
+enum { KEEP_BYTES = 32768 }; /* a larger transaction's memory is given back at its end */
+
 void writeset_init(writeset *w) {
   memset(w, 0, sizeof *w);
   w->empty = arena_save(&w->memory);
@@ -45,11 +47,16 @@ void writeset_free(writeset *w) {
 
 void writeset_clear(writeset *w) {
   free_trees(w);
-  arena_rewind(&w->memory, w->empty);
+  if (w->bytes > KEEP_BYTES) {
+    arena_clear(&w->memory);
+  } else {
+    arena_rewind(&w->memory, w->empty);
+  }
   w->memory.failed = false;
+  w->bytes = 0;
   w->log_n = 0;
   w->facts = NULL, w->schema_writes = 0;
-  if (w->log_capacity > 65536) {
+  if (w->log_capacity > 1024) {
     free(w->log);
     w->log = NULL, w->log_capacity = 0;
   }
@@ -331,6 +338,7 @@ status writeset_write(writeset *w, write_tree *t, slice key, slice value, enum w
     root->balance += balance_of(e->base, e->first.state);
     root->unknown += base == BASE_UNKNOWN;
   }
+  w->bytes += sizeof *e + key.n + value.n;
   w->log[w->log_n++] = (undo){e, t, NULL};
   w->schema_writes += t->tree == WRITE_SCHEMA_TREE;
   t->generation++;

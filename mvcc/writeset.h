@@ -87,6 +87,7 @@ typedef struct writeset {
   size_t log_n, log_capacity;
   write_fact *facts; /* newest first */
   size_t schema_writes; /* of them in the log */
+  size_t bytes;         /* put into memory, about */
 } writeset;
 
 void writeset_init(writeset *w);

@@ -71,7 +71,7 @@ static slice make_key(uint32_t k, uint8_t out[300]) {
     rowid_encode(out, (int64_t)k * 7 - 1000);
     return slice_of(out, 8);
   }
-  if (shape == 1) return slice_of(out, (size_t)sprintf((char *)out, "%07u%.*s", k, (int)(k % 13), "abcdefghijklmnop"));
+  if (shape == 1) return slice_of(out, (size_t)snprintf((char *)out, 300, "%07u%.*s", k, (int)(k % 13), "abcdefghijklmnop"));
   memset(out, 'p', 260);
   put_be32(out + (k % 2 ? 3 : 3), k);
   put_be32(out + 255, k);

@@ -13,7 +13,7 @@
 static char directory[64];
 
 static void setup(void) {
-  strcpy(directory, "/tmp/helios-engine-XXXXXX");
+  snprintf(directory, sizeof directory, "/tmp/helios-engine-XXXXXX");
   ck_assert_ptr_nonnull(mkdtemp(directory));
 }
 static void teardown(void) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "kv/base/record.h"
+#include "mvcc/internal.h"
 #include "tests/unit/mvcc_model.h"
 
 enum { STATES = 40, TREE = 20 };
@@ -163,6 +164,84 @@ START_TEST(without_history_there_is_no_past) {
 }
 END_TEST
 
+/* ---- retention ---- */
+
+static int count_keys(engine *e, enum kv_family family) {
+  kv_iter *it;
+  int n = 0;
+  ck_assert_int_eq(kv_iter_open(e->store, NULL, family, slice_of(NULL, 0), slice_of(NULL, 0), &it), HDB_OK);
+  for (it->seek(it, slice_str("")); it->valid; it->next(it)) n++;
+  it->close(it);
+  return n;
+}
+
+START_TEST(history_beyond_the_retention_goes) {
+  engine *e;
+  txn *t;
+  model now = {0};
+  static state states[8];
+  engine_options o = {.create = true, .retention = 3600};
+  shape = _i;
+  seed = (uint64_t)_i + 3;
+  ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  for (int i = 0; i < 8; i++) {
+    for (int k = 0; k < 20; k++) {
+      ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+      change(t, &now, 300);
+      if (k == 10 && i == 3) { /* nearly all rows go: empty groups stay behind */
+        ck_assert_int_eq(txn_clear(t, TREE), HDB_OK);
+        now.n = 0;
+      }
+      ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+    }
+    states[i].time = engine_newest(e);
+    model_copy(&states[i].rows, &now);
+  }
+  int versions = count_keys(e, KV_VERSIONS), feed = count_keys(e, KV_COMMITS);
+  ck_assert_int_gt(versions, 8);
+  /* an open transaction keeps what is after its view; then only the last two states are kept */
+  e->retention = (double)(engine_now() - states[5].time) / 1e6;
+  ck_assert_int_eq(engine_collect(e), HDB_OK);
+  ck_assert_int_lt(count_keys(e, KV_VERSIONS), versions);
+  ck_assert_int_eq(count_keys(e, KV_COMMITS), feed);
+  ck_assert_int_ge(engine_oldest(e), states[4].time);
+  ck_assert_int_le(engine_oldest(e), states[6].time);
+  cursor *c;
+  ck_assert_int_eq(cursor_open(t, TREE, states[2].time, &c), HDB_ERROR_SNAPSHOT);
+  txn_begin(t, TXN_READ, 0);
+  check_state(t, &states[6], 300);
+  check_state(t, &states[7], 300);
+  txn_rollback(t);
+  for (int k = 0; k < 50; k++) { /* life goes on */
+    ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    change(t, &now, 300);
+    ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+  }
+  states[0].time = engine_newest(e);
+  model_copy(&states[0].rows, &now);
+  txn_begin(t, TXN_READ, 0);
+  check_state(t, &states[6], 300);
+  check_state(t, &states[7], 300);
+  check_state(t, &states[0], 300);
+  e->retention = 0.0001; /* held back by the open view */
+  ck_assert_int_eq(engine_collect(e), HDB_OK);
+  ck_assert_int_le(engine_oldest(e), txn_view_time(t));
+  ck_assert_int_eq(txn_clear(t, TREE), HDB_OK);
+  ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+  usleep(1000); /* longer than the retention */
+  ck_assert_int_eq(engine_collect(e), HDB_OK);
+  ck_assert_int_eq(count_keys(e, KV_VERSIONS), 0);
+  ck_assert_int_eq(count_keys(e, KV_ROWS), 0);
+  txn_free(t);
+  engine_close(e);
+  for (int i = 0; i < 8; i++) free(states[i].rows.items);
+  memset(states, 0, sizeof states);
+  free(now.items);
+  record_writer_free(&writer);
+}
+END_TEST
+
 /* ---- the feed ---- */
 
 typedef struct told {
@@ -231,6 +310,7 @@ int main(void) {
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0, getenv("ONE") ? atoi(getenv("ONE"))+1 : 9);
   tcase_add_loop_test(c, the_past_survives_on_disk, 0, 3);
+  tcase_add_loop_test(c, history_beyond_the_retention_goes, 0, 3);
   tcase_add_test(c, without_history_there_is_no_past);
   tcase_add_test(c, the_feed_tells_each_changed_key_once);
   suite_add_tcase(s, c);

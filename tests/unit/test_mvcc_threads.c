@@ -19,7 +19,7 @@ static void open_engine(bool disk, double retention) {
   engine_options o = {.create = true, .retention = retention};
   char path[80];
   if (disk) {
-    strcpy(directory, "/tmp/helios-threads-XXXXXX");
+    snprintf(directory, sizeof directory, "/tmp/helios-threads-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
     snprintf(path, sizeof path, "%s/db", directory);
   }

@@ -276,7 +276,7 @@ static status bulk_load(txn *t, uint32_t tree, int from, int to) {
   char value[60];
   TRY(bulk_open(t, tree, &b));
   for (int i = from; i < to; i++) {
-    status rc = bulk_add(b, key_of(i), slice_of(value, (size_t)sprintf(value, "value of %d", i)));
+    status rc = bulk_add(b, key_of(i), slice_of(value, (size_t)snprintf(value, sizeof value, "value of %d", i)));
     if (rc == HDB_OK) continue;
     bulk_abandon(b);
     return rc;
