@@ -16,7 +16,7 @@ static struct made {
 } *all_made;
 
 const virtual_module *virtual_find(const char *name) {
-  static const virtual_module *const all[] = {&virtual_series};
+  static const virtual_module *const all[] = {&virtual_series, &virtual_json_each, &virtual_json_tree};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (strcasecmp(all[i]->name, name) == 0) return all[i];
   return NULL;
