@@ -113,6 +113,7 @@ static int after_step(cursor *u, int rc, bool many) {
   if (rc == HDB_DONE) {
     if (s->is_dml) u->rowcount += (long)hdb_changes(c->db);
     if (s->handle) hdb_reset(s->handle);
+    Py_CLEAR(s->bound);
 #if !PY_AT_LEAST(11)
     if (!s->is_dml && s->handle) u->rowcount = -1;
   } else if (!s->is_dml) {

@@ -87,6 +87,7 @@ struct statement {
   int parameters;
   int columns;            /* of `description` */
   PyObject *description;  /* DB-API's, made once; NULL: not yet */
+  PyObject *bound;        /* the tuple whose bytes are bound (hdb_bind_all), while the statement may read them */
 };
 
 struct cursor {

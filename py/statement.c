@@ -121,6 +121,7 @@ int statement_step(statement *s) {
 
 int statement_reset(statement *s) {
   s->in_use = false;
+  Py_CLEAR(s->bound);
   if (!s->handle) return HDB_OK;
   gil g;
   gil_lend(&g); /* it may end a transaction */
@@ -156,6 +157,7 @@ static void statement_dealloc(PyObject *self) {
   } else {
     statement_finalize(s);
   }
+  Py_XDECREF(s->bound);
   Py_XDECREF(s->sql);
   Py_XDECREF(s->description);
   type->tp_free(self);

@@ -4,6 +4,9 @@
  * for such a type; everything else is adapted first. A sequence fills the parameters by number, a mapping by
  * name. A list or tuple of numbers is a vector: its float32 bytes.
  *
+ * A tuple of at most BIND_AT_ONCE such values is bound in one call without a copy: the statement holds the tuple
+ * until it is reset.
+ *
  * Adapters are the user's Python: the turn is paused around them, and the statement may be gone afterwards.
  */
 #include "py/objects.h"
@@ -188,6 +191,61 @@ static PyObject *named_value(statement *s, int index, const char *name, PyObject
   return value;
 }
 
+enum { BIND_AT_ONCE = 32 };
+
+/* 1 filled, 0 a value of another kind, -1 raised */
+static int fill(hdb_parameter *p, PyObject *o) {
+  PyTypeObject *type = Py_TYPE(o);
+  if (type == &PyLong_Type || type == &PyBool_Type) {
+    int overflow;
+    long long n = PyLong_AsLongLongAndOverflow(o, &overflow);
+    if (UNLIKELY(overflow)) return 0; /* bind_int has the words */
+    p->type = HDB_INTEGER;
+    p->integer = n;
+  } else if (type == &PyUnicode_Type) {
+    Py_ssize_t bytes;
+    p->type = HDB_TEXT;
+    p->data = PyUnicode_AsUTF8AndSize(o, &bytes);
+    p->bytes = bytes;
+    if (UNLIKELY(!p->data)) return -1;
+  } else if (o == Py_None) {
+    p->type = HDB_NULL;
+  } else if (type == &PyFloat_Type) {
+    p->type = HDB_FLOAT;
+    p->real = PyFloat_AS_DOUBLE(o);
+  } else if (type == &PyBytes_Type) {
+    p->type = HDB_BLOB;
+    p->data = PyBytes_AS_STRING(o);
+    p->bytes = PyBytes_GET_SIZE(o);
+  } else {
+    return 0;
+  }
+  return 1;
+}
+
+/* The short way: 1 bound, 0 take the long one, -1 raised. */
+static int bind_tuple(statement *s, PyObject *tuple) {
+  hdb_parameter values[BIND_AT_ONCE];
+  connection *c = s->owner;
+  int count = s->parameters;
+  if (count > BIND_AT_ONCE || PyTuple_GET_SIZE(tuple) != count || c->state->base_type_adapted) return 0;
+  for (int i = 0; i < count; i++) {
+    int rc = fill(&values[i], PyTuple_GET_ITEM(tuple, i));
+    if (rc <= 0) return rc;
+  }
+  for (int i = 1; PY_AT_LEAST(12) && i <= count; i++) {
+    if (warn_named(s, i) < 0) return -1;
+  }
+  int rc = hdb_bind_all(s->handle, values, count);
+  if (UNLIKELY(rc != HDB_OK)) {
+    errors_raise(c->state, c->db, rc);
+    return -1;
+  }
+  Py_INCREF(tuple);
+  Py_XSETREF(s->bound, tuple);
+  return 1;
+}
+
 static int bind_mapping(statement *s, PyObject *parameters) {
   for (int i = 1; i <= s->parameters; i++) {
     const char *name = hdb_bind_parameter_name(s->handle, i);
@@ -208,6 +266,11 @@ static int bind_mapping(statement *s, PyObject *parameters) {
 }
 
 int statement_bind(statement *s, PyObject *parameters) {
+  if (LIKELY(PyTuple_CheckExact(parameters))) {
+    if (!s->parameters && !PyTuple_GET_SIZE(parameters)) return 0;
+    int rc = bind_tuple(s, parameters);
+    if (rc) return rc < 0 ? -1 : 0;
+  }
   if (PyTuple_CheckExact(parameters) || PyList_CheckExact(parameters) ||
       (!PyDict_Check(parameters) && PySequence_Check(parameters)))
     return bind_sequence(s, parameters);

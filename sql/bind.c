@@ -109,6 +109,39 @@ int hdb_bind_value(hdb_stmt *s, int index, const hdb_value *from) {
   return bind_simple(s, index, *v);
 }
 
+static value value_of_parameter(const hdb_parameter *p) {
+  switch (p->type) {
+  case HDB_INTEGER: return value_int(p->integer);
+  case HDB_FLOAT: return value_real(p->real);
+  case HDB_TEXT: return value_text(p->data, (size_t)p->bytes);
+  case HDB_BLOB: return value_blob(p->data, (size_t)p->bytes);
+  default: return value_null();
+  }
+}
+
+static status bind_all(hdb_stmt *s, const hdb_parameter *values, int count) {
+  error *err = &s->db->err;
+  if (s->running) return error_set(err, HDB_MISUSE, "bad parameter or other API misuse");
+  if (count != s->program->tree->parameters) return error_set(err, HDB_RANGE, "column index out of range");
+  for (int i = 0; i < count; i++) {
+    const hdb_parameter *p = &values[i];
+    if ((p->type == HDB_TEXT || p->type == HDB_BLOB) && p->bytes > s->db->limits[HDB_LIMIT_LENGTH])
+      return error_set(err, HDB_TOOBIG, "string or blob too big");
+    if (s->bounds[i].destroy) bound_release(&s->bounds[i]);
+    s->parameters[i] = value_of_parameter(p);
+  }
+  return HDB_OK;
+}
+
+int hdb_bind_all(hdb_stmt *s, const hdb_parameter *values, int count) {
+  if (!s) return HDB_MISUSE;
+  hdb_lock(s->db);
+  status rc = bind_all(s, values, count);
+  int code = rc == HDB_OK ? HDB_OK : hdb_result(s->db, rc);
+  hdb_unlock(s->db);
+  return code;
+}
+
 int hdb_clear_bindings(hdb_stmt *s) {
   if (!s) return HDB_MISUSE;
   hdb_lock(s->db);

@@ -126,6 +126,18 @@ int hdb_bind_text(hdb_stmt *s, int index, const char *p, int64_t bytes, hdb_dest
 int hdb_bind_blob(hdb_stmt *s, int index, const void *p, int64_t bytes, hdb_destructor destroy);
 int hdb_bind_zeroblob(hdb_stmt *s, int index, int64_t bytes);
 int hdb_bind_value(hdb_stmt *s, int index, const hdb_value *v);
+/* All parameters in one call, the first of them at values[0]. Texts and blobs are the caller's (as HDB_STATIC) until
+ * the statement is bound again, or was reset and will not be stepped again with these values. */
+typedef struct hdb_parameter {
+  int type; /* HDB_INTEGER ... HDB_NULL */
+  int64_t bytes;
+  union {
+    int64_t integer;
+    double real;
+    const void *data;
+  };
+} hdb_parameter;
+int hdb_bind_all(hdb_stmt *s, const hdb_parameter *values, int count);
 
 int hdb_column_count(hdb_stmt *s);
 int hdb_data_count(hdb_stmt *s); /* 0 unless the last step gave a row */
