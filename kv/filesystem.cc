@@ -1,16 +1,430 @@
 // RocksDB's C++ side, where its C interface does not reach: the only C++ file.
 //
-// The C handles are structs with one pointer, `rep`, as their first member (rocksdb/c.cc, 7.8 to 10.x).
+// All stores live in one environment: RocksDB's own file system, wrapped. The wrapper injects the faults of fault.h
+// and keeps what a power cut would leave. When neither is asked for, a call costs one relaxed load more.
+//
+// F1  A tracked file's `synced` is what the last successful sync covered; after a power cut nothing changes.
+// F2  A creation, deletion or rename is undone by power_back unless its directory was synced afterwards.
+// F3  The log of messages (LOG) is opened at its first warning only: most opens write none.
+//
+// The C handles are structs whose first member is `rep` (rocksdb/c.cc, 7.8 to 10.x).
 #include "kv/filesystem.h"
+#include "kv/fault.h"
 
+#include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
 #include <vector>
+
+#include <unistd.h>
 
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
+
+using rocksdb::DataVerificationInfo;
+using rocksdb::FileOptions;
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+using rocksdb::Slice;
 
 namespace {
+
+// ---- the state of faults ----
+
+struct tracked_file {
+  uint64_t written = 0, synced = 0;
+  bool entry_lasting = false; // its name survives a power cut
+};
+struct undo { // of a rename over, or deletion of, `path` that its directory's sync has not made lasting
+  std::string path, content;
+  bool existed;
+};
+
+std::atomic<bool> active{false}; // any of what follows is in use
+std::mutex mutex;
+kv_fault fault = KV_FAULT_NONE;
+std::string fault_name;
+int fault_countdown, fault_hits, cut_countdown;
+std::atomic<bool> tracking{false};
+bool power_is_cut;
+std::map<std::string, tracked_file> files;
+std::vector<undo> undos;
+
+std::string directory_of(const std::string &path) { return path.substr(0, path.find_last_of('/')); }
+bool is_kept_anyway(const std::string &path) { // not part of what is stored
+  std::string name = path.substr(path.find_last_of('/') + 1);
+  return name.compare(0, 3, "LOG") == 0 || name == "LOCK";
+}
+
+IOStatus power_error() { return IOStatus::IOError("power is cut"); }
+
+void update_active() { active.store(fault != KV_FAULT_NONE || tracking || power_is_cut || cut_countdown); }
+
+// The mutex is held. True when the fault strikes this operation.
+bool strikes(kv_fault kind, const std::string &path) {
+  if (fault != kind || path.find(fault_name) == std::string::npos) return false;
+  if (fault_countdown > 1) {
+    fault_countdown--;
+    return false;
+  }
+  fault_hits++;
+  if (kind != KV_FAULT_NO_SPACE) fault = KV_FAULT_NONE;
+  return true;
+}
+
+// A change of files begins (mutex held): counts towards a planned cut. False: there is no power.
+bool has_power() {
+  if (cut_countdown && --cut_countdown == 0) power_is_cut = true;
+  return !power_is_cut;
+}
+
+bool read_whole(const std::string &path, std::string *content) {
+  FILE *f = fopen(path.c_str(), "rb");
+  if (!f) return false;
+  char block[4096];
+  for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;) content->append(block, n);
+  fclose(f);
+  return true;
+}
+
+bool write_whole(const std::string &path, const std::string &content) {
+  FILE *f = fopen(path.c_str(), "wb");
+  if (!f) return false;
+  bool ok = fwrite(content.data(), 1, content.size(), f) == content.size();
+  return fclose(f) == 0 && ok;
+}
+
+// Before `path` is deleted or overwritten by a rename (mutex held).
+void remember(const std::string &path) {
+  if (!tracking || is_kept_anyway(path)) return;
+  undo u;
+  u.path = path;
+  u.existed = read_whole(path, &u.content);
+  auto it = files.find(path);
+  if (it != files.end()) {
+    if (!it->second.entry_lasting) u.existed = false;
+    else if (u.content.size() > it->second.synced) u.content.resize(it->second.synced);
+    files.erase(it);
+  }
+  undos.push_back(u);
+}
+
+// ---- files ----
+
+class faulty_writable : public rocksdb::FSWritableFileOwnerWrapper {
+public:
+  faulty_writable(std::unique_ptr<rocksdb::FSWritableFile> &&t, const std::string &path)
+      : FSWritableFileOwnerWrapper(std::move(t)), path_(path) {}
+
+  IOStatus Append(const Slice &data, const IOOptions &o, IODebugContext *d) override {
+    IOStatus s = before_write(data, o, d);
+    if (!s.ok()) return s;
+    s = target()->Append(data, o, d);
+    if (s.ok()) wrote(data.size());
+    return s;
+  }
+  IOStatus Append(const Slice &data, const IOOptions &o, const DataVerificationInfo &v, IODebugContext *d) override {
+    IOStatus s = before_write(data, o, d);
+    if (!s.ok()) return s;
+    s = target()->Append(data, o, v, d);
+    if (s.ok()) wrote(data.size());
+    return s;
+  }
+  IOStatus Truncate(uint64_t size, const IOOptions &o, IODebugContext *d) override {
+    if (active.load(std::memory_order_relaxed)) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (power_is_cut) return power_error();
+    }
+    return target()->Truncate(size, o, d);
+  }
+  IOStatus Sync(const IOOptions &o, IODebugContext *d) override {
+    return synced([&] { return target()->Sync(o, d); });
+  }
+  IOStatus Fsync(const IOOptions &o, IODebugContext *d) override {
+    return synced([&] { return target()->Fsync(o, d); });
+  }
+
+private:
+  std::string path_;
+
+  IOStatus before_write(const Slice &data, const IOOptions &o, IODebugContext *d) {
+    if (!active.load(std::memory_order_relaxed)) return IOStatus::OK();
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!has_power()) return power_error();
+    if (strikes(KV_FAULT_WRITE, path_)) return IOStatus::IOError("write failed on request", path_);
+    if (strikes(KV_FAULT_NO_SPACE, path_)) {
+      IOStatus s = IOStatus::NoSpace("No space left on device (on request)", path_);
+      return s;
+    }
+    if (strikes(KV_FAULT_HALF_WRITE, path_)) {
+      size_t half = data.size() / 2;
+      if (target()->Append(Slice(data.data(), half), o, d).ok() && tracking) files[path_].written += half;
+      return IOStatus::IOError("half of a write failed on request", path_);
+    }
+    return IOStatus::OK();
+  }
+
+  void wrote(size_t n) {
+    if (!active.load(std::memory_order_relaxed)) return;
+    std::lock_guard<std::mutex> lock(mutex);
+    if (tracking) files[path_].written += n;
+  }
+
+  template <class call> IOStatus synced(call sync) {
+    if (!active.load(std::memory_order_relaxed)) return sync();
+    uint64_t upto;
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!has_power()) return power_error();
+      if (strikes(KV_FAULT_SYNC, path_)) return IOStatus::IOError("fsync failed on request", path_);
+      upto = tracking ? files[path_].written : 0;
+    }
+    IOStatus s = tracking ? IOStatus::OK() : sync(); // under simulated power a real sync only costs time
+    std::lock_guard<std::mutex> lock(mutex);
+    if (power_is_cut) return power_error(); // cut meanwhile: whoever waits is told nothing good
+    if (s.ok() && tracking) files[path_].synced = upto; // F1
+    return s;
+  }
+};
+
+IOStatus before_read(const std::string &path) {
+  std::lock_guard<std::mutex> lock(mutex);
+  return strikes(KV_FAULT_READ, path) ? IOStatus::IOError("read failed on request", path) : IOStatus::OK();
+}
+
+void after_read(const std::string &path, Slice *result, char *scratch) {
+  std::lock_guard<std::mutex> lock(mutex);
+  if (result->empty()) return;
+  if (strikes(KV_FAULT_SHORT_READ, path)) {
+    *result = Slice(result->data(), result->size() / 2);
+  } else if (strikes(KV_FAULT_FLIP, path)) {
+    if (result->data() != scratch) memcpy(scratch, result->data(), result->size());
+    scratch[result->size() / 2] ^= 0x10;
+    *result = Slice(scratch, result->size());
+  }
+}
+
+class faulty_random : public rocksdb::FSRandomAccessFileOwnerWrapper {
+public:
+  faulty_random(std::unique_ptr<rocksdb::FSRandomAccessFile> &&t, const std::string &path)
+      : FSRandomAccessFileOwnerWrapper(std::move(t)), path_(path) {}
+  IOStatus Read(uint64_t offset, size_t n, const IOOptions &o, Slice *result, char *scratch,
+                IODebugContext *d) const override {
+    if (!active.load(std::memory_order_relaxed)) return target()->Read(offset, n, o, result, scratch, d);
+    IOStatus s = before_read(path_);
+    if (s.ok()) s = target()->Read(offset, n, o, result, scratch, d);
+    if (s.ok()) after_read(path_, result, scratch);
+    return s;
+  }
+
+private:
+  std::string path_;
+};
+
+class faulty_sequential : public rocksdb::FSSequentialFileOwnerWrapper {
+public:
+  faulty_sequential(std::unique_ptr<rocksdb::FSSequentialFile> &&t, const std::string &path)
+      : FSSequentialFileOwnerWrapper(std::move(t)), path_(path) {}
+  IOStatus Read(size_t n, const IOOptions &o, Slice *result, char *scratch, IODebugContext *d) override {
+    if (!active.load(std::memory_order_relaxed)) return target()->Read(n, o, result, scratch, d);
+    IOStatus s = before_read(path_);
+    if (s.ok()) s = target()->Read(n, o, result, scratch, d);
+    if (s.ok()) after_read(path_, result, scratch);
+    return s;
+  }
+
+private:
+  std::string path_;
+};
+
+class faulty_directory : public rocksdb::FSDirectoryWrapper {
+public:
+  faulty_directory(std::unique_ptr<rocksdb::FSDirectory> &&t, const std::string &path)
+      : FSDirectoryWrapper(std::move(t)), path_(path) {
+    while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
+  }
+  IOStatus Fsync(const IOOptions &o, IODebugContext *d) override {
+    IOStatus s = before();
+    if (s.ok() && !tracking) s = FSDirectoryWrapper::Fsync(o, d);
+    return s.ok() ? after() : s;
+  }
+  IOStatus FsyncWithDirOptions(const IOOptions &o, IODebugContext *d, const rocksdb::DirFsyncOptions &more) override {
+    IOStatus s = before();
+    if (s.ok() && !tracking) s = FSDirectoryWrapper::FsyncWithDirOptions(o, d, more);
+    return s.ok() ? after() : s;
+  }
+
+private:
+  std::string path_;
+
+  IOStatus before() {
+    if (!active.load(std::memory_order_relaxed)) return IOStatus::OK();
+    std::lock_guard<std::mutex> lock(mutex);
+    return has_power() ? IOStatus::OK() : power_error();
+  }
+  IOStatus after() { // F2
+    if (!active.load(std::memory_order_relaxed)) return IOStatus::OK();
+    std::lock_guard<std::mutex> lock(mutex);
+    if (power_is_cut) return power_error();
+    if (!tracking) return IOStatus::OK();
+    for (auto &f : files)
+      if (directory_of(f.first) == path_) f.second.entry_lasting = true;
+    std::vector<undo> left;
+    for (auto &u : undos)
+      if (directory_of(u.path) != path_) left.push_back(u);
+    undos.swap(left);
+    return IOStatus::OK();
+  }
+};
+
+// ---- the file system ----
+
+class helios_filesystem : public rocksdb::FileSystemWrapper {
+public:
+  explicit helios_filesystem(const std::shared_ptr<rocksdb::FileSystem> &t) : FileSystemWrapper(t) {}
+  const char *Name() const override { return "HeliosFileSystem"; }
+
+  IOStatus NewWritableFile(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSWritableFile> *r,
+                           IODebugContext *d) override {
+    if (active.load(std::memory_order_relaxed)) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!has_power()) return power_error();
+      if (strikes(KV_FAULT_NO_SPACE, f)) return IOStatus::NoSpace("No space left on device (on request)", f);
+      if (tracking) files[f] = tracked_file();
+    }
+    std::unique_ptr<rocksdb::FSWritableFile> t;
+    IOStatus s = target()->NewWritableFile(f, o, &t, d);
+    if (s.ok()) r->reset(new faulty_writable(std::move(t), f));
+    return s;
+  }
+  IOStatus NewRandomAccessFile(const std::string &f, const FileOptions &o,
+                               std::unique_ptr<rocksdb::FSRandomAccessFile> *r, IODebugContext *d) override {
+    std::unique_ptr<rocksdb::FSRandomAccessFile> t;
+    IOStatus s = target()->NewRandomAccessFile(f, o, &t, d);
+    if (s.ok()) r->reset(new faulty_random(std::move(t), f));
+    return s;
+  }
+  IOStatus NewSequentialFile(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSSequentialFile> *r,
+                             IODebugContext *d) override {
+    std::unique_ptr<rocksdb::FSSequentialFile> t;
+    IOStatus s = target()->NewSequentialFile(f, o, &t, d);
+    if (s.ok()) r->reset(new faulty_sequential(std::move(t), f));
+    return s;
+  }
+  IOStatus NewDirectory(const std::string &f, const IOOptions &o, std::unique_ptr<rocksdb::FSDirectory> *r,
+                        IODebugContext *d) override {
+    std::unique_ptr<rocksdb::FSDirectory> t;
+    IOStatus s = target()->NewDirectory(f, o, &t, d);
+    if (s.ok()) r->reset(new faulty_directory(std::move(t), f));
+    return s;
+  }
+  IOStatus DeleteFile(const std::string &f, const IOOptions &o, IODebugContext *d) override {
+    if (active.load(std::memory_order_relaxed)) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!has_power()) return power_error();
+      remember(f);
+    }
+    return target()->DeleteFile(f, o, d);
+  }
+  IOStatus RenameFile(const std::string &from, const std::string &to, const IOOptions &o, IODebugContext *d) override {
+    if (active.load(std::memory_order_relaxed)) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!has_power()) return power_error();
+      tracked_file moved;
+      auto it = files.find(from);
+      if (it != files.end()) moved = it->second;
+      remember(to);
+      if (tracking && it != files.end()) {
+        files.erase(from);
+        moved.entry_lasting = false;
+        files[to] = moved;
+      }
+    }
+    return target()->RenameFile(from, to, o, d);
+  }
+  IOStatus Truncate(const std::string &f, size_t size, const IOOptions &o, IODebugContext *d) override {
+    if (active.load(std::memory_order_relaxed)) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!has_power()) return power_error();
+    }
+    return target()->Truncate(f, size, o, d);
+  }
+};
+
+// ---- power ----
+
+uint64_t random_next(uint64_t *seed) {
+  *seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+  return *seed >> 33;
+}
+
+const uint64_t SECTOR = 512;
+
+void lose_unsynced(const std::string &path, const tracked_file &f, uint64_t *seed) {
+  uint64_t keep = f.synced;
+  bool damage = false;
+  if (*seed && f.written > f.synced) {
+    keep += random_next(seed) % (f.written - f.synced + 1);
+    damage = random_next(seed) % 3 == 0 && keep > f.synced;
+  }
+  std::string content;
+  if (!read_whole(path, &content)) return;
+  if (content.size() > keep) content.resize(keep);
+  if (damage)
+    for (uint64_t i = keep - (keep - f.synced < SECTOR ? keep - f.synced : SECTOR); i < content.size(); i++)
+      content[i] = (char)random_next(seed);
+  write_whole(path, content);
+}
+
+// ---- messages ----
+
+class quiet_logger : public rocksdb::Logger {
+public:
+  explicit quiet_logger(const std::string &directory)
+      : Logger(rocksdb::InfoLogLevel::WARN_LEVEL), path_(directory + "/LOG") {}
+  ~quiet_logger() override {
+    if (file_) fclose(file_);
+  }
+  using Logger::Logv;
+  void LogHeader(const char *, va_list) override {}
+  void Logv(const rocksdb::InfoLogLevel level, const char *format, va_list ap) override {
+    if (level < rocksdb::InfoLogLevel::WARN_LEVEL || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
+    Logv(format, ap);
+  }
+  void Logv(const char *format, va_list ap) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!file_ && !(file_ = fopen(path_.c_str(), "a"))) return;
+    if (ftell(file_) > LOG_BYTES_MAX && (!freopen(path_.c_str(), "w", file_))) {
+      file_ = nullptr;
+      return;
+    }
+    time_t now = time(nullptr);
+    struct tm t;
+    char stamp[32];
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ ", gmtime_r(&now, &t));
+    fputs(stamp, file_);
+    vfprintf(file_, format, ap);
+    fputc('\n', file_);
+    fflush(file_);
+  }
+  rocksdb::Status Close() override { return rocksdb::Status::OK(); }
+
+private:
+  enum { LOG_BYTES_MAX = 1 << 20 };
+  std::string path_;
+  std::mutex mutex_;
+  FILE *file_ = nullptr;
+};
+
+// ---- the C handles ----
 
 template <class T> T *rep_of(void *handle) { return *static_cast<T **>(handle); }
 
@@ -18,20 +432,99 @@ struct env_handle { // rocksdb_env_t
   rocksdb::Env *rep;
   bool is_default;
 };
+struct logger_handle { // rocksdb_logger_t
+  std::shared_ptr<rocksdb::Logger> rep;
+};
 
 } // namespace
 
 extern "C" {
 
 struct rocksdb_env_t *kv_filesystem_env(void) {
-  static env_handle handle = {rocksdb::Env::Default(), true};
-  return reinterpret_cast<struct rocksdb_env_t *>(&handle);
+  // Never destroyed: background threads may outlive static destructors.
+  static env_handle *handle = [] {
+    auto fs = std::make_shared<helios_filesystem>(rocksdb::FileSystem::Default());
+    return new env_handle{rocksdb::NewCompositeEnv(fs).release(), false};
+  }();
+  return reinterpret_cast<struct rocksdb_env_t *>(handle);
 }
+
+struct rocksdb_logger_t *kv_filesystem_logger(const char *directory) {
+  return reinterpret_cast<struct rocksdb_logger_t *>(new logger_handle{std::make_shared<quiet_logger>(directory)});
+}
+
+void kv_filesystem_logger_free(struct rocksdb_logger_t *logger) { delete reinterpret_cast<logger_handle *>(logger); }
 
 char *kv_filesystem_flush(void *db, void **families, int n) {
   std::vector<rocksdb::ColumnFamilyHandle *> handles;
   for (int i = 0; i < n; i++) handles.push_back(rep_of<rocksdb::ColumnFamilyHandle>(families[i]));
   rocksdb::Status s = rep_of<rocksdb::DB>(db)->Flush(rocksdb::FlushOptions(), handles);
   return s.ok() ? nullptr : strdup(s.ToString().c_str());
+}
+
+void kv_fault_set(enum kv_fault kind, const char *name, int nth) {
+  std::lock_guard<std::mutex> lock(mutex);
+  fault = kind;
+  fault_name = name;
+  fault_countdown = nth;
+  fault_hits = 0;
+  update_active();
+}
+
+void kv_fault_clear(void) {
+  std::lock_guard<std::mutex> lock(mutex);
+  fault = KV_FAULT_NONE;
+  update_active();
+}
+
+int kv_fault_hits(void) {
+  std::lock_guard<std::mutex> lock(mutex);
+  return fault_hits;
+}
+
+void kv_fault_track(bool on) {
+  std::lock_guard<std::mutex> lock(mutex);
+  tracking = on;
+  power_is_cut = false;
+  cut_countdown = 0;
+  files.clear();
+  undos.clear();
+  update_active();
+}
+
+void kv_fault_power_cut(void) {
+  std::lock_guard<std::mutex> lock(mutex);
+  power_is_cut = true;
+  update_active();
+}
+
+void kv_fault_power_cut_at(int nth) {
+  std::lock_guard<std::mutex> lock(mutex);
+  cut_countdown = nth;
+  update_active();
+}
+
+bool kv_fault_power_is_cut(void) {
+  std::lock_guard<std::mutex> lock(mutex);
+  return power_is_cut;
+}
+
+void kv_fault_power_back(uint64_t seed) {
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto &f : files) {
+    if (is_kept_anyway(f.first)) continue;
+    if (f.second.entry_lasting || (seed && random_next(&seed) % 2)) lose_unsynced(f.first, f.second, &seed);
+    else unlink(f.first.c_str());
+  }
+  while (!undos.empty()) { // newest first, so that the oldest content wins
+    const undo &u = undos.back();
+    if (u.existed) write_whole(u.path, u.content);
+    undos.pop_back();
+  }
+  for (auto &f : files) f.second = tracked_file();
+  files.clear();
+  power_is_cut = false;
+  cut_countdown = 0;
+  update_active();
 }
 }

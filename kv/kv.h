@@ -75,7 +75,9 @@ void kv_batch_free(kv_batch *batch);
 void kv_batch_clear(kv_batch *batch);
 void kv_batch_put(kv_batch *batch, enum kv_family family, slice key, slice value);
 void kv_batch_delete(kv_batch *batch, enum kv_family family, slice key);
-void kv_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to); /* [from, to), to not empty */
+/* [from, to), to not empty. Costs a deletion a key. Keys that another thread writes between this call and kv_write may
+ * stay: one thread at a time may write into a range that is being deleted. */
+void kv_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to);
 size_t kv_batch_bytes(const kv_batch *batch);
 /* Applies the batch in the order it was filled and leaves it empty, whatever the result. Running out of memory while
  * it was filled shows here (HDB_NOMEM). */

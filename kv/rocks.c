@@ -6,6 +6,10 @@
  * R3  The first failed write or sync is kept, and every later one is refused with it (KV4).
  * R4  No merge operator and the built-in bytewise comparator, so RocksDB's own tools read everything.
  *
+ * R5  No range deletion is ever written: in 7.8 an iterator that looks out for them swallows a read error at the
+ *     border of two files and just ends early (MergingIterator::SkipNextDeleted). So readers ignore them, and a
+ *     batch's delete_range deletes key by key.
+ *
  * The C interface reports errors as text; to_status reads the words RocksDB's Status::ToString puts first. Options it
  * has no function for are set by rocksdb_get_options_from_string. Cost: a get 2-5 us, an iterator step 0.14-0.25 us
  * a key; so mvcc keeps many rows under one key.
@@ -35,8 +39,7 @@ enum {
   OPEN_FILES_MAX = 500,
   BLOCK_BYTES = 4096,
   RESTART_INTERVAL = 8,
-  BLOOM_BITS = 10,
-  INFO_LOG_BYTES = 1 << 20
+  BLOOM_BITS = 10
 };
 
 typedef struct rocks_store {
@@ -60,6 +63,7 @@ typedef struct rocks_batch {
   kv_batch base;
   rocks_store *store;
   rocksdb_writebatch_t *batch;
+  status failed; /* a delete_range could not read the keys */
 } rocks_batch;
 
 /* ---- errors ---- */
@@ -139,6 +143,7 @@ static kv_snapshot *rocks_snapshot_open(kv *store) {
   s->snapshot = rocksdb_create_snapshot(r->db);
   s->read = rocksdb_readoptions_create();
   rocksdb_readoptions_set_snapshot(s->read, s->snapshot);
+  rocksdb_readoptions_set_ignore_range_deletions(s->read, 1);
   return (kv_snapshot *)s;
 }
 
@@ -235,6 +240,7 @@ static status rocks_iter_open(kv *store, const kv_snapshot *snapshot, enum kv_fa
   it->lower = slice_of(it->data, lower.n);
   it->upper = slice_of(it->data + lower.n, upper.n);
   it->read = rocksdb_readoptions_create();
+  rocksdb_readoptions_set_ignore_range_deletions(it->read, 1); /* R5 */
   if (snapshot) rocksdb_readoptions_set_snapshot(it->read, ((const rocks_snapshot *)snapshot)->snapshot);
   if (lower.n) rocksdb_readoptions_set_iterate_lower_bound(it->read, (const char *)it->lower.p, lower.n);
   if (upper.n) rocksdb_readoptions_set_iterate_upper_bound(it->read, (const char *)it->upper.p, upper.n);
@@ -251,6 +257,7 @@ static kv_batch *rocks_batch_new(kv *store) {
   b->base.backend = store->backend;
   b->store = (rocks_store *)store;
   b->batch = rocksdb_writebatch_create();
+  b->failed = HDB_OK;
   return &b->base;
 }
 
@@ -259,7 +266,10 @@ static void rocks_batch_free(kv_batch *batch) {
   free(batch);
 }
 
-static void rocks_batch_clear(kv_batch *batch) { rocksdb_writebatch_clear(((rocks_batch *)batch)->batch); }
+static void rocks_batch_clear(kv_batch *batch) {
+  rocksdb_writebatch_clear(((rocks_batch *)batch)->batch);
+  ((rocks_batch *)batch)->failed = HDB_OK;
+}
 
 static void rocks_batch_put(kv_batch *batch, enum kv_family family, slice key, slice value) {
   rocks_batch *b = (rocks_batch *)batch;
@@ -272,10 +282,58 @@ static void rocks_batch_delete(kv_batch *batch, enum kv_family family, slice key
   rocksdb_writebatch_delete_cf(b->batch, b->store->family[family], (const char *)key.p, key.n);
 }
 
+/* The records of RocksDB's batch (db/write_batch.cc): 12 bytes, then each: tag, family (varint, only for tags 4 and 5),
+ * key (varint length, bytes), value (likewise, only for tags 1 and 5). Ours holds no others. */
+enum { BATCH_HEAD = 12, TAG_DELETE = 0, TAG_PUT = 1, TAG_FAMILY_DELETE = 4, TAG_FAMILY_PUT = 5 };
+
+/* Reads a record at p; returns the byte after it. */
+static const uint8_t *batch_record(const uint8_t *p, const uint8_t *end, bool *put, uint64_t *family, slice *key) {
+  uint8_t tag = *p++;
+  uint64_t n;
+  *put = tag == TAG_PUT || tag == TAG_FAMILY_PUT;
+  *family = 0;
+  if (tag >= TAG_FAMILY_DELETE) p = varint_get(p, end, family);
+  p = varint_get(p, end, &n);
+  *key = slice_of(p, n);
+  p += n;
+  if (*put) p = varint_get(p, end, &n) + n;
+  return p;
+}
+
+static void delete_own_puts(rocks_batch *b, enum kv_family family, slice from, slice to) {
+  size_t n;
+  const char *data = rocksdb_writebatch_data(b->batch, &n);
+  if (n <= BATCH_HEAD) return;
+  uint8_t *copy = malloc(n); /* deleting moves the bytes */
+  if (!copy) {
+    b->failed = HDB_NOMEM;
+    return;
+  }
+  memcpy(copy, data, n);
+  uint32_t id = rocksdb_column_family_handle_get_id(b->store->family[family]);
+  for (const uint8_t *p = copy + BATCH_HEAD, *end = copy + n; p < end;) {
+    bool put;
+    uint64_t f;
+    slice key;
+    p = batch_record(p, end, &put, &f, &key);
+    if (put && f == id && slice_compare(key, from) >= 0 && slice_compare(key, to) < 0)
+      rocks_batch_delete(&b->base, family, key);
+  }
+  free(copy);
+}
+
+/* R5: what is there now, and what this batch has put. */
 static void rocks_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to) {
   rocks_batch *b = (rocks_batch *)batch;
-  rocksdb_writebatch_delete_range_cf(b->batch, b->store->family[family], (const char *)from.p, from.n,
-                                     (const char *)to.p, to.n);
+  kv_iter *it;
+  delete_own_puts(b, family, from, to);
+  status rc = rocks_iter_open(&b->store->base, NULL, family, from, to, &it);
+  if (rc == HDB_OK) {
+    for (rocks_seek(it, from); it->valid; rocks_next(it)) rocks_batch_delete(batch, family, it->key);
+    rc = it->error;
+    rocks_iter_close(it);
+  }
+  if (rc != HDB_OK) b->failed = rc;
 }
 
 static size_t rocks_batch_bytes(const kv_batch *batch) {
@@ -288,12 +346,13 @@ static status rocks_write(kv *store, kv_batch *batch, bool sync) {
   rocks_store *r = (rocks_store *)store;
   rocks_batch *b = (rocks_batch *)batch;
   status rc = writable(r);
+  if (rc == HDB_OK) rc = b->failed;
   if (rc == HDB_OK) {
     char *error = NULL;
     rocksdb_write(r->db, sync ? r->write_sync : r->write, b->batch, &error);
     rc = error ? keep_failure(r, take(error)) : HDB_OK;
   }
-  rocksdb_writebatch_clear(b->batch);
+  rocks_batch_clear(batch);
   return rc;
 }
 
@@ -409,7 +468,7 @@ static status look(const char *path, enum contents *contents) {
   return HDB_OK;
 }
 
-static rocksdb_options_t *database_options(const kv_options *options, size_t log_bytes) {
+static rocksdb_options_t *database_options(const char *path, const kv_options *options, size_t log_bytes) {
   rocksdb_options_t *base = rocksdb_options_create(), *o = rocksdb_options_create();
   char *error = NULL;
   /* What the C interface has no functions for. */
@@ -428,9 +487,9 @@ static rocksdb_options_t *database_options(const kv_options *options, size_t log
   rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
   rocksdb_options_set_stats_dump_period_sec(o, 0);
   rocksdb_options_set_stats_persist_period_sec(o, 0);
-  rocksdb_options_set_info_log_level(o, 2);
-  rocksdb_options_set_max_log_file_size(o, INFO_LOG_BYTES);
-  rocksdb_options_set_keep_log_file_num(o, 2);
+  rocksdb_logger_t *logger = kv_filesystem_logger(path);
+  rocksdb_options_set_info_log(o, logger);
+  kv_filesystem_logger_free(logger);
   rocksdb_options_set_allow_concurrent_memtable_write(o, 0); /* one committer at a time */
   rocksdb_options_set_enable_write_thread_adaptive_yield(o, 0);
   rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
@@ -466,7 +525,7 @@ static void set_family_options(rocksdb_options_t *o, enum kv_family family, rock
 static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_options *options, char **error) {
   size_t log_bytes = options->log_bytes ? options->log_bytes : DEFAULT_LOG_BYTES;
   rocksdb_cache_t *cache = rocksdb_cache_create_lru(options->cache_bytes ? options->cache_bytes : DEFAULT_CACHE_BYTES);
-  rocksdb_options_t *o = database_options(options, log_bytes);
+  rocksdb_options_t *o = database_options(path, options, log_bytes);
   const rocksdb_options_t *families[KV_FAMILIES];
   for (enum kv_family f = 0; f < KV_FAMILIES; f++) {
     rocksdb_options_t *fo = rocksdb_options_create_copy(o);
@@ -484,11 +543,12 @@ static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_optio
 }
 
 /* At open the words mean something else than later on. */
-static status open_status(const char *path, char *text) {
+static status open_status(const char *path, enum contents contents, char *text) {
   status rc = to_status(text);
   if (says(text, "lock file") || says(text, "lock hold by current process")) rc = HDB_BUSY;
   else if (says(text, "Permission denied") || says(text, "Read-only file system")) rc = HDB_CANTOPEN;
-  else if (says(text, "No such file or directory")) rc = HDB_CORRUPT; /* look() has seen CURRENT: a part is missing */
+  else if (says(text, "No such file or directory")) /* with CURRENT there, a part of the store is missing */
+    rc = contents == CONTENTS_STORE ? HDB_CORRUPT : HDB_CANTOPEN;
   else if (strncmp(text, "Invalid argument", 16) == 0) rc = HDB_CANTOPEN; /* families of a newer format */
   kv_fail(rc, "%s: %s", path, text);
   rocksdb_free(text);
@@ -508,13 +568,14 @@ status rocks_open(const char *path, const kv_options *options, kv **out) {
   r->read_only = options->read_only;
   pthread_mutex_init(&r->failure_mutex, NULL);
   r->read = rocksdb_readoptions_create();
+  rocksdb_readoptions_set_ignore_range_deletions(r->read, 1);
   r->write = rocksdb_writeoptions_create();
   r->write_sync = rocksdb_writeoptions_create();
   rocksdb_writeoptions_set_sync(r->write_sync, 1);
   char *error = NULL;
   r->db = open_database(r, path, options, &error);
   if (error) {
-    status rc = open_status(path, error);
+    status rc = open_status(path, contents, error);
     r->db = NULL;
     rocks_close(&r->base);
     return rc;
