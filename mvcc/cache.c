@@ -348,9 +348,9 @@ void cache_commit_end(cache *c) {
   pthread_mutex_unlock(&c->lock);
 }
 
-void cache_drop(cache *c) {
+void cache_drop(cache *c, int64_t time) {
   pthread_mutex_lock(&c->lock);
-  for (int i = 0; i < TOUCHED; i++) c->touched[i] = INT64_MAX; /* and nothing gets in any more */
+  for (int i = 0; i < TOUCHED; i++) c->touched[i] = time;
   while (c->hand) unlink_node(c, c->hand);
   pthread_mutex_unlock(&c->lock);
 }

@@ -50,8 +50,8 @@ void cache_commit_put(cache *c, cached *g, int64_t time, bool keep);
 void cache_commit_delete(cache *c, uint32_t tree, slice lower, int64_t time);
 void cache_commit_tree(cache *c, uint32_t tree, int64_t time); /* all groups of a tree are gone */
 void cache_commit_end(cache *c);
-/* After a failed write: all that is in here may be wrong. */
-void cache_drop(cache *c);
+/* After a commit that failed: what is in here may be what it wanted. Offers count from views at `time` on. */
+void cache_drop(cache *c, int64_t time);
 
 enum { CACHED_MAX = 32 * 1024 }; /* larger groups are not worth it */
 

@@ -8,7 +8,8 @@
  *     served, each until its own deadline.
  * Q2  A turn begins when all commits that entered before it are published.
  * Q3  Commit times ascend strictly: the wall clock, or the last time plus one.
- * Q4  When a batch fails, none of its requests succeeds, and the engine writes no more until it is opened again.
+ * Q4  When a batch fails, none of its requests succeeds. When it was kv's write that failed, the engine writes no more
+ *     until it is opened again.
  */
 #include <errno.h>
 
@@ -160,16 +161,14 @@ static void process(engine *e, request *batch, size_t n, bool alone) {
     if (rc == HDB_OK && any) {
       if (e->memory) drop_views(batch);
       rc = engine_publish(e, fold_batch(e->fold), e->last_time, fold_schema_time(e->fold));
+      if (rc != HDB_OK) atomic_store(&e->broken, rc); /* Q4 */
     } else if (rc == HDB_OK) {
       e->last_time = before; /* nothing was written: the times were not given */
     }
     fold_end(e->fold);
+    if (rc != HDB_OK && e->cache) cache_drop(e->cache, e->last_time);
     prune_recent(e, n);
     if (any) retain_when_due(e);
-    if (rc != HDB_OK) { /* Q4 */
-      atomic_store(&e->broken, rc);
-      if (e->cache) cache_drop(e->cache);
-    }
   }
   for (request *r = batch; rc != HDB_OK && r; r = r->next) r->result = rc;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "mvcc/internal.h"
 
@@ -25,6 +26,18 @@ static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
 static engine *registry;
 static bool reaper_runs;
+
+/* ---- fork: the child has none of the parent's threads and may not touch his stores ---- */
+
+static void before_fork(void) { pthread_mutex_lock(&registry_lock); }
+static void after_fork_parent(void) { pthread_mutex_unlock(&registry_lock); }
+static void after_fork_child(void) {
+  pthread_mutex_init(&registry_lock, NULL);
+  registry = NULL; /* what the parent has open is his; an engine that the child opens is another */
+  reaper_runs = false;
+}
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork_parent, after_fork_child); }
+static pthread_once_t forks_watched = PTHREAD_ONCE_INIT;
 
 /* ---- clocks ---- */
 
@@ -174,6 +187,7 @@ static engine *engine_new(const engine_options *options) {
   engine *e = calloc(1, sizeof *e);
   if (!e) return NULL;
   e->references = 1;
+  e->pid = getpid();
   e->read_only = options->read_only;
   e->linger_ms = options->linger_ms;
   pthread_mutex_init(&e->view_lock, NULL);
@@ -318,6 +332,7 @@ status engine_open(const char *path, const engine_options *options, engine **out
   static const engine_options plain = {.create = true, .retention = -1};
   struct stat st;
   status rc = HDB_OK;
+  pthread_once(&forks_watched, watch_forks);
   if (!options) options = &plain;
   *out = NULL;
   if (path) {
@@ -412,6 +427,7 @@ void engine_close(engine *e) {
     engine_free(e);
     return;
   }
+  if (e->pid != getpid()) return; /* the parent's: left alone */
   pthread_mutex_lock(&registry_lock);
   if (--e->references == 0) {
     e->linger_until_ms = engine_ticks_ms() + e->linger_ms;

@@ -117,6 +117,7 @@ struct engine {
   /* registry */
   struct engine *registry_next;
   int references;
+  pid_t pid; /* who opened it */
   dev_t device;
   ino_t inode;
   char *path;

@@ -142,9 +142,9 @@ START_TEST(old_views_and_other_trees_do_not_see_it) {
   hit = cache_get(c, &r, 7, slice_of(k, 4), 300);
   ck_assert_ptr_eq(hit, g);
   cached_release(hit);
-  cache_drop(c);
+  cache_drop(c, 999);
   ck_assert_ptr_null(cache_get(c, &r, 7, slice_of(k, 4), 300));
-  cache_offer(c, g, 1000);
+  cache_offer(c, g, 998);
   ck_assert_ptr_null(cache_get(c, &r, 7, slice_of(k, 4), 300));
   cached_release(g);
   cache_remove_reader(c, &r);

@@ -38,6 +38,28 @@ static engine *open_disk(double retention, int linger_ms) {
   return e;
 }
 
+/* Transaction n: a row n in the table, an entry for it in the index, and row 0 of the table says n. */
+static status commit_number(txn *t, uint32_t n) {
+  uint8_t key[8], index[12];
+  char text[40];
+  rowid_encode(key, n);
+  put_be32(index, n % 97), memcpy(index + 4, key, 8);
+  TRY(txn_begin(t, TXN_READ, 0));
+  snprintf(text, sizeof text, "row %u", n);
+  TRY(txn_put(t, 16, slice_of(key, 8), slice_str(text), PUT_INSERT));
+  TRY(txn_put(t, 17, slice_of(index, 12), slice_of(NULL, 0), PUT_INSERT));
+  if (n > 5) { /* and row n - 5 goes, with its entry */
+    rowid_encode(key, n - 5);
+    put_be32(index, (n - 5) % 97), memcpy(index + 4, key, 8);
+    if (n % 3) TRY(txn_delete(t, 16, slice_of(key, 8)));
+    if (n % 3) TRY(txn_delete(t, 17, slice_of(index, 12)));
+  }
+  rowid_encode(key, 0);
+  put_be32(index, n);
+  TRY(txn_put(t, 16, slice_of(key, 8), slice_of(index, 4), PUT_UPSERT));
+  return txn_commit(t, 0, NULL);
+}
+
 START_TEST(contents_survive_reopening) {
   model kept[MODEL_TREES] = {{0}};
   int64_t newest = 0;
@@ -104,6 +126,30 @@ START_TEST(a_directory_deleted_under_a_lingering_engine_is_not_taken_back) {
   one = open_disk(-1, 0);
   ck_assert_int_eq(engine_newest(one), 0);
   engine_close(one);
+}
+END_TEST
+
+START_TEST(a_forked_child_leaves_the_parents_engine_alone) {
+  engine *e = open_disk(-1, 60000), *other = open_disk(-1, 60000);
+  engine_close(other);
+  pid_t child = fork();
+  if (child == 0) {
+    engine_close_lingering();
+    engine_close(e);
+    engine *mine;
+    if (engine_open(NULL, NULL, &mine, NULL) != HDB_OK) _exit(1);
+    engine_close(mine);
+    _exit(0);
+  }
+  int code;
+  waitpid(child, &code, 0);
+  ck_assert_int_eq(code, 0);
+  uint32_t n = 0;
+  txn *t;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  while (n < 5) ck_assert_int_eq(commit_number(t, ++n), HDB_OK);
+  txn_free(t);
+  engine_close(e);
 }
 END_TEST
 
@@ -186,28 +232,6 @@ START_TEST(an_unpublished_bulk_is_gone_after_a_crash) {
 END_TEST
 
 /* ---- a killed process ---- */
-
-/* Transaction n: a row n in the table, an entry for it in the index, and row 0 of the table says n. */
-static status commit_number(txn *t, uint32_t n) {
-  uint8_t key[8], index[12];
-  char text[40];
-  rowid_encode(key, n);
-  put_be32(index, n % 97), memcpy(index + 4, key, 8);
-  TRY(txn_begin(t, TXN_READ, 0));
-  snprintf(text, sizeof text, "row %u", n);
-  TRY(txn_put(t, 16, slice_of(key, 8), slice_str(text), PUT_INSERT));
-  TRY(txn_put(t, 17, slice_of(index, 12), slice_of(NULL, 0), PUT_INSERT));
-  if (n > 5) { /* and row n - 5 goes, with its entry */
-    rowid_encode(key, n - 5);
-    put_be32(index, (n - 5) % 97), memcpy(index + 4, key, 8);
-    if (n % 3) TRY(txn_delete(t, 16, slice_of(key, 8)));
-    if (n % 3) TRY(txn_delete(t, 17, slice_of(index, 12)));
-  }
-  rowid_encode(key, 0);
-  put_be32(index, n);
-  TRY(txn_put(t, 16, slice_of(key, 8), slice_of(index, 4), PUT_UPSERT));
-  return txn_commit(t, 0, NULL);
-}
 
 static void child_commits(uint32_t from, volatile uint32_t *acknowledged) {
   engine *e;
@@ -292,6 +316,7 @@ int main(void) {
   tcase_add_loop_test(c, contents_survive_reopening, 0, 3);
   tcase_add_test(c, one_directory_is_one_engine_that_lingers);
   tcase_add_test(c, a_directory_deleted_under_a_lingering_engine_is_not_taken_back);
+  tcase_add_test(c, a_forked_child_leaves_the_parents_engine_alone);
   tcase_add_test(c, tree_ids_are_never_given_twice);
   tcase_add_test(c, settings_are_kept);
   tcase_add_test(c, an_unpublished_bulk_is_gone_after_a_crash);
