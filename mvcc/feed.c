@@ -123,11 +123,13 @@ static status add_change(changes *c, uint32_t tree, slice key, bool whole) {
   return c->memory.failed ? HDB_NOMEM : HDB_OK;
 }
 
-static status read_part(changes *c, slice part, buf *key) {
+/* Calls take for every key of one part; *branch comes first. */
+typedef status (*part_visitor)(void *context, uint32_t tree, slice key, bool whole);
+static status read_part(slice part, buf *key, uint64_t *branch, part_visitor take, void *context) {
   const uint8_t *p = part.p, *end = p + part.n;
-  uint64_t branch, skipped, tree, shared, rest;
+  uint64_t skipped, tree, shared, rest;
   if (part.n < 1 || *p++ != FEED_VERSION) return HDB_CORRUPT;
-  p = varint_get(p, end, &branch);
+  p = varint_get(p, end, branch);
   if (p) p = varint_get(p, end, &skipped);
   if (p) p = varint_get(p, end, &skipped);
   if (!p) return HDB_CORRUPT;
@@ -145,32 +147,51 @@ static status read_part(changes *c, slice part, buf *key) {
       buf_append(key, p, rest);
       p += rest;
       if (buf_failed(key)) return HDB_NOMEM;
-      if (branch == BRANCH_MAIN) TRY(add_change(c, (uint32_t)tree, buf_slice(key), key->n == 0));
+      TRY(take(context, (uint32_t)tree, buf_slice(key), key->n == 0));
     }
   }
   return HDB_OK;
 }
 
-static status collect(engine *e, int64_t since, int64_t upto, changes *c) {
-  uint8_t from[12], to[8];
+/* Every part in (since, upto]. */
+typedef status (*record_visitor)(void *context, int64_t time, slice part, buf *key);
+static status each_part(engine *e, int64_t since, int64_t upto, record_visitor visit, void *context) {
+  uint8_t from[8], to[8];
   kv_iter *it;
   buf key = BUF_INIT;
   put_be64(from, (uint64_t)since + 1), put_be64(to, (uint64_t)upto + 1);
   TRY(kv_iter_open(e->store, NULL, KV_COMMITS, slice_of(from, 8), slice_of(to, 8), &it));
   status rc = HDB_OK;
-  for (it->seek(it, slice_of(from, 8)); it->valid && rc == HDB_OK; it->next(it)) rc = read_part(c, it->value, &key);
+  for (it->seek(it, slice_of(from, 8)); it->valid && rc == HDB_OK; it->next(it))
+    rc = it->key.n < 8 ? HDB_CORRUPT : visit(context, (int64_t)get_be64(it->key.p), it->value, &key);
   if (rc == HDB_OK) rc = it->error;
   it->close(it);
   buf_free(&key);
   return rc;
 }
 
-status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context) {
+static status take_change(void *context, uint32_t tree, slice key, bool whole) {
+  return add_change(context, tree, key, whole);
+}
+
+static status take_part(void *context, int64_t time, slice part, buf *key) {
+  uint64_t branch;
+  return read_part(part, key, &branch, take_change, context);
+}
+
+/* (since, *upto] as far as it can be told. */
+static status feed_range(engine *e, int64_t since, int64_t *upto) {
   if (!e->feed || since < atomic_load(&e->feed_floor)) return HDB_NOTFOUND;
-  if (upto > atomic_load(&e->visible)) upto = atomic_load(&e->visible);
+  int64_t visible = atomic_load(&e->visible);
+  if (*upto > visible) *upto = visible;
+  return HDB_OK;
+}
+
+status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context) {
+  TRY(feed_range(e, since, &upto));
   if (since >= upto) return HDB_OK;
   changes c = {.memory = ARENA_INIT, .sorted = true};
-  status rc = collect(e, since, upto, &c);
+  status rc = each_part(e, since, upto, take_part, &c);
   if (rc == HDB_OK && !c.sorted) qsort(c.list, c.n, sizeof *c.list, by_key);
   for (size_t i = 0; i < c.n && rc == HDB_OK; i++) {
     const change *now = &c.list[i];
@@ -183,4 +204,46 @@ status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, 
   arena_clear(&c.memory);
   free(c.list);
   return rc;
+}
+
+/* ---- commits ---- */
+
+typedef struct summary {
+  commit_info now; /* time 0: none yet */
+  uint32_t tree;
+  bool any;
+  commit_visitor visit;
+  void *context;
+} summary;
+
+static status count_key(void *context, uint32_t tree, slice key, bool whole) {
+  summary *s = context;
+  if (!s->any || s->tree != tree) s->now.trees++; /* trees ascend, also from part to part */
+  s->any = true, s->tree = tree;
+  s->now.keys += !whole;
+  s->now.whole = s->now.whole || whole;
+  return HDB_OK;
+}
+
+static status tell(summary *s) { return s->now.time ? s->visit(s->context, &s->now) : HDB_OK; }
+
+static status count_part(void *context, int64_t time, slice part, buf *key) {
+  summary *s = context;
+  if (s->now.time != time) {
+    TRY(tell(s));
+    s->now = (commit_info){.time = time};
+    s->any = false;
+  }
+  uint64_t branch;
+  TRY(read_part(part, key, &branch, count_key, s));
+  s->now.branch = (uint32_t)branch;
+  return HDB_OK;
+}
+
+status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context) {
+  TRY(feed_range(e, since, &upto));
+  if (since >= upto) return HDB_OK;
+  summary s = {.visit = visit, .context = context};
+  TRY(each_part(e, since, upto, count_part, &s));
+  return tell(&s);
 }

@@ -119,6 +119,17 @@ bool cursor_find(cursor *c, slice key);          /* that very key: the point rea
 static inline void cursor_next(cursor *c) { c->next(c); }
 static inline void cursor_prev(cursor *c) { c->prev(c); }
 
+/* Every version of a tree's rows that was current at some time in [from, to], and every deletion in it; in order of
+ * (key, from). A committed view: own writes are not in it. HDB_ERROR_SNAPSHOT: from is before engine_oldest. */
+enum version_op { VERSION_INSERT, VERSION_UPDATE, VERSION_DELETE };
+typedef struct row_version {
+  slice key, value; /* VERSION_DELETE: the last value */
+  int64_t from, to; /* current in [from, to); to INT64_MAX: still. VERSION_DELETE: gone in [from, to) */
+  enum version_op op;
+} row_version;
+typedef status (*version_visitor)(void *context, const row_version *v);
+status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context);
+
 /* Rows of a tree in this view; HDB_NOTFOUND when not known without a scan. */
 status txn_count(txn *t, uint32_t tree, int64_t *rows);
 /* An estimate for the planner, any age: rows and bytes; never fails. */
@@ -162,5 +173,14 @@ void bulk_abandon(bulk *b); /* then go back to a mark from before bulk_open */
 typedef status (*feed_visitor)(void *context, uint32_t tree, slice key, bool whole);
 /* HDB_NOTFOUND: the feed does not reach back to `since` any more. */
 status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context);
+/* Each commit in (since, upto], in order of time. */
+typedef struct commit_info {
+  int64_t time;
+  uint32_t branch;
+  int64_t trees, keys; /* touched; keys: without those of trees that were touched as a whole */
+  bool whole;          /* there are such */
+} commit_info;
+typedef status (*commit_visitor)(void *context, const commit_info *c);
+status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context);
 
 #endif

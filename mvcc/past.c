@@ -27,8 +27,12 @@ struct past {
   buf from, to, key, value, columns, encoded;
   record *records;
   size_t records_n, records_capacity;
-  row *rows; /* whole keys, ascending; time < 0: gone */
+  row *rows; /* whole keys, ascending */
   size_t rows_n, rows_capacity;
+  /* versions_between: what the rows were on the way back */
+  bool gathers;
+  row_version *versions;
+  size_t versions_n, versions_capacity;
 };
 
 void past_free(past *p) {
@@ -39,6 +43,7 @@ void past_free(past *p) {
   buf_free(&p->value), buf_free(&p->columns), buf_free(&p->encoded);
   free(p->records);
   free(p->rows);
+  free(p->versions);
   free(p);
 }
 
@@ -227,6 +232,26 @@ static status former_columns(past *p, slice now, slice columns, slice *former) {
   return rc;
 }
 
+static status gather(past *p, slice key, slice value, int64_t from, enum version_op op) {
+  if (p->versions_n == p->versions_capacity) {
+    size_t capacity = p->versions_capacity ? 2 * p->versions_capacity : 128;
+    row_version *versions = realloc(p->versions, capacity * sizeof *versions);
+    if (!versions) return HDB_NOMEM;
+    p->versions = versions, p->versions_capacity = capacity;
+  }
+  p->versions[p->versions_n++] = (row_version){key, value, from, INT64_MAX, op};
+  return HDB_OK;
+}
+
+/* A record at `time` is about to put the former version in the place of r: what r was, and whether the key was deleted
+ * at that time (it was absent after it: not there at all, or made anew later). */
+static status gather_later(past *p, const row *r, bool found, int64_t time, bool *deleted) {
+  *deleted = !found || r->time > time;
+  if (!found) return HDB_OK;
+  enum version_op op = r->time == time || !r->fresh ? VERSION_UPDATE : VERSION_INSERT;
+  return gather(p, r->key, r->value, r->time, op);
+}
+
 /* One row of a record: *at is where the row before it was. */
 static status apply_row(past *p, int64_t time, slice key, const uint8_t **in, const uint8_t *end, bool ours, size_t *at) {
   uint64_t back, n;
@@ -240,6 +265,8 @@ static status apply_row(past *p, int64_t time, slice key, const uint8_t **in, co
   bool found;
   TRY(find_row(p, key, at, &found));
   row *r = &p->rows[*at];
+  bool deleted = false;
+  if (p->gathers) TRY(gather_later(p, r, found, time, &deleted));
   if (kind == 2) {
     if (!found) return HDB_CORRUPT;
     TRY(former_columns(p, r->value, slice_of(c, n), &r->value));
@@ -250,7 +277,7 @@ static status apply_row(past *p, int64_t time, slice key, const uint8_t **in, co
   }
   r->time = time - (int64_t)(back >> 1);
   r->fresh = back & 1;
-  return HDB_OK;
+  return deleted ? gather(p, r->key, r->value, time, VERSION_DELETE) : HDB_OK;
 }
 
 static status apply(past *p, const record *r, slice lower, slice upper) {
@@ -275,8 +302,8 @@ static status apply(past *p, const record *r, slice lower, slice upper) {
   return HDB_OK;
 }
 
-status scan_past_group(scan *s) {
-  if (s->g.newest <= s->as_of) return HDB_OK;
+/* The rows of the group in hand, undone to right after s->as_of as far as records go. */
+static status undo_group(scan *s) {
   group_history h;
   TRY(group_history_get(&s->g, &h));
   TRY(past_open(s));
@@ -294,6 +321,13 @@ status scan_past_group(scan *s) {
     buf_clear(&p->value);
     buf_append(&p->value, p->to.p, p->to.n);
   }
+  return p->memory.failed ? HDB_NOMEM : HDB_OK;
+}
+
+status scan_past_group(scan *s) {
+  if (s->g.newest <= s->as_of) return HDB_OK;
+  TRY(undo_group(s));
+  past *p = s->past;
   size_t n = 0;
   for (size_t i = 0; i < p->rows_n; i++) {
     if (p->rows[i].time <= s->as_of) {
@@ -306,4 +340,58 @@ status scan_past_group(scan *s) {
   group_encode(&p->encoded, slice_of(NULL, 0), p->rows, n, false, s->as_of, NULL);
   if (buf_failed(&p->encoded) || p->memory.failed) return HDB_NOMEM;
   return group_open(&s->g, buf_slice(&p->encoded));
+}
+
+/* ---- versions ---- */
+
+static int by_key_and_time(const void *a, const void *b) {
+  const row_version *x = a, *y = b;
+  int c = slice_compare(x->key, y->key);
+  return c ? c : (x->from > y->from) - (x->from < y->from);
+}
+
+static status tell_versions(past *p, int64_t from, int64_t to, version_visitor visit, void *context) {
+  qsort(p->versions, p->versions_n, sizeof *p->versions, by_key_and_time);
+  for (size_t i = 0; i < p->versions_n; i++) {
+    row_version *v = &p->versions[i];
+    bool next = i + 1 < p->versions_n && slice_equal(v->key, v[1].key);
+    if (next) v->to = v[1].from;
+    bool inside = v->from <= to && (v->op == VERSION_DELETE ? v->from >= from : v->to > from);
+    if (inside) TRY(visit(context, v));
+  }
+  return HDB_OK;
+}
+
+static status versions_of_group(scan *s, int64_t from, int64_t to, version_visitor visit, void *context) {
+  TRY(group_open(&s->g, s->it->value));
+  TRY(past_open(s));
+  past *p = s->past;
+  p->gathers = true;
+  p->versions_n = 0;
+  TRY(undo_group(s));
+  for (size_t i = 0; i < p->rows_n; i++) {
+    const row *r = &p->rows[i];
+    TRY(gather(p, r->key, r->value, r->time, r->fresh ? VERSION_INSERT : VERSION_UPDATE));
+  }
+  return tell_versions(p, from, to, visit, context);
+}
+
+status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context) {
+  cursor *c;
+  TRY(cursor_open(t, tree, from, &c));
+  scan *s = (scan *)c;
+  status rc = HDB_OK;
+  /* puts the iterator on the first group: as of INT64_MAX no group needs to be undone for that */
+  s->as_of = INT64_MAX;
+  cursor_first(c);
+  rc = c->error;
+  s->as_of = from - 1; /* records at or after `from` */
+  if (rc == HDB_OK && from < engine_oldest(t->engine)) rc = HDB_ERROR_SNAPSHOT;
+  if (rc == HDB_OK) {
+    s->it->seek(s->it, slice_of(s->tree_key, 4));
+    for (; s->it->valid && rc == HDB_OK; s->it->next(s->it)) rc = versions_of_group(s, from, to, visit, context);
+    if (rc == HDB_OK) rc = s->it->error;
+  }
+  cursor_close(c);
+  return rc;
 }

@@ -164,6 +164,83 @@ START_TEST(without_history_there_is_no_past) {
 }
 END_TEST
 
+/* ---- versions ---- */
+
+typedef struct walked {
+  const state *states; /* ascending in time */
+  int n, at_least;
+  int64_t from, to;
+  buf last;
+  int64_t last_from, last_to;
+  int seen[STATES]; /* rows that were current at that state */
+} walked;
+
+static status look_at(void *context, const row_version *v) {
+  walked *w = context;
+  int order = slice_compare(v->key, buf_slice(&w->last));
+  ck_assert(order > 0 || (order == 0 && v->from >= w->last_to && v->from > w->last_from));
+  buf_clear(&w->last);
+  buf_append(&w->last, v->key.p, v->key.n);
+  w->last_from = v->from, w->last_to = v->to;
+  ck_assert(v->from < v->to && v->from <= w->to);
+  if (v->op == VERSION_DELETE) ck_assert(v->from >= w->from);
+  for (int i = 0; i < w->n; i++) {
+    int64_t time = w->states[i].time;
+    if (time < w->from || time > w->to) continue;
+    const model *m = &w->states[i].rows;
+    /* the key at that state */
+    size_t low = 0, high = m->n;
+    uint8_t key[300];
+    while (low < high) {
+      size_t middle = (low + high) / 2;
+      if (slice_compare(make_key(m->items[middle].key, key), v->key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    bool there = low < m->n && slice_equal(make_key(m->items[low].key, key), v->key);
+    if (v->from <= time && time < v->to) {
+      ck_assert(there == (v->op != VERSION_DELETE));
+      if (there) ck_assert(slice_equal(row_value(m->items[low]), v->value));
+      w->seen[i] += there;
+    }
+    if (time == v->from - 1 && v->op == VERSION_INSERT) ck_assert(!there);
+  }
+  return HDB_OK;
+}
+
+START_TEST(versions_tell_every_state_in_between) {
+  engine *e;
+  txn *t;
+  model now = {0};
+  static state states[STATES];
+  engine_options o = {.create = true, .retention = 3600};
+  shape = _i;
+  seed = (uint64_t)_i + 11;
+  ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  for (int i = 0; i < STATES; i++) {
+    ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    change(t, &now, 300);
+    ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+    states[i].time = engine_newest(e);
+    model_copy(&states[i].rows, &now);
+  }
+  txn_begin(t, TXN_READ, 0);
+  for (int round = 0; round < 20; round++) {
+    int a = (int)rnd(STATES), b = a + (int)rnd((uint32_t)(STATES - a));
+    walked w = {.states = states, .n = STATES, .from = states[a].time, .to = states[b].time};
+    ck_assert_int_eq(versions_between(t, TREE, w.from, w.to, look_at, &w), HDB_OK);
+    for (int i = a; i <= b; i++) ck_assert_int_eq(w.seen[i], (int)states[i].rows.n);
+    buf_free(&w.last);
+  }
+  txn_free(t);
+  engine_close(e);
+  for (int i = 0; i < STATES; i++) free(states[i].rows.items);
+  memset(states, 0, sizeof states);
+  free(now.items);
+  record_writer_free(&writer);
+}
+END_TEST
+
 /* ---- retention ---- */
 
 static int count_keys(engine *e, enum kv_family family) {
@@ -277,6 +354,12 @@ static int64_t commit_keys(engine *e, uint32_t tree, const char *keys, bool clea
   return time;
 }
 
+static status take_commit(void *context, const commit_info *c) {
+  commit_info **next = context;
+  *(*next)++ = *c;
+  return HDB_OK;
+}
+
 START_TEST(the_feed_tells_each_changed_key_once) {
   engine *e;
   engine_options o = {.create = true, .retention = 3600};
@@ -297,6 +380,11 @@ START_TEST(the_feed_tells_each_changed_key_once) {
   ck_assert_int_eq(feed_changes(e, t2, t4, take, &list_n), HDB_OK);
   ck_assert_int_eq(list_n, 1);
   expect_told(0, 17, NULL);
+  commit_info commits[8], *next = commits;
+  ck_assert_int_eq(feed_commits(e, t1, t4, take_commit, &next), HDB_OK);
+  ck_assert_int_eq(next - commits, 3);
+  ck_assert(commits[0].time == t2 && commits[0].keys == 2 && commits[0].trees == 1 && !commits[0].whole);
+  ck_assert(commits[1].time == t3 && commits[2].time == t4 && commits[2].whole);
   list_n = 0;
   ck_assert_int_eq(feed_changes(e, t4, t4, take, &list_n), HDB_OK);
   ck_assert_int_eq(list_n, 0);
@@ -310,6 +398,7 @@ int main(void) {
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0, getenv("ONE") ? atoi(getenv("ONE"))+1 : 9);
   tcase_add_loop_test(c, the_past_survives_on_disk, 0, 3);
+  tcase_add_loop_test(c, versions_tell_every_state_in_between, 0, 3);
   tcase_add_loop_test(c, history_beyond_the_retention_goes, 0, 3);
   tcase_add_test(c, without_history_there_is_no_past);
   tcase_add_test(c, the_feed_tells_each_changed_key_once);
