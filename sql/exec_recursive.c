@@ -168,6 +168,7 @@ static status dequeue(exec *x, const recursive_node *r, recursive_state *s) {
 static status recursive_next(exec *x, const plan_node *n, const value **row) {
   const recursive_node *r = (const recursive_node *)n;
   recursive_state *s = node_state_get(x, n);
+  if (s->left == 0) return HDB_DONE;
   if (!s->started) {
     TRY(enqueue(x, r, s, r->initial));
     node_close(x, r->initial);

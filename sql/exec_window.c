@@ -99,12 +99,12 @@ static status load(exec *x, const window_node *w, window_state *s) {
   if (rc != HDB_DONE) return rc;
   node_close(x, w->child);
   TRY(sorter_finish(s->rows));
-  for (int i = 0; i < w->calls_n; i++) {
+  s->loaded = true;
+  if (sorter_next(s->rows, &s->ahead) != HDB_ROW) s->ahead = NULL;
+  for (int i = 0; s->ahead && i < w->calls_n; i++) {
     TRY(frame_offset(x, &w->calls[i].frame, false, &s->offsets[2 * i]));
     TRY(frame_offset(x, &w->calls[i].frame, true, &s->offsets[2 * i + 1]));
   }
-  s->loaded = true;
-  if (sorter_next(s->rows, &s->ahead) != HDB_ROW) s->ahead = NULL;
   return HDB_OK;
 }
 
@@ -143,19 +143,6 @@ static status read_partition(exec *x, const window_node *w, window_state *s) {
 
 /* ---- frames ---- */
 
-/* First row whose key is not before `key` (after: whose key is behind it). */
-static int64_t search_key(const window_node *w, const window_state *s, const value *key, bool after) {
-  const sort_key *k = &w->keys[w->partition_n];
-  int64_t low = 0, high = s->n;
-  while (low < high) {
-    int64_t middle = (low + high) / 2;
-    int c = key_spec_compare(&s->partition[middle][k->column], key, &k->spec);
-    if (c < 0 || (after && c == 0)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
 static value shifted(value v, const value *by, bool subtract) {
   if (v.type != VAL_INTEGER && v.type != VAL_REAL) return v;
   if (v.type == VAL_INTEGER && by->type == VAL_INTEGER) {
@@ -164,6 +151,21 @@ static value shifted(value v, const value *by, bool subtract) {
   }
   double a = v.type == VAL_INTEGER ? (double)v.i : v.r, b = by->type == VAL_INTEGER ? (double)by->i : by->r;
   return value_real(subtract ? a - b : a + b);
+}
+
+/* First row whose key, moved by `by` (NULL: as it is), is not before `key` (after: is behind it). */
+static int64_t search_key(const window_node *w, const window_state *s, const value *key, const value *by, bool subtract, bool after) {
+  const sort_key *k = &w->keys[w->partition_n];
+  int64_t low = 0, high = s->n;
+  while (low < high) {
+    int64_t middle = (low + high) / 2;
+    value at = s->partition[middle][k->column];
+    if (by) at = shifted(at, by, subtract);
+    int c = key_spec_compare(&at, key, &k->spec);
+    if (c < 0 || (after && c == 0)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /* One edge of row i's frame: its first row (is_end false), or the row behind its last. */
@@ -188,9 +190,11 @@ static int64_t frame_edge(const window_node *w, const window_state *s, const win
     return at < 0 ? 0 : at > s->groups_n ? s->n : s->group_start[at];
   }
   const sort_key *k = &w->keys[w->partition_n];
-  bool subtract = (kind == BOUND_PRECEDING) != k->spec.descending;
-  value key = shifted(s->partition[i][k->column], offset, subtract);
-  return search_key(w, s, &key, is_end);
+  value key = s->partition[i][k->column];
+  /* the sum is made on the earlier of the two rows, which matters at the ends of int64 */
+  if (kind == BOUND_PRECEDING) return search_key(w, s, &key, offset, k->spec.descending, is_end);
+  key = shifted(key, offset, k->spec.descending);
+  return search_key(w, s, &key, NULL, false, is_end);
 }
 
 typedef struct frame_range {
@@ -240,6 +244,8 @@ static void start_over(sliding *a, int64_t at) {
 static status slide(sliding *a, frame_range r) {
   if (r.low < a->low || r.high < a->high) start_over(a, r.low);
   if (r.low > a->low && !a->c->f->inverse) start_over(a, r.low);
+  if (a->c->frame.start != BOUND_FOLLOWING) /* SQLite's order, seen in overflows */
+    for (; a->low < r.low && a->low < a->high; a->low++) TRY(feed(a, a->low, true));
   for (; a->high < r.high; a->high++) TRY(feed(a, a->high, false));
   for (; a->low < r.low; a->low++) TRY(feed(a, a->low, true));
   return HDB_OK;
@@ -254,9 +260,44 @@ static status keep_result(window_state *s, value *v) {
   return HDB_OK;
 }
 
+/* min() and max() over a frame that leaves rows behind: of equals the last one, and no FILTER, as in SQLite.
+ * A queue of rows each better than all behind it: its first is the frame's best. */
+static status moving_best(exec *x, const window_node *w, window_state *s, int k) {
+  const window_call *c = &w->calls[k];
+  bool is_max = (c->f->name[1] | 32) == 'a';
+  int argument = c->arguments[0];
+  value *out = s->results + k;
+  int64_t *queue = arena_alloc(&s->memory, (size_t)s->n * sizeof *queue + 8);
+  if (!queue) return node_no_memory(x);
+  int64_t first = 0, last = 0, read = 0, before = 0;
+  for (int64_t i = 0; i < s->n; i++, out += w->calls_n) {
+    frame_range r = frame_of(w, s, c, &s->offsets[2 * k], i);
+    if (r.low < before) first = last = 0, read = r.low; /* a frame that went back */
+    before = r.low;
+    if (read < r.low) read = r.low;
+    for (; read < r.high; read++) {
+      const value *v = &s->partition[read][argument];
+      if (v->type == VAL_NULL) continue;
+      while (last > first) {
+        int order = value_compare(v, &s->partition[queue[last - 1]][argument], c->collation);
+        if (is_max ? order < 0 : order > 0) break;
+        last--;
+      }
+      queue[last++] = read;
+    }
+    while (first < last && queue[first] < r.low) first++;
+    *out = first < last && queue[first] < r.high ? s->partition[queue[first]][argument] : value_null();
+    TRY(exec_tick(x));
+  }
+  return HDB_OK;
+}
+
 static status aggregate_results(exec *x, const window_node *w, window_state *s, int k) {
   const window_call *c = &w->calls[k];
   value arguments[128], *out = s->results + k;
+  if ((c->f->flags & FUNC_MINMAX) && c->arguments_n == 1 && c->frame.start != BOUND_UNBOUNDED_PRECEDING &&
+      c->frame.exclude == EXCLUDE_NONE)
+    return moving_best(x, w, s, k);
   if (c->arguments_n > 128) return error_set(x->err, HDB_ERROR, "too many arguments on function %s", c->f->name);
   sliding a = {.x = x, .w = w, .s = s, .c = c, .arguments = arguments};
   a.call = (function_call){x->db, c->f, &s->memory, x->err, c->collation, NULL, x};
@@ -290,7 +331,7 @@ out:
 
 /* ---- the functions that are only window functions ---- */
 static status ntile_of(exec *x, const window_state *s, const window_call *c, int64_t i, value *out) {
-  int64_t n = value_to_int(&s->partition[i][c->arguments[0]]);
+  int64_t n = value_to_int(&s->partition[0][c->arguments[0]]);
   if (n <= 0) return error_set(x->err, HDB_ERROR, "argument of ntile must be a positive integer");
   int64_t size = s->n / n, larger = s->n - n * size; /* that many tiles hold one more */
   if (size == 0) *out = value_int(i + 1);
@@ -307,6 +348,7 @@ static void shifted_row(const window_state *s, const window_call *c, int64_t i, 
   if (by.type == VAL_REAL && (double)(int64_t)by.r == by.r) by = value_int((int64_t)by.r);
   if (by.type != VAL_INTEGER || by.i > s->n || by.i < -s->n) return;
   int64_t at = c->kind == WINDOW_LAG ? i - by.i : i + by.i;
+  if (c->kind == WINDOW_LAG && at > i + 1) return; /* SQLite has not read that row yet */
   if (at >= 0 && at < s->n) *out = s->partition[at][c->arguments[0]];
 }
 

@@ -4,6 +4,8 @@
  * term, and a column of the FROM clause become EX_AGG_COLUMN of the aggregation's slot, also inside subqueries.
  * The slot holds the keys first, then calls and bare columns in the order they were met.
  */
+#include <strings.h>
+
 #include "sql/plan_internal.h"
 
 struct aggregate_builder {
@@ -131,12 +133,7 @@ static status copy_keys(aggregate_builder *b) {
   b->specs = plan_alloc(b->c, (size_t)g->n * sizeof *b->specs);
   if (!b->keys || !b->specs) return plan_no_memory(b->c);
   for (int i = 0; i < g->n; i++) {
-    expr **e = &b->keys->items[i].e;
-    if (g->items[i].ordinal > 0 && g->items[i].ordinal <= b->s->columns->n) {
-      *e = ast_copy_expr(b->c->memory, b->s->columns->items[g->items[i].ordinal - 1].e);
-      if (!*e) return plan_no_memory(b->c);
-    }
-    TRY(expr_collation(b->c, *e, &b->specs[i].c));
+    TRY(expr_collation(b->c, b->keys->items[i].e, &b->specs[i].c));
   }
   return HDB_OK;
 }
@@ -169,6 +166,11 @@ status aggregate_begin(compile *c, select *s, expr_list *order_by, aggregate_bui
 static bool is_minmax(const expr *e) {
   const function *f = e->object;
   return f && (f->flags & FUNC_MINMAX) && e->list && e->list->n == 1;
+}
+
+bool aggregate_is_count(const aggregate_builder *b) {
+  return b->calls_n == 1 && !b->keys && !b->bare_n && !b->calls[0]->filter && strcasecmp(b->calls[0]->text, "count") == 0 &&
+         (b->calls[0]->star || !b->calls[0]->list || b->calls[0]->list->n == 0);
 }
 
 expr *aggregate_minmax(const aggregate_builder *b, bool *is_max) {

@@ -6,6 +6,8 @@
  * F1  Column references to the subquery, wherever they stand, become copies of its result expressions.
  * F2  What a result column was called and declared as is fixed before.
  */
+#include <strings.h>
+
 #include "sql/plan_internal.h"
 
 typedef struct flattening {
@@ -58,9 +60,7 @@ static bool may_flatten(const select *q, const source *s, int at) {
   if (sub->limit || sub->offset || sub->is_recursive || q->has_window) return false;
   if (s->cte && (s->cte->materialized == CTE_MATERIALIZED || s->cte->recursive)) return false;
   if (q->is_recursive && sub->order_by && sub->order_by->n) return false;
-  if (sub->order_by && sub->order_by->n && (q->is_aggregate || (q->group_by && q->group_by->n))) {
-    if (!(q->order_by && q->order_by->n) && q->from->n == 1) return false;
-  }
+  if (sub->order_by && sub->order_by->n && (q->is_aggregate || (q->group_by && q->group_by->n))) return false;
   if (s->join & JOIN_RIGHT || s->lateral || s->time != TIME_NONE) return false;
   for (int i = at + 1; i < q->from->n; i++)
     if (q->from->items[i].join & JOIN_RIGHT) return false;
@@ -102,14 +102,7 @@ static status flatten_source(compile *c, select *q, int at, bool *done) {
   TRY(fix_names(c, q));
   bool takes_order = sub->order_by && sub->order_by->n && !(q->order_by && q->order_by->n) && q->from->n == 1;
   if (takes_order) {
-    for (int i = 0; i < sub->order_by->n; i++) { /* its ordinals meant its own columns */
-      struct expr_item *item = &sub->order_by->items[i];
-      if (item->ordinal > 0 && item->ordinal <= sub->columns->n && item->e->op != EX_COLLATE) {
-        item->e = ast_copy_expr(c->memory, sub->columns->items[item->ordinal - 1].e);
-        if (!item->e) return plan_no_memory(c);
-      }
-      item->ordinal = 0;
-    }
+    for (int i = 0; i < sub->order_by->n; i++) sub->order_by->items[i].ordinal = 0; /* they meant its own columns */
   }
   expr_list *order = takes_order ? sub->order_by : NULL;
   if (s->join & JOIN_LEFT) {
@@ -152,10 +145,21 @@ static status flatten_list(compile *c, expr_list *l) {
   return HDB_OK;
 }
 
+/* Aggregates but for count, min and max may show the order of their input. */
+static bool shows_order(void *context, expr *e) {
+  if (e->op == EX_AGGREGATE && strcasecmp(e->text, "count") && strcasecmp(e->text, "min") && strcasecmp(e->text, "max"))
+    *(bool *)context = true;
+  return false;
+}
+
 /* ORDER BY of a subquery whose order nobody sees. */
-static void drop_order(const select *q, select *sub, int sources) {
+static void drop_order(select *q, select *sub, int sources) {
   if (!sub->order_by || sub->limit || sub->is_recursive || sub->has_window) return;
-  if ((q->order_by && q->order_by->n) || sources > 1) sub->order_by = NULL;
+  bool shown = false;
+  plan_rewrite_list(q->columns, shows_order, &shown);
+  plan_rewrite_list(q->order_by, shows_order, &shown);
+  if (q->having) plan_rewrite(q->having, shows_order, &shown);
+  if (!shown && ((q->order_by && q->order_by->n) || sources > 1)) sub->order_by = NULL;
 }
 
 static status flatten_from(compile *c, select *q, source_list *from, bool top) {

@@ -367,6 +367,7 @@ status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_or
 const expr_list *aggregate_keys(const aggregate_builder *b);
 const key_spec *aggregate_specs(const aggregate_builder *b);
 /* min(x) or max(x) alone: its argument, and whether it is max; NULL. */
+bool aggregate_is_count(const aggregate_builder *b); /* count(*) and nothing else */
 expr *aggregate_minmax(const aggregate_builder *b, bool *is_max);
 size_t aggregate_call_head(void); /* bytes before a function's own state */
 /* plan_flatten.c: once, before a statement's outermost query is planned. */

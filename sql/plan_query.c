@@ -17,12 +17,6 @@ typedef struct core {
   join_node *join;
 } core;
 
-/* The expression behind an ORDER BY term: a result column's when it names one. */
-static expr *order_expr(const select *s, const struct expr_item *item) {
-  if (item->ordinal > 0 && item->ordinal <= s->columns->n) return s->columns->items[item->ordinal - 1].e;
-  return item->e;
-}
-
 static status order_specs(core *k, const expr_list *l, bool is_order_by) {
   compile *c = k->c;
   k->order.n = l->n;
@@ -31,10 +25,9 @@ static status order_specs(core *k, const expr_list *l, bool is_order_by) {
   if (!k->order.e || !k->order.specs) return plan_no_memory(c);
   for (int i = 0; i < l->n; i++) {
     const struct expr_item *item = &l->items[i];
-    k->order.e[i] = is_order_by ? order_expr(k->s, item) : item->e;
+    k->order.e[i] = item->e;
     k->order.specs[i] = (key_spec){NULL, is_order_by && item->descending, is_order_by ? item->nulls : 0};
-    const expr *named = is_order_by && item->e && item->e->op == EX_COLLATE ? item->e : k->order.e[i];
-    TRY(expr_collation(c, named, &k->order.specs[i].c));
+    TRY(expr_collation(c, item->e, &k->order.specs[i].c));
   }
   return HDB_OK;
 }
@@ -43,7 +36,7 @@ static bool same_terms(const core *k, const expr_list *group) {
   if (!k->order_by || k->order_by->n != group->n) return false;
   for (int i = 0; i < group->n; i++) {
     const struct expr_item *o = &k->order_by->items[i];
-    if (o->nulls || !ast_equal(order_expr(k->s, o), group->items[i].e)) return false;
+    if (o->nulls || !ast_equal(o->e, group->items[i].e)) return false;
   }
   return true;
 }
@@ -91,13 +84,16 @@ static int64_t literal_limit(const select *s) {
   return n;
 }
 
-static bool plain_count(const core *k, const aggregate_node *a) {
-  const select *s = k->s;
-  if (a->grouped || a->calls_n != 1 || a->bare_n || !a->calls[0].count_star) return false;
+/* FROM one ordinary table, no WHERE: what count(*) needs no scan for. */
+static bool plain_table(const select *s) {
   if (s->where || !s->from || s->from->n != 1) return false;
   const source *f = &s->from->items[0];
   const table *t = f->table;
   return !f->select && !f->nested && t && t->kind == TABLE_ORDINARY && f->time == TIME_NONE && !f->is_recursive;
+}
+
+static bool plain_count(const core *k, const aggregate_node *a) {
+  return !a->grouped && a->calls_n == 1 && !a->bare_n && a->calls[0].count_star && plain_table(k->s);
 }
 
 static status plan_aggregation(core *k, const plan_node *child, const plan_node **out) {
@@ -212,6 +208,7 @@ static status plan_core(core *k, plan_node **out) {
   }
   key_spec *sort_specs = k->order.specs;
   if (s->is_aggregate || (s->group_by && s->group_by->n)) TRY(aggregate_begin(c, s, k->order_by, &k->aggregate));
+  if (k->aggregate && aggregate_is_count(k->aggregate) && plain_table(s)) s->from->items[0].indexed_by = NULL;
   memset(&k->order, 0, sizeof k->order);
   TRY(wanted_order(k));
   from_request r = {.from = s->from, .where = s->where, .order = k->order.n ? &k->order : NULL,

@@ -90,6 +90,10 @@ status plan_subquery(compile *c, expr *e) {
     p->columns_n = first->columns->n;
     rc = in_specs(c, e, p);
   }
+  if (e->op == EX_EXISTS) { /* whether there is a row: neither order nor duplicates matter */
+    e->select->order_by = NULL;
+    if (!e->select->prior) e->select->distinct = false;
+  }
   if (rc == HDB_OK) rc = plan_query(c, e->select, NULL, &p->q);
   explain_pop(c, former);
   TRY(rc);

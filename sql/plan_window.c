@@ -135,6 +135,18 @@ static status build_keys(window_builder *b, const window *over, window_node *w) 
   return HDB_OK;
 }
 
+static bool is_no_constant(void *context, expr *e) {
+  if (e->op == EX_FUNCTION || e->op == EX_COLUMN || e->op == EX_AGG_COLUMN || e->select) *(bool *)context = true;
+  return !*(bool *)context;
+}
+/* Anything but a constant without function calls is refused when rows are there: as a NULL. */
+static status compile_offset(window_builder *b, expr *e, expr_program **out) {
+  bool refused = false;
+  ast_walk(e, false, is_no_constant, &refused);
+  if (refused && !(e = ast_expr(b->c->memory, EX_NULL, NULL, NULL))) return plan_no_memory(b->c);
+  return expr_compile(b->c, e, out);
+}
+
 static status build_frame(window_builder *b, const window *over, window_frame *f) {
   *f = (window_frame){FRAME_RANGE, BOUND_UNBOUNDED_PRECEDING, BOUND_CURRENT, EXCLUDE_NONE, NULL, NULL};
   if (!over->has_frame) return HDB_OK;
@@ -145,8 +157,8 @@ static status build_frame(window_builder *b, const window *over, window_frame *f
   bool offsets = over->start_value || over->end_value;
   if (f->kind == FRAME_RANGE && offsets && (!over->order_by || over->order_by->n != 1))
     return error_set(b->c->err, HDB_ERROR, "RANGE with offset PRECEDING/FOLLOWING requires one ORDER BY expression");
-  if (over->start_value) TRY(expr_compile(b->c, over->start_value, &f->start_value));
-  if (over->end_value) TRY(expr_compile(b->c, over->end_value, &f->end_value));
+  if (over->start_value) TRY(compile_offset(b, over->start_value, &f->start_value));
+  if (over->end_value) TRY(compile_offset(b, over->end_value, &f->end_value));
   return HDB_OK;
 }
 
