@@ -5,6 +5,7 @@
  * D3  A database's txn is one object for its life; statements' cursors hang on it (closed before it is freed).
  * What can fail: everything that opening a file can; the words are SQLite's.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sql/mirror.h"
@@ -31,7 +32,7 @@ static status shared_open(database *d, const char *name, error *err) {
       rc = sql_nomem(err);
       goto out;
     }
-    strcpy(m->name, name);
+    memcpy(m->name, name, strlen(name) + 1);
     rc = engine_open(NULL, &memory_options, &m->engine, err);
     if (rc != HDB_OK) {
       free(m);
@@ -69,7 +70,7 @@ void database_pragmas_default(database *d) {
   d->pragmas.wal_autocheckpoint = 1000;
   d->pragmas.synchronous = 2;
   d->pragmas.secure_delete = 1;
-  strcpy(d->pragmas.journal_mode, d->is_memory ? "memory" : "delete");
+  snprintf(d->pragmas.journal_mode, sizeof d->pragmas.journal_mode, "%s", d->is_memory ? "memory" : "delete");
 }
 
 /* Files are mirror.c's: it finds the directory, takes in foreign files and fills the place. */

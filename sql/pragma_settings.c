@@ -1,5 +1,6 @@
 /* PRAGMAs that ask or set: flags of the connection, numbers of a database, what is stored in the database.
  * What has no meaning here is kept and answered, as SQLite would answer it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -158,7 +159,7 @@ static bool is_empty(pragma_call *p) {
 static status journal_mode_set(pragma_call *p, int database, const char *mode) {
   struct database *d = &p->db->databases[database];
   if (d->is_memory) {
-    if (strcmp(mode, "memory") == 0 || strcmp(mode, "off") == 0) strcpy(d->pragmas.journal_mode, mode);
+    if (strcmp(mode, "memory") == 0 || strcmp(mode, "off") == 0) snprintf(d->pragmas.journal_mode, sizeof d->pragmas.journal_mode, "%s", mode);
     return HDB_OK;
   }
   bool was_wal = strcmp(d->pragmas.journal_mode, "wal") == 0, is_wal = strcmp(mode, "wal") == 0;
@@ -169,7 +170,7 @@ static status journal_mode_set(pragma_call *p, int database, const char *mode) {
     status rc = engine_setting_put(d->engine, "journal_mode", slice_str(is_wal ? "wal" : "delete"));
     if (rc != HDB_OK) return error_set(p->err, rc, "%s", status_text(rc));
   }
-  strcpy(d->pragmas.journal_mode, mode);
+  snprintf(d->pragmas.journal_mode, sizeof d->pragmas.journal_mode, "%s", mode);
   return HDB_OK;
 }
 
