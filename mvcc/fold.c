@@ -72,7 +72,7 @@ void fold_end(fold *f) {
   f->it = NULL;
   f->groups_n = f->trees_n = 0;
   f->memory.failed = false;
-  if (kv_batch_bytes(f->batch) <= KEEP_BYTES) {
+  if (f->batch_bytes <= KEEP_BYTES) {
     arena_rewind(&f->memory, f->empty);
   } else { /* a large one gives its memory back */
     arena_clear(&f->memory);
@@ -671,5 +671,6 @@ status fold_finish(fold *f) {
   for (size_t i = 0; i < f->groups_n; i++) TRY(fold_write_group(f, f->groups[i], true));
   if (f->it) f->it->close(f->it);
   f->it = NULL;
+  f->batch_bytes = kv_batch_bytes(f->batch);
   return publish_counts(f);
 }

@@ -30,6 +30,7 @@ struct fold {
   arena memory;
   arena_mark empty;
   kv_batch *batch;
+  size_t batch_bytes; /* when it was complete */
   cache_reader reader;
   kv_iter *it; /* over the newest rows; closed before the batch is written */
   int64_t time, schema_time;
