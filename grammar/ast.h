@@ -74,6 +74,7 @@ struct expr {
   bool has_else;
   bool parenthesised; /* was written in ( ) */
   bool quoted_name;   /* EX_ID, EX_DOT: the last name was written in any of the quotes "x" `x` [x]: never TRUE, FALSE */
+  bool row_image;     /* resolver: a column of OLD, NEW or excluded: compares without its affinity */
   bool from_join;     /* resolver: comes from an ON/USING clause; join_slot says of which right table */
   bool outer_on;      /* resolver: that join is an outer join: not to be moved */
   uint8_t affinity;   /* resolver: enum affinity of the result (column or cast), 0 none */

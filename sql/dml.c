@@ -68,6 +68,7 @@ status dml_find_target(compile *c, const qualified_name *name, uint8_t event, co
   if (t->kind == TABLE_VIRTUAL) return error_set(c->err, HDB_ERROR, "not supported yet: changing virtual tables");
   if (t->kind == TABLE_VIEW && !has_instead_trigger(c, out, event))
     return error_set(c->err, HDB_ERROR, "cannot modify %s because it is a view", t->name);
+  if (t->kind == TABLE_VIEW) TRY(resolve_view_columns(c->db, (table *)out->t, out->database, c->err));
   compile_writes(c, out->database);
   compile_reads(c, out->database);
   for (compile *p = c->parent; p; p = p->parent) compile_writes(p, out->database), compile_reads(p, out->database);

@@ -10,6 +10,8 @@ expr *expr_skip_collate(expr *e) {
   return e;
 }
 
+uint8_t cast_affinity(const char *type) { return type && *type ? affinity_of_type(type) : AFF_NUMERIC; }
+
 uint8_t expr_affinity(const expr *e) {
   for (;;) {
     if (!e) return AFF_NONE;
@@ -17,12 +19,13 @@ uint8_t expr_affinity(const expr *e) {
     case EX_COLUMN: {
       const table *t = e->object;
       if (e->column < 0) return AFF_INTEGER;
+      if (e->row_image) return AFF_NONE;
       if (t && e->column < t->columns_n) return t->columns[e->column].affinity;
       return e->affinity;
     }
     case EX_AGG_COLUMN:
     case EX_REGISTER: return e->affinity;
-    case EX_CAST: return affinity_of_type(e->text);
+    case EX_CAST: return cast_affinity(e->text);
     case EX_COLLATE: e = e->left; continue;
     case EX_ROW: e = e->list && e->list->n ? e->list->items[0].e : NULL; continue;
     case EX_SUBQUERY: e = e->select && e->select->columns->n ? e->select->columns->items[0].e : NULL; continue;

@@ -41,11 +41,16 @@ status resolve_expr(compile *c, scope *s, expr **e);
 status resolve_list(compile *c, scope *s, expr_list *list);
 /* Opens the sources of a FROM list (tables looked up, slots given) without a select around (UPDATE ... FROM). */
 status resolve_from(compile *c, source_list *from, scope *outer);
+/* A view's own columns (names, types, affinities), filled into the catalog's table when they are not known yet. */
+status resolve_view_columns(hdb *db, table *view, int database, error *err);
+/* Do these VALUES hold aggregates or window calls? They are run as a compound of SELECTs then. */
+bool values_need_query(hdb *db, const select *s);
 /* The affinity and collation a comparison of the two uses. */
 uint8_t compare_affinity(const expr *left, const expr *right);
 status compare_collation(compile *c, const expr *left, const expr *right, const collation **out);
 status find_collation(hdb *db, const char *name, const collation **out, error *err); /* "no such collation sequence: x" */
 uint8_t expr_affinity(const expr *e);
+uint8_t cast_affinity(const char *type); /* CAST(x AS type); no type at all: NUMERIC */
 status expr_collation(compile *c, const expr *e, const collation **out);
 bool expr_is_constant(const expr *e); /* no slot, no subquery, only deterministic functions; parameters count as constant */
 int expr_vector_size(const expr *e);  /* columns of a row value or subquery, 1 for a scalar */

@@ -188,7 +188,7 @@ static status emit_between(builder *b, expr *e, int target) {
 static status emit_cast(builder *b, expr *e, int target) {
   int r;
   TRY(emit_value(b, e->left, TARGET_ANY, &r));
-  emit_step(b, STEP_CAST, target, r, 0)->affinity = affinity_of_type(e->text);
+  emit_step(b, STEP_CAST, target, r, 0)->affinity = cast_affinity(e->text);
   return HDB_OK;
 }
 

@@ -143,7 +143,7 @@ static status source_compile(compile *c, insert_program *p, insert_statement *s)
     p->one_row = true;
     return HDB_OK;
   }
-  if (is_one_row(s->select)) {
+  if (is_one_row(s->select) && !values_need_query(c->db, s->select)) {
     scope sc = {.allow = ALLOW_ALL & ~(ALLOW_AGGREGATE | ALLOW_WINDOW), .excluded_slot = -1};
     p->one_row = true;
     TRY(resolve_list(c, &sc, s->select->columns));

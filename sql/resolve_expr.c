@@ -29,6 +29,10 @@ status name_subquery(compile *c, scope *s, expr *e) {
   int references = 0;
   TRY(name_select(c, e->select, s, &references));
   e->correlated = references > 0;
+  if (e->op == EX_EXISTS) { /* how many and in which order is not asked */
+    e->select->order_by = NULL;
+    e->select->distinct = false;
+  }
   if (references - 1 > s->references_outer) s->references_outer = references - 1;
   return HDB_OK;
 }
@@ -176,7 +180,7 @@ static status name_node(compile *c, scope *s, expr **pe) {
     TRY(name_children(c, s, e));
     return check_sizes(c, e);
   case EX_CAST:
-    e->affinity = affinity_of_type(e->text);
+    e->affinity = cast_affinity(e->text);
     return name_children(c, s, e);
   default: return name_children(c, s, e);
   }

@@ -189,17 +189,25 @@ static bool rowid_place(const scope *s) {
   return !s->place || (strcmp(s->place, "index expressions") != 0 && strcmp(s->place, "generated columns") != 0);
 }
 
+static status bind_image(lookup *l, const table *t, int slot, bool *found) {
+  TRY(bind_lone(l, t, slot, true, found));
+  if (!*found || l->e->column < 0) return HDB_OK;
+  l->e->row_image = true;
+  l->e->affinity = AFF_NONE;
+  return HDB_OK;
+}
+
 /* OLD and NEW of the trigger being compiled; the excluded row of an upsert. */
 static status bind_special(lookup *l, scope *s, bool *found) {
   compile *c = l->c;
   if (l->schema || !l->table) return HDB_OK;
   if (c->trigger_table && c->new_slot >= 0 && c->trigger_event != ST_DELETE && same_word(l->table, "new"))
-    return bind_lone(l, c->trigger_table, c->new_slot, true, found);
+    return bind_image(l, c->trigger_table, c->new_slot, found);
   if (c->trigger_table && c->old_slot >= 0 && c->trigger_event != ST_INSERT && same_word(l->table, "old"))
-    return bind_lone(l, c->trigger_table, c->old_slot, true, found);
-  if (s->excluded_slot > 0 && same_word(l->table, "excluded")) {
+    return bind_image(l, c->trigger_table, c->old_slot, found);
+  if (s->excluded_slot >= 0 && same_word(l->table, "excluded")) {
     const table *t = s->table ? s->table : s->from && s->from->n ? s->from->items[0].table : NULL;
-    if (t) return bind_lone(l, t, s->excluded_slot, true, found);
+    if (t) return bind_image(l, t, s->excluded_slot, found);
   }
   return HDB_OK;
 }

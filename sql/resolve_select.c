@@ -78,9 +78,7 @@ status name_order_by(compile *c, scope *s, select *q, expr_list *list, const cha
     } else {
       TRY(name_expr(c, s, &item->e));
       for (int k = 0; k < q->columns->n && !found; k++)
-        if (ast_equal(expr_skip_collate(item->e), expr_skip_collate(q->columns->items[k].e)) &&
-            (item->e->op == EX_COLLATE || q->columns->items[k].e->op != EX_COLLATE))
-          found = k + 1;
+        if (ast_equal(item->e, q->columns->items[k].e)) found = k + 1;
     }
     item->ordinal = found;
     if (clause[0] != 'G') continue;

@@ -213,7 +213,7 @@ static status find_recursive(compile *c, source_list *from, cte *k, table *t, in
   for (int i = 0; from && i < from->n; i++) {
     source *s = &from->items[i];
     if (s->nested && !s->alias) TRY(find_recursive(c, s->nested, k, t, found));
-    if (s->schema || !s->name || s->select || s->is_call || !same_word(s->name, k->name)) continue;
+    if (s->schema || !s->name || s->select || !same_word(s->name, k->name)) continue;
     if (*found) return resolve_error(c, -1, "multiple references to recursive table: %s", k->name);
     *found = 1;
     s->table = t;
@@ -328,6 +328,43 @@ static status open_view(compile *c, source *s, const table *view) {
   return rc;
 }
 
+/* Columns that outlive the statement they were found in. */
+static status keep_columns(table *view, const table *found) {
+  arena *memory = &view->schema->memory;
+  column *columns = arena_zero(memory, (size_t)(found->columns_n + 1) * sizeof *columns);
+  if (!columns) return HDB_NOMEM;
+  for (int i = 0; i < found->columns_n; i++) {
+    const column *from = &found->columns[i];
+    columns[i] = (column){.affinity = from->affinity, .stored = i};
+    columns[i].name = arena_strdup(memory, from->name);
+    columns[i].type = arena_strdup(memory, from->type);
+    columns[i].collation = from->collation ? arena_strdup(memory, from->collation) : NULL;
+    if (!columns[i].name || !columns[i].type) return HDB_NOMEM;
+  }
+  view->columns = columns;
+  view->columns_n = view->stored_n = found->columns_n;
+  return HDB_OK;
+}
+
+status resolve_view_columns(hdb *db, table *view, int database, error *err) {
+  if (view->columns_n || view->kind != TABLE_VIEW) return HDB_OK;
+  program scratch = {0};
+  compile c = compile_begin(db, &scratch);
+  c.err = err;
+  c.depth = 1; /* offsets are the view's own */
+  int (*authorize)(void *, int, const char *, const char *, const char *, const char *) = db->authorize;
+  db->authorize = NULL;
+  source s = {.name = view->name, .database = database};
+  source_list one = {1, 1, &s};
+  status rc = open_view(&c, &s, view);
+  if (rc == HDB_OK) rc = resolve_from(&c, &one, NULL);
+  if (rc == HDB_OK && keep_columns(view, s.table) != HDB_OK) rc = resolve_no_memory(&c);
+  db->authorize = authorize;
+  buf_free(&c.slot_columns);
+  arena_clear(&scratch.memory);
+  return rc;
+}
+
 /* ---- names ---- */
 static status no_such_table(compile *c, const char *schema, const char *name) {
   if (c->db->schema_failure.code) return error_set(c->err, c->db->schema_failure.code, "%s", c->db->schema_failure.message);
@@ -381,6 +418,52 @@ status open_from(compile *c, source_list *from) {
   return from ? open_using(c, from) : HDB_OK;
 }
 
+/* ---- VALUES with aggregates or window calls: a compound of SELECTs ---- */
+typedef struct call_search {
+  hdb *db;
+  bool found;
+} call_search;
+
+static bool find_grouping(void *context, expr *e) {
+  call_search *x = context;
+  if (e->op != EX_FUNCTION) return !x->found;
+  bool exists;
+  const function *f = function_find(x->db, e->text, e->list ? e->list->n : 0, &exists);
+  x->found = x->found || e->over || (f && f->flags & (FUNC_AGGREGATE | FUNC_WINDOW_ONLY));
+  return !x->found;
+}
+
+bool values_need_query(hdb *db, const select *s) {
+  call_search x = {db, false};
+  for (int i = 0; s->is_values && i < s->values_n && !x.found; i++)
+    for (int k = 0; k < s->values[i]->n && !x.found; k++) ast_walk(s->values[i]->items[k].e, false, find_grouping, &x);
+  return x.found;
+}
+
+static status split_values(compile *c, select *s) {
+  if (!values_need_query(c->db, s)) return HDB_OK;
+  select *prior = s->prior;
+  uint8_t compound = s->compound;
+  for (int i = 0; i < s->values_n; i++) {
+    bool last = i + 1 == s->values_n;
+    select *arm = last ? s : arena_zero(c->memory, sizeof *arm);
+    if (!arm) return resolve_no_memory(c);
+    arm->text_offset = s->text_offset;
+    arm->columns = s->values[i];
+    arm->compound = i ? COMPOUND_UNION_ALL : compound;
+    arm->prior = prior;
+    prior = arm;
+    for (int k = 0; k < arm->columns->n; k++) {
+      struct expr_item *item = &arm->columns->items[k];
+      if (!item->name && !(item->name = arena_printf(c->memory, "column%d", k + 1))) return resolve_no_memory(c);
+    }
+  }
+  s->is_values = false;
+  s->values = NULL;
+  s->values_n = 0;
+  return HDB_OK;
+}
+
 /* ---- whole selects ---- */
 typedef struct opening {
   compile *c;
@@ -424,6 +507,7 @@ static status open_conditions(compile *c, source_list *from) {
 static status open_arm(compile *c, select *s) {
   if (s->opened) return HDB_OK;
   s->opened = true;
+  if (s->is_values) TRY(split_values(c, s));
   TRY(open_from(c, s->from));
   TRY(expand_stars(c, s));
   TRY(open_list(c, s->columns));

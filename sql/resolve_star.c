@@ -45,9 +45,10 @@ static bool joined_later(const frame *f, const char *name) {
 static status check_same_names(star *x, const source *s, const char *name) {
   const char *table_name = s->alias ? s->alias : ((const table *)s->table)->name;
   column_match m;
-  match_column(x->from, x->from->n, x->c, NULL, table_name, name, &m);
+  const char *schema = s->database >= 0 ? x->c->db->databases[s->database].name : NULL;
+  match_column(x->from, x->from->n, x->c, schema, table_name, name, &m);
   if (m.count < 2) return HDB_OK;
-  const char *schema = s->database >= 0 ? x->c->db->databases[s->database].name : "*";
+  if (!schema) schema = "*";
   return resolve_error(x->c, x->e->offset, "ambiguous column name: %s.%s.%s", schema, table_name, name);
 }
 
