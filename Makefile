@@ -33,6 +33,11 @@ python-tests: build
 check:
 	@python3 tests/check/house.py
 
+# The long checks: crashes by kill -9 and by power loss.
+soak: build
+	@$(BUILD)/tests/sim_crash kill 200
+	@$(BUILD)/tests/sim_crash power 1000
+
 asan tsan:
 	@$(MAKE) --no-print-directory build PRESET=$@
 	@cd build/$@ && ctest --output-on-failure -j2
