@@ -159,26 +159,16 @@ static PyObject *make_description(connection *c, hdb_stmt *handle, int count) {
   return description;
 }
 
-/* Are the names still those of the description? A changed schema compiles a statement anew under our hands. */
-static bool same_names(statement *s, int count) {
-  if (count != s->columns) return false;
-  for (int i = 0; i < count; i++) {
-    const char *name = hdb_column_name(s->handle, i);
-    PyObject *known = PyTuple_GET_ITEM(PyTuple_GET_ITEM(s->description, i), 0);
-    if (!name || PyUnicode_CompareWithASCIIString(known, name)) return false;
-  }
-  return true;
-}
-
 int cursor_set_description(cursor *u) {
   statement *s = u->statement;
   int count = s->handle ? hdb_column_count(s->handle) : 0;
   if (!count) return 0;
-  if (!s->description || !same_names(s, count)) {
+  unsigned compiled = hdb_stmt_compiled(s->handle);
+  if (!s->description || s->described != compiled) {
     PyObject *description = make_description(u->connection, s->handle, count);
     if (!description) return -1;
     Py_XSETREF(s->description, description);
-    s->columns = count;
+    s->described = compiled;
   }
   Py_INCREF(s->description);
   Py_XSETREF(u->description, s->description);

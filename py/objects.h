@@ -85,7 +85,7 @@ struct statement {
   statement *bucket_next, *newer, *older; /* in the cache, which holds one reference */
   bool cached, in_use, is_dml, readonly;
   int parameters;
-  int columns;            /* of `description` */
+  unsigned described;     /* hdb_stmt_compiled of `description` */
   PyObject *description;  /* DB-API's, made once; NULL: not yet */
   PyObject *bound;        /* the tuple whose bytes are bound (hdb_bind_all), while the statement may read them */
 };

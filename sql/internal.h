@@ -126,6 +126,7 @@ struct hdb_stmt {
   uint64_t generation;  /* hdb.generation it was compiled under */
   error failure;        /* what the last step failed with: reset reports it again */
   int64_t started_ns;   /* for TRACE_PROFILE */
+  unsigned compiled;    /* how often */
   bool writing;         /* counted in hdb.writers */
   bool committed;       /* its autocommit is done (RETURNING: before the first row) */
   bool has_exec;        /* exec is set up for program */

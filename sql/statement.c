@@ -234,6 +234,7 @@ static status statement_recompile(hdb_stmt *s) {
   s->has_exec = false;
   program_free(s->program);
   s->program = p;
+  s->compiled++;
   free(s->values);
   s->values = NULL;
   return HDB_OK;
@@ -582,6 +583,7 @@ status sql_run(hdb *db, const char *format, ...) {
 
 /* ---- about a statement ---- */
 
+unsigned hdb_stmt_compiled(hdb_stmt *s) { return s ? s->compiled : 0; }
 hdb *hdb_db_handle(hdb_stmt *s) { return s ? s->db : NULL; }
 const char *hdb_sql(hdb_stmt *s) { return s ? s->sql : NULL; }
 int hdb_stmt_readonly(hdb_stmt *s) { return s ? s->program->read_only : 1; }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import weakref
 
@@ -208,6 +209,76 @@ class ThreadsTest(unittest.TestCase):
                 except ours.ProgrammingError as e:
                     self.assertIn("closed", str(e))
             self.run_threads(4, work)
+
+
+class InterpreterLockTest(unittest.TestCase):
+    """Whatever the engine waits for, other threads run."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="helios-test-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.path = os.path.join(self.folder, "a.db")
+        con = ours.connect(self.path)
+        con.executescript("create table t(id integer primary key, n); insert into t values(1, 0)")
+        con.close()
+
+    def test_while_waiting_for_another_s_turn(self):
+        holder = ours.connect(self.path, isolation_level=None, check_same_thread=False)
+        holder.execute("begin immediate")
+        holder.execute("update t set n = n + 1")
+        waiting, done = threading.Event(), []
+
+        def wait():
+            con = ours.connect(self.path, isolation_level=None, timeout=20)
+            waiting.set()
+            con.execute("begin immediate")
+            done.append(con.execute("select n from t").fetchone()[0])
+            con.execute("commit")
+            con.close()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        self.assertTrue(waiting.wait(10))
+        for _ in range(20):
+            time.sleep(0.005)
+        self.assertEqual(done, [])
+        holder.execute("commit")
+        thread.join(10)
+        self.assertEqual(done, [1])
+        holder.close()
+
+    def test_while_a_query_runs_long(self):
+        con = ours.connect(":memory:", check_same_thread=False)
+        ticks, stop = [0], threading.Event()
+
+        def tick():
+            while not stop.is_set():
+                ticks[0] += 1
+                time.sleep(0.001)
+        thread = threading.Thread(target=tick)
+        thread.start()
+        before, started = ticks[0], time.monotonic()
+        con.execute("with recursive r(i) as (select 1 union all select i + 1 from r where i < 1000000) "
+                    "select count(*) from r").fetchall()
+        seconds, seen = time.monotonic() - started, ticks[0] - before
+        stop.set()
+        thread.join()
+        self.assertGreater(seen, min(5, seconds * 100))
+        con.close()
+
+    def test_while_many_commit(self):
+        def work(k):
+            con = ours.connect(self.path, timeout=30, isolation_level=None)
+            for _ in range(20):
+                con.execute("update t set n = n + 1")
+            con.close()
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60)
+        con = ours.connect(self.path)
+        self.assertEqual(con.execute("select n from t").fetchone()[0], 80)
+        con.close()
 
 
 class LifeTest(unittest.TestCase):
