@@ -113,6 +113,8 @@ struct expr_item {
   bool descending;
   uint8_t nulls;     /* 0 default, 1 NULLS FIRST, 2 NULLS LAST */
   int32_t ordinal;   /* resolver: ORDER BY/GROUP BY term that is result column n (from 1), 0 else */
+  const void *origin;    /* resolver: result column of the whole query that shows a table's column: struct table */
+  int32_t origin_column; /* ... and its number, -1: the row id */
 };
 struct expr_list {
   int n, capacity;

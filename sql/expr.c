@@ -133,7 +133,7 @@ int expr_vector_size(const expr *e) {
 
 const char *expr_result_name(compile *c, const struct expr_item *item, int number) {
   if (item->name) return item->name;
-  const expr *e = expr_skip_collate(item->e);
+  const expr *e = item->e;
   if (e && e->op == EX_COLUMN && e->text) return e->text;
   if (item->span.n) return arena_strndup(c->memory, (const char *)item->span.p, item->span.n);
   return arena_printf(c->memory, "column%d", number);

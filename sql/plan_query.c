@@ -309,14 +309,10 @@ status plan_query(compile *c, select *s, scope *outer, query **out) {
 }
 
 /* ---- labels ---- */
-static void column_origin(compile *c, const expr *e, const select *s, result_column *r) {
-  const table *t = e->object;
-  while (e->op == EX_SUBQUERY && e->select) e = e->select->columns->items[0].e, t = e->object;
-  if ((e->op != EX_COLUMN && e->op != EX_AGG_COLUMN) || !t) return;
-  (void)c;
-  (void)s;
-  int column = e->column >= 0 || e->op == EX_AGG_COLUMN ? e->column : t->rowid_column;
-  if (e->op == EX_AGG_COLUMN) return;
+static void column_origin(compile *c, const struct expr_item *item, result_column *r) {
+  const table *t = item->origin;
+  if (!t) return;
+  int column = item->origin_column >= 0 ? item->origin_column : t->rowid_column;
   if (column < 0) {
     if (t->kind != TABLE_VIEW) r->decltype_ = "INTEGER", r->table = t->name, r->origin = "rowid";
     return;
@@ -337,7 +333,7 @@ status query_result_columns(compile *c, const query *q, select *s, result_column
   if (!columns) return plan_no_memory(c);
   for (int i = 0; i < *n; i++) {
     columns[i].name = expr_result_name(c, &s->columns->items[i], i + 1);
-    column_origin(c, s->columns->items[i].e, s, &columns[i]);
+    column_origin(c, &s->columns->items[i], &columns[i]);
   }
   *out = columns;
   return HDB_OK;

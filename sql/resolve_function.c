@@ -152,7 +152,7 @@ static status name_likely(compile *c, scope *s, expr **pe) {
   TRY(name_expr(c, s, &x));
   if (x->op == EX_ROW) return resolve_error(c, -1, "row value misused");
   *pe = x;
-  if (expr_affinity(x) == AFF_NONE && !x->collation) return HDB_OK;
+  if (x->op != EX_COLUMN && expr_affinity(x) == AFF_NONE && !x->collation) return HDB_OK;
   expr *plus = ast_expr(c->memory, EX_PLUS, x, NULL);
   if (!plus) return resolve_no_memory(c);
   plus->offset = e->offset;

@@ -390,6 +390,27 @@ static status authorize_select(compile *c, select *s) {
   return HDB_OK;
 }
 
+/* ---- labels: before a planner rewrites the expressions ---- */
+static void label_column(compile *c, const select *s, struct expr_item *item, int number) {
+  const expr *e = item->e, *origin = e;
+  while (origin->op == EX_SUBQUERY && origin->select) origin = origin->select->columns->items[0].e;
+  if (origin->op == EX_COLUMN && origin->object) {
+    item->origin = origin->object;
+    item->origin_column = origin->column;
+  }
+  if (item->name) return;
+  bool full = c->db->pragmas.full_column_names && !c->db->pragmas.short_column_names;
+  if (s->is_values) item->name = arena_printf(c->memory, "column%d", number);
+  else if (e->op != EX_COLUMN || !e->text || !(full || c->db->pragmas.short_column_names)) return;
+  else if (full && e->object) item->name = arena_printf(c->memory, "%s.%s", ((const table *)e->object)->name, e->text);
+  else item->name = e->text;
+}
+
+static void label_columns(compile *c, select *s) {
+  while (s->prior) s = s->prior;
+  for (int i = 0; i < s->columns->n; i++) label_column(c, s, &s->columns->items[i], i + 1);
+}
+
 /* ---- entry points ---- */
 status resolve_select(compile *c, select *s, scope *outer) {
   if (s->resolved) return HDB_OK;
@@ -399,6 +420,7 @@ status resolve_select(compile *c, select *s, scope *outer) {
   int references = 0;
   TRY(name_select(c, s, outer, &references));
   if (outer && references - 1 > outer->references_outer) outer->references_outer = references - 1;
+  label_columns(c, s);
   if (!c->db->authorize) return HDB_OK;
   for (select *a = s; a; a = a->prior) TRY(authorize_arm(c, a));
   return HDB_OK;

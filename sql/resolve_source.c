@@ -264,6 +264,7 @@ static status open_cte(compile *c, source *s, cte *k, with *in) {
   if (k->extra) return resolve_error(c, -1, "%s: %s", (const char *)k->extra, k->name);
   if (s->is_call) return resolve_error(c, -1, "'%s' is not a function", s->name);
   table *t = table_empty(c, k->name);
+  if (t) t->without_rowid = true; /* unlike a subquery's or view's, whose row id is NULL */
   s->select = ast_copy_select(c->memory, k->select);
   if (!t || !s->select) return resolve_no_memory(c);
   k->uses++;
