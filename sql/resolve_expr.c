@@ -136,6 +136,45 @@ static status name_arrow(compile *c, scope *s, expr *e) {
   return HDB_OK;
 }
 
+/* Can the column's source stand on the null row of an outer join? */
+static bool may_be_null_row(const source_list *list, int slot, bool *found) {
+  bool right_behind = false, nullable = false;
+  for (int i = 0; i < list->n && !*found; i++) {
+    const source *s = &list->items[i];
+    if (s->table && s->slot == slot) *found = true;
+    else if (!s->table && s->nested) nullable = may_be_null_row(s->nested, slot, found);
+    if (!*found) continue;
+    if (s->join & JOIN_LEFT) nullable = true;
+    for (int k = i + 1; k < list->n; k++) right_behind = right_behind || list->items[k].join & JOIN_RIGHT;
+  }
+  return nullable || right_behind;
+}
+
+static bool never_null(const scope *s, const expr *e) {
+  const table *t = e->object;
+  if (e->op != EX_COLUMN || e->row_image || !t || t->kind != TABLE_ORDINARY) return false;
+  if (e->column >= 0 && !t->columns[e->column].not_null) return false;
+  if (e->column >= 0 && t->columns[e->column].generated) return false;
+  for (; s; s = s->outer) {
+    bool found = false;
+    bool nullable = s->from && may_be_null_row(s->from, e->slot, &found);
+    if (found) return !nullable;
+  }
+  return false;
+}
+
+/* x IS NULL of a NOT NULL column is 0 without a look, as in SQLite (an aggregate over no rows shows it). */
+static status name_null_test(compile *c, scope *s, expr *e) {
+  TRY(name_children(c, s, e));
+  const expr *x = e->left;
+  while (x->op == EX_COLLATE || x->op == EX_PLUS) x = x->left;
+  if (!never_null(s, x)) return HDB_OK;
+  e->i = e->op == EX_NOTNULL;
+  e->op = EX_INT;
+  e->left = NULL;
+  return HDB_OK;
+}
+
 static status name_node(compile *c, scope *s, expr **pe) {
   expr *e = *pe;
   switch (e->op) {
@@ -166,6 +205,8 @@ static status name_node(compile *c, scope *s, expr **pe) {
   case EX_SUBQUERY:
   case EX_EXISTS: return name_subquery(c, s, e);
   case EX_IN: return name_in(c, s, e);
+  case EX_ISNULL:
+  case EX_NOTNULL: return name_null_test(c, s, e);
   case EX_IS:
   case EX_ISNOT:
     TRY(name_is(c, s, e));

@@ -91,6 +91,17 @@ static status check_window(compile *c, const expr *e, const function *f) {
   return HDB_OK;
 }
 
+/* An offset that is no constant is NULL: the query fails when it runs. */
+static status name_frame_offset(compile *c, scope *s, expr **offset) {
+  if (!*offset) return HDB_OK;
+  TRY(name_expr(c, s, offset));
+  if (expr_is_constant(*offset)) return HDB_OK;
+  expr *null = ast_expr(c->memory, EX_NULL, NULL, NULL);
+  if (!null) return resolve_no_memory(c);
+  *offset = null;
+  return HDB_OK;
+}
+
 static status name_window(compile *c, scope *s, expr *e, const function *f) {
   scope *at = s;
   while (at && !at->query) at = at->outer;
@@ -99,8 +110,8 @@ static status name_window(compile *c, scope *s, expr *e, const function *f) {
   TRY(name_list_exprs(c, s, e->over->partition_by));
   TRY(name_list_exprs(c, s, e->over->order_by));
   if (e->filter) TRY(name_expr(c, s, &e->filter));
-  if (e->over->start_value) TRY(name_expr(c, s, &e->over->start_value));
-  if (e->over->end_value) TRY(name_expr(c, s, &e->over->end_value));
+  TRY(name_frame_offset(c, s, &e->over->start_value));
+  TRY(name_frame_offset(c, s, &e->over->end_value));
   e->op = EX_WINDOW;
   s->has_window = true;
   if (s->query) s->query->has_window = true;

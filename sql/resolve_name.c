@@ -261,7 +261,7 @@ static status bind_alias(lookup *l, scope *s, expr **out, bool *found) {
       return resolve_error(l->c, -1, "misuse of aliased aggregate %s", item->name);
     if (h.aggregate && s->clause == CLAUSE_WHERE)
       return resolve_error(l->c, l->e->offset, "misuse of aggregate: %s()", h.aggregate->text);
-    if (h.window && !(s->allow & ALLOW_WINDOW))
+    if (h.window && (!(s->allow & ALLOW_WINDOW) || s != l->scope))
       return resolve_error(l->c, -1, "misuse of aliased window function %s", item->name);
     if (expr_vector_size(item->e) != 1) return resolve_error(l->c, -1, "row value misused");
     *found = true;

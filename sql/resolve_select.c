@@ -183,6 +183,42 @@ static bool mark_join(void *context, expr *e) {
   return true;
 }
 
+/* ---- an ON that looks to its right ---- */
+typedef struct slot_range { /* slots of the sources behind the one whose ON it is */
+  const source_list *from;
+  int after;
+  bool found;
+} slot_range;
+
+static bool holds_slot(const source *s, int slot) {
+  if (s->table) return s->slot == slot;
+  for (int i = 0; s->nested && i < s->nested->n; i++)
+    if (holds_slot(&s->nested->items[i], slot)) return true;
+  return false;
+}
+
+static bool find_right(void *context, expr *e) {
+  slot_range *r = context;
+  if (e->op == EX_COLUMN)
+    for (int i = r->after + 1; i < r->from->n; i++) r->found = r->found || holds_slot(&r->from->items[i], e->slot);
+  return !r->found;
+}
+
+static bool right_join_after(const source_list *from, int i) {
+  for (; i < from->n; i++)
+    if (from->items[i].join & JOIN_RIGHT) return true;
+  return false;
+}
+
+/* SQLite lets an inner join's ON name later tables, unless a RIGHT or FULL join is there. */
+static status check_on(compile *c, source_list *from, int i) {
+  source *s = &from->items[i];
+  if (!(s->join & (JOIN_LEFT | JOIN_RIGHT)) && !right_join_after(from, 1)) return HDB_OK;
+  slot_range r = {from, i, false};
+  ast_walk(s->on, true, find_right, &r);
+  return r.found ? resolve_error(c, -1, "ON clause references tables to its right") : HDB_OK;
+}
+
 static int first_slot(const source *s) {
   while (!s->table && s->nested && s->nested->n) s = &s->nested->items[0];
   return s->slot;
@@ -194,6 +230,7 @@ static status name_on(compile *c, source_list *from, scope *q) {
     if (s->nested && !s->table) TRY(name_on(c, s->nested, q));
     if (!s->on) continue;
     TRY(name_expr(c, q, &s->on));
+    TRY(check_on(c, from, i));
     join_mark m = {first_slot(s), (s->join & (JOIN_LEFT | JOIN_RIGHT)) != 0};
     ast_walk(s->on, false, mark_join, &m);
   }

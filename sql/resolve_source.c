@@ -263,6 +263,7 @@ static status open_cte_body(compile *c, source *s, cte *k, table *t) {
 static status open_cte(compile *c, source *s, cte *k, with *in) {
   if (k->extra) return resolve_error(c, -1, "%s: %s", (const char *)k->extra, k->name);
   if (s->is_call) return resolve_error(c, -1, "'%s' is not a function", s->name);
+  if (s->indexed_by) return resolve_error(c, -1, "no such index: %s", s->indexed_by);
   table *t = table_empty(c, k->name);
   if (t) t->without_rowid = true; /* unlike a subquery's or view's, whose row id is NULL */
   s->select = ast_copy_select(c->memory, k->select);
@@ -392,6 +393,7 @@ static status open_named(compile *c, source *s) {
   s->database = database;
   if (s->is_call && t->kind != TABLE_VIRTUAL) return resolve_error(c, -1, "'%s' is not a function", s->name);
   if (t->kind == TABLE_VIEW) {
+    if (s->indexed_by) return resolve_error(c, -1, "no such index: %s", s->indexed_by);
     compile_reads(c, database);
     return open_view(c, s, t);
   }
