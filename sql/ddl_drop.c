@@ -70,7 +70,10 @@ static bool is_parent(const schema *s, const char *name) {
 /* O2 */
 static status delete_rows_first(hdb *db, int database, const table *t) {
   if (!db->pragmas.foreign_keys || t->kind != TABLE_ORDINARY) return HDB_OK;
-  if (!is_parent(t->schema, t->name) && !t->foreign_keys) return HDB_OK;
+  bool looked_at = is_parent(t->schema, t->name);
+  for (const foreign_key *k = t->foreign_keys; k && !looked_at; k = k->next)
+    looked_at = k->deferred || db->pragmas.defer_foreign_keys;
+  if (!looked_at) return HDB_OK;
   buf text = BUF_INIT;
   buf_text(&text, "DELETE FROM ");
   buf_quoted_name(&text, db->databases[database].name);
@@ -79,9 +82,11 @@ static status delete_rows_first(hdb *db, int database, const table *t) {
   const char *sql = buf_cstr(&text);
   bool triggers = db->pragmas.enable_triggers;
   db->pragmas.enable_triggers = false;
+  db->dropping = true;
   int64_t changes = db->changes, total = db->total_changes;
   status rc = sql ? sql_run(db, "%s", sql) : sql_nomem(&db->err);
   db->pragmas.enable_triggers = triggers;
+  db->dropping = false;
   db->changes = changes, db->total_changes = total;
   buf_free(&text);
   return rc;

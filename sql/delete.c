@@ -108,6 +108,7 @@ status compile_delete(compile *c, delete_statement *s) {
   CHECK(row_search_compile(c, &r, &p->search));
   p->head.explained = p->search.q;
   CHECK(delete_writer(c, p, s));
+  CHECK(dml_count_changes(c, &p->head, "rows deleted"));
   p->everything = !s->where && !s->limit && !s->returning && !ignore && !p->w->before.n && !p->w->after.n && !p->w->keys &&
                   p->target.t->kind == TABLE_ORDINARY;
 out:

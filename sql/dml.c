@@ -148,7 +148,22 @@ static status dml_start(exec *x) {
   if (rc != HDB_OK || x->parent) return rc;
   if (run->violations > 0)
     return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
-  return sequences_store(x, run);
+  TRY(sequences_store(x, run));
+  if (!d->counts_changes) return HDB_OK;
+  value changes = value_int(x->changes);
+  return rows_add(x, &changes, 1);
+}
+
+/* PRAGMA count_changes: the statement's only row says how many. */
+status dml_count_changes(compile *c, dml_statement *d, const char *name) {
+  program *p = c->program;
+  if (!c->db->pragmas.count_changes || c->parent || p->columns_n) return HDB_OK;
+  d->counts_changes = true;
+  p->columns = arena_zero(c->memory, sizeof *p->columns);
+  if (!p->columns) return dml_no_memory(c->err);
+  p->columns->name = name;
+  p->columns_n = 1;
+  return HDB_OK;
 }
 
 static void dml_stop(exec *x) {

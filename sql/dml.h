@@ -266,9 +266,12 @@ typedef struct dml_statement { /* head of every program's data */
   status (*work)(exec *x, void *self);
   void (*stop)(exec *x, void *self); /* NULL: nothing to give back */
   const query *explained;            /* for EXPLAIN QUERY PLAN */
+  bool counts_changes;
 } dml_statement;
 /* Fills c->program for one of ours; data begins with a dml_statement. */
 status dml_program(compile *c, const dml_target *target, void *data, status (*work)(exec *x, void *self), uint8_t conflict);
+
+status dml_count_changes(compile *c, dml_statement *d, const char *name);
 
 /* ---- the rows that a statement will change (dml_rows.c) ---- */
 typedef struct row_search {

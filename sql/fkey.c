@@ -18,7 +18,7 @@
 
 typedef struct child_key {   /* this table's row needs a parent */
   const foreign_key *k;
-  const table *parent;
+  const table *parent;       /* NULL: there is none (DROP TABLE only) */
   const index_ *index;       /* NULL: the row id */
   int *from;                 /* by index column: our column */
   int *parent_columns;
@@ -104,12 +104,17 @@ static status child_key_compile(compile *c, fkey_set *set, const foreign_key *k,
   size_t n = (size_t)k->n;
   *out = (child_key){.k = k};
   out->parent = catalog_table(c->db, schema_name, k->parent, NULL);
+  if (!out->parent && c->db->dropping) return HDB_OK;
   if (!out->parent) return error_set(c->err, HDB_ERROR, "no such table: %s.%s", schema_name, k->parent);
   out->from = arena_zero(c->memory, n * sizeof *out->from);
   out->parent_columns = arena_zero(c->memory, n * sizeof *out->parent_columns);
   out->collations = arena_zero(c->memory, n * sizeof *out->collations);
   if (!out->from || !out->parent_columns || !out->collations) return dml_no_memory(c->err);
-  if (!locate_parent_key(out->parent, k, &out->index, out->from, out->parent_columns)) return mismatch(c, k);
+  if (!locate_parent_key(out->parent, k, &out->index, out->from, out->parent_columns)) {
+    if (!c->db->dropping) return mismatch(c, k);
+    out->parent = NULL;
+    return HDB_OK;
+  }
   for (int i = 0; i < k->n && out->index; i++)
     TRY(find_collation(c->db, out->index->columns[i].collation, &out->collations[i], c->err));
   out->self = out->parent == set->t;
@@ -280,7 +285,7 @@ static status parents_compile(compile *c, fkey_set *set, unsigned use, const boo
     *p = (parent_key){.k = k, .columns = arena_zero(c->memory, (size_t)k->n * sizeof *p->columns)};
     if (!from || !located || !p->columns) return dml_no_memory(c->err);
     if (!locate_parent_key(set->t, k, &index, from, located)) {
-      if (use == WRITER_INSERT) continue;
+      if (use == WRITER_INSERT || c->db->dropping) continue;
       return mismatch(c, k);
     }
     for (int i = 0; i < k->n; i++) p->columns[from[i]] = located[i];
@@ -376,7 +381,7 @@ static status check_child(exec *x, dml_run *run, const fkey_set *set, const chil
   for (int i = 0; i < c->k->n; i++)
     if (child_value(s, c, i)->type == VAL_NULL) return HDB_OK;
   if (step > 0 && c->self) TRY(is_own_parent(x, c, s, &found));
-  if (!found) TRY(find_parent(x, set, c, s, step > 0, &found));
+  if (!found && c->parent) TRY(find_parent(x, set, c, s, step > 0, &found));
   if (!found) *count += step;
   return HDB_OK;
 }

@@ -175,9 +175,9 @@ static status insert_values(exec *x, const insert_program *p, const value *row) 
   writer_run *r = writer_run_of(x, p->w);
   if (!r) return x->err->code;
   TRY(fill_defaults(x, p, r));
-  for (int i = p->n - 1; i >= 0; i--)
+  for (int i = p->n - 1; row && i >= 0; i--)
     if (p->to[i] >= 0) r->values[p->to[i]] = row[i];
-  const value *rowid = p->rowid_value >= 0 ? &row[p->rowid_value] : NULL;
+  const value *rowid = row && p->rowid_value >= 0 ? &row[p->rowid_value] : NULL;
   bool written;
   if (p->target.t->kind != TABLE_VIEW) return writer_insert(x, p->w, rowid, &written);
   slot *s = &x->slots[p->w->new_slot];
@@ -269,6 +269,7 @@ status compile_insert(compile *c, insert_statement *s) {
   CHECK(insert_writer(c, p, s, conflict));
   CHECK(source_compile(c, p, s));
   CHECK(defaults_compile(c, p, s->default_values));
+  CHECK(dml_count_changes(c, &p->head, "rows inserted"));
 out:
   c->with = outer;
   return rc;

@@ -91,6 +91,7 @@ struct hdb {
   struct trigger_frame *trigger_frame;
   uint64_t generation;        /* moves when every statement must be compiled again (functions, ATTACH, settings) */
   int writers;                /* running statements that write */
+  bool dropping;              /* the DELETE of a DROP TABLE: keys that cannot be looked up do not matter */
   bool doomed;                /* a COMMIT failed on a conflict: only ROLLBACK goes on */
   bool is_transaction_savepoint; /* the outermost savepoint opened the transaction */
   struct hdb_blob *blobs;

@@ -191,13 +191,14 @@ static status update_writer(compile *c, update_program *p, const update_statemen
   return returning_compile(c, s->returning, r.t, p->w->new_slot, &p->w->returning);
 }
 
-static status check_from(compile *c, const update_statement *s) {
-  const char *name = s->table.alias ? s->table.alias : s->table.name;
+static bool same_alias(const char *a, const char *b) { return a && b ? strcasecmp(a, b) == 0 : a == b; }
+
+static status check_from(compile *c, const update_statement *s, const dml_target *target) {
   for (int i = 0; s->from && i < s->from->n; i++) {
     const source *f = &s->from->items[i];
-    const char *other = f->alias ? f->alias : f->name;
-    if (other && strcasecmp(other, name) == 0)
-      return error_set(c->err, HDB_ERROR, "target object/alias may not appear in FROM clause: %s", other);
+    if (!f->name || f->is_call || !same_alias(f->alias, s->table.alias)) continue;
+    if (catalog_table(c->db, f->schema ? f->schema : c->fixed_schema, f->name, NULL) != target->catalog) continue;
+    return error_set(c->err, HDB_ERROR, "target object/alias may not appear in FROM clause: %s", f->alias ? f->alias : f->name);
   }
   return HDB_OK;
 }
@@ -212,7 +213,7 @@ status compile_update(compile *c, update_statement *s) {
   p->head.stop = update_stop;
   TRY(dml_find_target(c, &s->table, ST_UPDATE, NULL, &p->target));
   if (s->order_by && !s->limit) return error_set(c->err, HDB_ERROR, "ORDER BY without LIMIT on UPDATE");
-  TRY(check_from(c, s));
+  TRY(check_from(c, s, &p->target));
   TRY(set_compile(c, p->target.t, p->target.database, s->set, &p->set));
   if (s->with) {
     s->with->outer = c->with;
@@ -226,6 +227,7 @@ status compile_update(compile *c, update_statement *s) {
   CHECK(row_search_compile(c, &r, &p->search));
   p->head.explained = p->search.q;
   CHECK(update_writer(c, p, s, conflict));
+  CHECK(dml_count_changes(c, &p->head, "rows updated"));
 out:
   c->with = outer;
   return rc;

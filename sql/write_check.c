@@ -4,6 +4,7 @@
  *     statement's only, and REPLACE means ABORT there.
  * K2  In an UPDATE a CHECK is looked at only if it reads a column that is set.
  * K3  Stored generated columns are computed in the order of their dependence.
+ * K4  After REPLACE has deleted rows whose triggers or foreign keys did something, everything is looked up once more.
  */
 #include "sql/dml.h"
 
@@ -250,8 +251,14 @@ static status delete_victim(exec *x, const writer *w, slice key) {
   return writer_delete(x, victim, &row, &written);
 }
 
-static status conflict(exec *x, const writer *w, int step, int place, slice row_key) {
-  const index_ *i = step == KEY_STEP ? (w->t->without_rowid ? w->t->primary : NULL) : w->new_entries[step].i;
+static const index_ *step_index(const writer *w, int step) {
+  if (step != KEY_STEP) return w->new_entries[step].i;
+  return w->t->without_rowid ? w->t->primary : NULL;
+}
+
+static status conflict(exec *x, const writer *w, int place, slice row_key, bool *replaced) {
+  int step = w->order[place];
+  const index_ *i = step_index(w, step);
   const upsert_clause *clause = w->clauses ? w->clauses[place] : NULL;
   if (clause) {
     if (!clause->do_nothing) TRY(upsert_run(x, w, clause, row_key));
@@ -260,8 +267,9 @@ static status conflict(exec *x, const writer *w, int step, int place, slice row_
   uint8_t own = i ? i->on_conflict : w->t->primary_key_conflict;
   uint8_t action = w->conflict ? w->conflict : own ? own : CONFLICT_ABORT; /* K1 */
   if (action == CONFLICT_IGNORE) return EXEC_IGNORE;
-  if (action == CONFLICT_REPLACE) return delete_victim(x, w, row_key);
-  return unique_failed(x, w, i, action);
+  if (action != CONFLICT_REPLACE) return unique_failed(x, w, i, action);
+  *replaced = true;
+  return delete_victim(x, w, row_key);
 }
 
 static status index_cursor(exec *x, const writer *w, writer_run *r, int k) {
@@ -269,25 +277,43 @@ static status index_cursor(exec *x, const writer *w, writer_run *r, int k) {
   return exec_cursor(x, w->database, w->new_entries[k].i->tree, 0, &r->indexes[k]);
 }
 
+/* Is another row in the way of this key? Its key is left in r->conflict_key. */
+static status look_up(exec *x, const writer *w, writer_run *r, int step, slice row_key, const slice *own, bool *found) {
+  *found = false;
+  if (step == KEY_STEP) {
+    if (r->fresh || (own && slice_equal(row_key, *own))) return HDB_OK;
+    *found = cursor_find(r->table, row_key);
+    buf_clear(&r->conflict_key);
+    buf_append(&r->conflict_key, row_key.p, row_key.n);
+    if (buf_failed(&r->conflict_key)) return dml_no_memory(x->err);
+    return *found ? HDB_OK : dml_failed(x, r->table->error);
+  }
+  entry *e = &r->entries[step];
+  if (!e->included || e->has_null) return HDB_OK;
+  TRY(index_cursor(x, w, r, step));
+  return entry_find(x, &w->new_entries[step], e, r->indexes[step], own, found, &r->conflict_key);
+}
+
+/* K4 */
+static status look_again(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own) {
+  bool found;
+  for (int place = 0; place < w->order_n; place++) {
+    TRY(look_up(x, w, r, w->order[place], row_key, own, &found));
+    if (found) return unique_failed(x, w, step_index(w, w->order[place]), CONFLICT_ABORT);
+  }
+  if (!own || cursor_find(r->table, *own)) return HDB_OK;
+  TRY(dml_failed(x, r->table->error));
+  return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT, "constraint failed");
+}
+
 status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own) {
+  bool replaced = false, found;
   for (int k = 0; k < w->indexes_n; k++)
     if (w->affected[k]) TRY(entry_encode(x, &w->new_entries[k], row_key, &r->entries[k]));
   for (int place = 0; place < w->order_n; place++) {
-    int step = w->order[place];
-    bool found = false;
-    if (step == KEY_STEP) {
-      if (r->fresh || (own && slice_equal(row_key, *own))) continue;
-      found = cursor_find(r->table, row_key);
-      if (!found) TRY(dml_failed(x, r->table->error));
-      if (!found) continue;
-      TRY(conflict(x, w, step, place, row_key));
-      continue;
-    }
-    entry *e = &r->entries[step];
-    if (!e->included || e->has_null) continue;
-    TRY(index_cursor(x, w, r, step));
-    TRY(entry_find(x, &w->new_entries[step], e, r->indexes[step], own, &found, &r->conflict_key));
-    if (found) TRY(conflict(x, w, step, place, buf_slice(&r->conflict_key)));
+    TRY(look_up(x, w, r, w->order[place], row_key, own, &found));
+    if (found) TRY(conflict(x, w, place, buf_slice(&r->conflict_key), &replaced));
   }
+  if (replaced && (w->victim->before.n || w->victim->after.n || w->victim->keys)) return look_again(x, w, r, row_key, own);
   return HDB_OK;
 }
