@@ -25,10 +25,17 @@ static status fail(hdb *db, status rc) { return rc == HDB_OK ? rc : error_set(&d
 
 /* ---- renames ---- */
 
+typedef struct renamed {   /* written when all texts have been looked at: until then the schema is as it was */
+  schema_object object;
+  int database;
+  struct renamed *next;
+} renamed;
+
 typedef struct rename_visit {
   exec *x;
   rename_ *r;
   int database;
+  renamed *list, **end;
 } rename_visit;
 
 /* tbl_name and the names of automatic indexes follow the table. */
@@ -54,10 +61,10 @@ static status rename_object_names(rename_visit *v, schema_object *o, bool *chang
 
 static status visit_rename(void *context, const schema_object *o) {
   rename_visit *v = context;
-  schema_object renamed = *o;
+  schema_object changed_object = *o;
   bool changed;
   if (strcmp(o->type, "view") != 0 && strncasecmp(o->name, "sqlite_", 7) == 0 && strcmp(o->type, "index") != 0) return HDB_OK;
-  status rc = rename_text(v->r, v->database, o, &renamed.sql, &changed);
+  status rc = rename_text(v->r, v->database, o, &changed_object.sql, &changed);
   if (rc != HDB_OK) {
     if (v->x->db->pragmas.legacy_alter_table || v->x->db->pragmas.writable_schema) return HDB_OK;
     char *message = v->x->err->message ? strdup(v->x->err->message) : NULL;
@@ -65,8 +72,20 @@ static status visit_rename(void *context, const schema_object *o) {
     free(message);
     return rc;
   }
-  TRY(rename_object_names(v, &renamed, &changed));
-  return changed ? schema_update(v->x->db, v->database, &renamed) : HDB_OK;
+  TRY(rename_object_names(v, &changed_object, &changed));
+  if (!changed) return HDB_OK;
+  arena *m = v->r->memory;
+  renamed *n = arena_zero(m, sizeof *n);
+  if (!n) return sql_nomem(v->r->err);
+  n->database = v->database;
+  n->object = changed_object;
+  n->object.type = arena_strdup(m, changed_object.type);
+  n->object.name = arena_strdup(m, changed_object.name);
+  n->object.tbl_name = changed_object.tbl_name ? arena_strdup(m, changed_object.tbl_name) : NULL;
+  n->object.sql = changed_object.sql ? arena_strdup(m, changed_object.sql) : NULL;
+  *v->end = n;
+  v->end = &n->next;
+  return m->failed ? sql_nomem(v->r->err) : HDB_OK;
 }
 
 static status sequence_rename(exec *x, int database, const char *from, const char *to) {
@@ -76,12 +95,33 @@ static status sequence_rename(exec *x, int database, const char *from, const cha
   return plain_rows_rename(x->db, database, schema_table(s, "sqlite_sequence"), 0, from, to);
 }
 
+/* "words" that are strings only by grace become 'words', before a column may take their name. */
+static status visit_quotes(void *context, const schema_object *o) {
+  rename_visit *v = context;
+  schema_object fixed = *o;
+  bool changed;
+  if (rename_text(v->r, v->database, o, &fixed.sql, &changed) != HDB_OK || !changed) return HDB_OK;
+  return schema_update(v->x->db, v->database, &fixed);
+}
+
+static status fix_quotes(exec *x, int database) {
+  static const table nothing = {.name = ""};
+  rename_ r = {.db = x->db, .memory = &x->lifetime, .err = x->err, .database = database, .table = &nothing, .column = "",
+               .new_name = "", .bodies = true, .strings = true};
+  rename_visit v = {.x = x, .r = &r, .database = database};
+  TRY(schema_each(x->db, database, visit_quotes, &v));
+  if (database == DB_TEMP || !x->db->databases[DB_TEMP].engine) return HDB_OK;
+  v.database = DB_TEMP;
+  return schema_each(x->db, DB_TEMP, visit_quotes, &v);
+}
+
 static status rename_start(exec *x) {
   const alter *a = x->program->data;
   hdb *db = x->db;
   schema *s;
   bool legacy = db->pragmas.legacy_alter_table;
-  TRY(schema_test(db, a->database, "", &x->lifetime));
+  TRY(schema_test(db, a->database, "", false, &x->lifetime));
+  if (a->column && !legacy) TRY(fix_quotes(x, a->database));
   TRY(catalog_schema(db, a->database, &s));
   table *t = schema_table(s, a->table_name);
   if (!t) return error_set(x->err, HDB_ERROR, "no such table: %s", a->table_name);
@@ -89,19 +129,20 @@ static status rename_start(exec *x) {
   rename_ r = {.db = db, .memory = &x->lifetime, .err = x->err, .database = a->database, .table = t, .column = a->column,
                .new_name = a->new_name, .quote = a->quote, .bodies = !legacy || a->column,
                .parents = !legacy || db->pragmas.foreign_keys || a->column};
-  rename_visit v = {x, &r, a->database};
-  /* every text is looked at against the schema as it was: the new rows are read by nobody before the end */
+  rename_visit v = {.x = x, .r = &r, .database = a->database};
+  v.end = &v.list;
   status rc = schema_each(db, a->database, visit_rename, &v);
   if (rc == HDB_OK && a->database != DB_TEMP && db->databases[DB_TEMP].engine) {
     v.database = DB_TEMP;
     rc = schema_each(db, DB_TEMP, visit_rename, &v);
     if (rc == HDB_OK) rc = schema_changed(db, DB_TEMP);
   }
+  for (renamed *n = v.list; n && rc == HDB_OK; n = n->next) rc = schema_update(db, n->database, &n->object);
   schema_release(s);
   TRY(rc);
   TRY(schema_changed(db, a->database));
   if (!a->column) TRY(sequence_rename(x, a->database, a->table_name, a->new_name));
-  return schema_test(db, a->database, "after rename", &x->lifetime);
+  return schema_test(db, a->database, "after rename", a->column != NULL, &x->lifetime);
 }
 
 /* ---- the text of a table ---- */
@@ -333,7 +374,8 @@ static status drop_column_start(exec *x) {
   schema *s;
   schema_object o;
   create_table_statement *tree;
-  TRY(schema_test(db, a->database, "", &x->lifetime));
+  TRY(schema_test(db, a->database, "", false, &x->lifetime));
+  TRY(fix_quotes(x, a->database));
   TRY(catalog_schema(db, a->database, &s));
   table *t = schema_table(s, a->table_name);
   int k = t ? table_column(t, a->column) : -1;
@@ -344,7 +386,7 @@ static status drop_column_start(exec *x) {
   if (rc == HDB_OK && !(o.sql = text_without(x, o.sql, tree, k))) rc = sql_nomem(x->err);
   if (rc == HDB_OK) rc = schema_update(db, a->database, &o);
   if (rc == HDB_OK) rc = schema_changed(db, a->database);
-  if (rc == HDB_OK) rc = schema_test(db, a->database, "after drop column", &x->lifetime);
+  if (rc == HDB_OK) rc = schema_test(db, a->database, "after drop column", true, &x->lifetime);
   if (rc == HDB_OK && stored >= 0) rc = rewrite_rows(x, a, t, stored);
   schema_release(s);
   return rc;

@@ -42,6 +42,19 @@ static int attached_count(const hdb *db) {
   return n;
 }
 
+/* Text is UTF-8 in all of them; the rule is SQLite's. */
+static status same_encoding(hdb *db, int number) {
+  schema *s;
+  int64_t ours, theirs;
+  TRY(catalog_schema(db, number, &s));
+  if (s->tables_n == 0) return HDB_OK;
+  TRY(database_begin(db, DB_MAIN));
+  TRY(database_get_number(db, DB_MAIN, "encoding", 1, &ours));
+  TRY(database_get_number(db, number, "encoding", 1, &theirs));
+  if (ours == theirs) return HDB_OK;
+  return error_set(&db->err, HDB_ERROR, "attached databases must use the same text encoding as main database");
+}
+
 static status attach_database(exec *x, const char *file, const char *name) {
   hdb *db = x->db;
   open_request request = {0};
@@ -70,7 +83,19 @@ static status attach_database(exec *x, const char *file, const char *name) {
     return rc;
   }
   db->generation++;
-  return HDB_OK;
+  rc = same_encoding(db, place);
+  if (rc != HDB_OK) {
+    error kept = db->err;
+    db->err = (error)ERROR_INIT;
+    if (txn_is_open(d->txn)) txn_rollback(d->txn);
+    database_close(db, d);
+    free(d->name);
+    memset(d, 0, sizeof *d);
+    while (db->databases_n > DB_FIRST_ATTACHED && !db->databases[db->databases_n - 1].name) db->databases_n--;
+    error_clear(&db->err);
+    db->err = kept;
+  }
+  return rc;
 }
 
 static status attach_start(exec *x) {

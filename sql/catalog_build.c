@@ -131,6 +131,10 @@ static status index_term(build *b, table *t, const struct expr_item *item, bool 
   } else if (!expressions) {
     return error_set(b->err, HDB_ERROR, "expressions prohibited in PRIMARY KEY and UNIQUE constraints");
   }
+  if (out->column == -2 && e->op == EX_TEXT && !e->parenthesised) { /* 'word' here is a name, as "word" is */
+    e->op = EX_ID;
+    e->quoted = true;
+  }
   if (out->column == -2) out->e = item->e;
   if (collation_name) out->collation = collation_name;
   if (!out->collation) out->collation = "BINARY";

@@ -124,6 +124,7 @@ static status load_table(load *l, const schema_row *row) {
     tree->create_table->table.name = row->name;
     TRY(catalog_build_table(&l->b, tree->create_table, &t));
     TRY(add_table(l, t, row));
+    if (table_missing_values(t, &l->s->memory) != HDB_OK) return sql_nomem(l->b.err);
     for (index_ *i = t->indexes; i; i = i->next)
       if (i->is_primary) TRY(add_index(l, i));
     return HDB_OK;
@@ -164,6 +165,18 @@ static status load_index(load *l, const schema_row *row) {
   return add_index(l, i);
 }
 
+/* A TEMP trigger's table, when no schema is written: the one a name means now, and as long as this schema is kept. */
+static const char *temp_trigger_schema(load *l, const char *name) {
+  if (l->s->database != DB_TEMP || schema_table(l->s, name)) return NULL;
+  for (int i = 0; i < l->db->databases_n; i++) {
+    schema *other;
+    const database *d = &l->db->databases[i];
+    if (i == DB_TEMP || !d->name || !d->engine || catalog_schema(l->db, i, &other) != HDB_OK) continue;
+    if (schema_table(other, name)) return arena_strdup(&l->s->memory, d->name);
+  }
+  return NULL;
+}
+
 static status load_trigger(load *l, const schema_row *row) {
   schema *s = l->s;
   statement *tree;
@@ -174,6 +187,7 @@ static status load_trigger(load *l, const schema_row *row) {
   *g = (trigger){.name = row->name, .table_name = tree->create_trigger->table.name, .database = s->database,
                  .table_schema = tree->create_trigger->table.schema, .sql = row->sql, .tree = tree->create_trigger};
   s->triggers[s->triggers_n++] = g;
+  if (!g->table_schema) g->table_schema = temp_trigger_schema(l, g->table_name);
   table *t = schema_table(s, g->table_name);
   if (!t || (g->table_schema && catalog_database(l->db, g->table_schema) != s->database)) return HDB_OK;
   g->next = t->triggers;

@@ -138,6 +138,7 @@ static status temp_open(hdb *db, database *d) {
 }
 
 status database_begin(hdb *db, int number) {
+  if (number < 0 || number >= db->databases_n) return error_set(&db->err, HDB_ERROR, "unknown database");
   database *d = &db->databases[number];
   if (!d->engine) {
     if (number != DB_TEMP) return error_set(&db->err, HDB_ERROR, "unknown database");

@@ -70,10 +70,11 @@ static bool is_parent(const schema *s, const char *name) {
 /* O2 */
 static status delete_rows_first(hdb *db, int database, const table *t) {
   if (!db->pragmas.foreign_keys || t->kind != TABLE_ORDINARY) return HDB_OK;
-  bool looked_at = is_parent(t->schema, t->name);
-  for (const foreign_key *k = t->foreign_keys; k && !looked_at; k = k->next)
-    looked_at = k->deferred || db->pragmas.defer_foreign_keys;
-  if (!looked_at) return HDB_OK;
+  if (!is_parent(t->schema, t->name)) { /* a child's rows matter only to violations that are open */
+    bool deferred = false;
+    for (const foreign_key *k = t->foreign_keys; k; k = k->next) deferred = deferred || k->deferred || db->pragmas.defer_foreign_keys;
+    if (!deferred || db->deferred_violations == 0) return HDB_OK;
+  }
   buf text = BUF_INIT;
   buf_text(&text, "DELETE FROM ");
   buf_quoted_name(&text, db->databases[database].name);

@@ -28,6 +28,7 @@ static status find_table(compile *c, const create_trigger_statement *s, int *dat
   }
   if (s->table.schema) {
     int number = catalog_database(db, s->table.schema);
+    if (number == DB_TEMP && !s->trigger.schema) *database = DB_TEMP;
     if (*database != DB_TEMP && number != *database && s->trigger.schema)
       return error_set(c->err, HDB_ERROR, "trigger %s cannot reference objects in database %s", s->trigger.name, s->table.schema);
     *t = catalog_table(db, s->table.schema, s->table.name, &found);

@@ -24,6 +24,25 @@ static status compile_select(compile *c, select *s) {
   return HDB_OK;
 }
 
+/* ---- INSERT, UPDATE, DELETE under PRAGMA count_changes ---- */
+
+static status count_next(exec *x, const value **row) {
+  value changes = value_int(x->changes);
+  if (!x->run) TRY(rows_add(x, &changes, 1));
+  return rows_next(x, row);
+}
+
+static status count_changes(compile *c, const char *label) {
+  program *p = c->program;
+  if (!c->db->pragmas.count_changes || c->parent || c->in_trigger || p->columns_n) return HDB_OK;
+  p->columns = arena_zero(c->memory, sizeof *p->columns);
+  if (!p->columns) return sql_nomem(c->err);
+  p->columns[0].name = label;
+  p->columns_n = 1;
+  p->next = count_next;
+  return HDB_OK;
+}
+
 /* ---- EXPLAIN ---- */
 
 typedef struct explained {
@@ -101,9 +120,9 @@ static status compile_explain(compile *c, statement *s) {
 static status compile_kind(compile *c, statement *s) {
   switch (s->kind) {
   case ST_SELECT: return compile_select(c, s->select);
-  case ST_INSERT: return compile_insert(c, s->insert);
-  case ST_UPDATE: return compile_update(c, s->update);
-  case ST_DELETE: return compile_delete(c, s->delete_);
+  case ST_INSERT: TRY(compile_insert(c, s->insert)); return count_changes(c, "rows inserted");
+  case ST_UPDATE: TRY(compile_update(c, s->update)); return count_changes(c, "rows updated");
+  case ST_DELETE: TRY(compile_delete(c, s->delete_)); return count_changes(c, "rows deleted");
   case ST_CREATE_TABLE: return compile_create_table(c, s->create_table);
   case ST_CREATE_INDEX: return compile_create_index(c, s->create_index);
   case ST_CREATE_VIEW: return compile_create_view(c, s->create_view);

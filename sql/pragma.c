@@ -6,6 +6,7 @@
  */
 #include "sql/pragma.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -135,9 +136,20 @@ bool pragma_boolean(const char *text) {
 }
 
 int64_t pragma_integer(const char *text) {
-  int64_t i = 0;
-  double r = 0;
-  return text_to_number(text, strlen(text), &i, &r) == 2 ? (r < 0 ? INT64_MIN : INT64_MAX) : i;
+  const char *p = text + (*text == '-' || *text == '+');
+  bool negative = *text == '-', hex = p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
+  errno = 0;
+  uint64_t v = hex ? strtoull(p + 2, NULL, 16) : *p >= '0' && *p <= '9' ? strtoull(p, NULL, 10) : 0;
+  if (hex) return negative ? (int64_t)(0 - v) : (int64_t)v;
+  if (errno == ERANGE || v > INT64_MAX) return negative ? INT64_MIN : INT64_MAX;
+  return negative ? -(int64_t)v : (int64_t)v;
+}
+
+int32_t pragma_int32(const char *text) {
+  int64_t v = pragma_integer(text);
+  bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+  if (hex && v >= 0 && v <= UINT32_MAX) return (int32_t)(uint32_t)v;
+  return v > INT32_MAX || v < -2147483647 ? 0 : (int32_t)v;
 }
 
 /* ---- as a statement ---- */

@@ -43,7 +43,8 @@ status pragma_emit_int(pragma_call *p, int64_t v);
 status pragma_emit_text(pragma_call *p, const char *text);
 static inline value pragma_text(const char *text) { return text ? value_text(text, strlen(text)) : value_null(); }
 bool pragma_boolean(const char *text);
-int64_t pragma_integer(const char *text); /* SQLite's sqlite3Atoi64 or 0 */
+int64_t pragma_integer(const char *text); /* the number at the beginning, decimal or hexadecimal; saturates */
+int32_t pragma_int32(const char *text);   /* the same in 32 bits; 0 when it is larger */
 /* -1 none: 0 off, 1 on, 2 full, 3 extra or a number. */
 int pragma_level(const char *text, int otherwise);
 

@@ -50,14 +50,19 @@ status pragma_table_info(pragma_call *p) {
   int number;
   if (!p->argument) return HDB_OK;
   table *t = argument_table(p, &number);
+  if (!t && !p->qualified) t = catalog_eponymous(p->db, p->argument);
   if (!t) return found_or_failed(p);
   if (t->kind == TABLE_VIEW) return view_columns(p, t, number);
+  int left_out = 0;
   for (int i = 0; i < t->columns_n; i++) {
     const column *c = &t->columns[i];
     int hidden = c->hidden ? 1 : c->generated ? c->generated + 1 : 0;
-    if (hidden && !hidden_too) continue;
+    if (hidden && !hidden_too) {
+      left_out++;
+      continue;
+    }
     value text = c->default_value && !c->generated ? value_text((const char *)c->default_text.p, c->default_text.n) : value_null();
-    value row[7] = {value_int(i), pragma_text(c->name), pragma_text(c->type), value_int(c->not_null != 0), text,
+    value row[7] = {value_int(i - left_out), pragma_text(c->name), pragma_text(c->type), value_int(c->not_null != 0), text,
                     value_int(c->primary_key_position), value_int(hidden)};
     TRY(pragma_emit(p, row, p->definition->columns_n));
   }

@@ -72,7 +72,7 @@ status pragma_number_setting(pragma_call *p) {
 status pragma_cache_size(pragma_call *p) {
   struct database_pragmas *s = settings_of(p);
   if (!p->argument) return pragma_emit_int(p, s->cache_size);
-  s->cache_size = (int32_t)pragma_integer(p->argument);
+  s->cache_size = pragma_int32(p->argument);
   return HDB_OK;
 }
 
@@ -130,8 +130,7 @@ status pragma_analysis_limit(pragma_call *p) {
 
 status pragma_busy_timeout(pragma_call *p) {
   if (p->argument) {
-    int64_t wanted = pragma_integer(p->argument);
-    hdb_busy_timeout(p->db, wanted > INT32_MAX ? INT32_MAX : wanted < 0 ? 0 : (int)wanted);
+    hdb_busy_timeout(p->db, pragma_int32(p->argument));
   }
   return pragma_emit_int(p, p->db->busy_timeout_ms);
 }
@@ -225,8 +224,14 @@ status pragma_temp_store(pragma_call *p) {
   else if (strcasecmp(p->argument, "file") == 0) wanted = 1;
   else if (strcasecmp(p->argument, "memory") == 0) wanted = 2;
   if (wanted == p->db->pragmas.temp_store) return HDB_OK;
-  if (!p->db->autocommit)
-    return error_set(p->err, HDB_ERROR, "temporary storage cannot be changed from within a transaction");
+  database *temp = &p->db->databases[DB_TEMP];
+  if (temp->engine) { /* what was there goes with the old storage */
+    if (!p->db->autocommit || txn_is_open(temp->txn))
+      return error_set(p->err, HDB_ERROR, "temporary storage cannot be changed from within a transaction");
+    database_close(p->db, temp);
+    temp->filename = strdup("");
+    p->db->generation++;
+  }
   p->db->pragmas.temp_store = wanted;
   return HDB_OK;
 }
@@ -302,7 +307,7 @@ static status number_get(pragma_call *p, const char *name, int64_t otherwise, in
 
 status pragma_header_value(pragma_call *p) {
   int64_t v;
-  if (p->argument) return database_set_number(p->db, p->database, p->definition->name, (int32_t)pragma_integer(p->argument));
+  if (p->argument) return database_set_number(p->db, p->database, p->definition->name, pragma_int32(p->argument));
   TRY(number_get(p, p->definition->name, 0, &v));
   return pragma_emit_int(p, v);
 }
@@ -312,7 +317,7 @@ status pragma_schema_version(pragma_call *p) {
   if (p->argument) {
     if (p->db->pragmas.defensive) return HDB_OK;
     p->db->generation++;
-    return database_set_number(p->db, p->database, "schema_version", (int32_t)pragma_integer(p->argument));
+    return database_set_number(p->db, p->database, "schema_version", pragma_int32(p->argument));
   }
   TRY(number_get(p, "schema_version", 0, &v));
   return pragma_emit_int(p, v);

@@ -31,6 +31,7 @@ typedef struct finder {
   int database;          /* where the object lives */
   int *offsets;
   int n, capacity;
+  const table *own;      /* of a table's or index's text, when strings are looked for */
   bool on_table;         /* NEW and OLD are the table in question */
   int depth;
   status rc;
@@ -242,6 +243,30 @@ static bool bare_is_ours(finder *f, const rscope *s, const char *name) {
   return false;
 }
 
+static bool is_alias(const select *q, const char *name) {
+  for (; q; q = q->prior)
+    for (int i = 0; q->columns && i < q->columns->n; i++)
+      if (q->columns->items[i].name && name_equal(q->columns->items[i].name, name)) return true;
+  return false;
+}
+
+/* A "word" that no source has as a column. */
+static bool names_nothing(finder *f, const rscope *s, const char *name) {
+  if (is_rowid_name(name)) return false;
+  for (; s; s = s->outer) {
+    bool ours;
+    int number;
+    if (s->query && is_alias(s->query, name)) return false;
+    if (s->target) {
+      const table *t = source_table(f, s->target->schema, s->target->name, &number);
+      if (!t || table_column(t, name) >= 0 || t->kind == TABLE_VIEW) return false;
+    }
+    for (int i = 0; s->from && i < s->from->n; i++)
+      if (source_has(f, s, &s->from->items[i], name, &ours)) return false;
+  }
+  return true;
+}
+
 /* A qualifier: is it the table (under whatever name)? *by_name: under its own. */
 static bool qualifier_is_ours(finder *f, const rscope *s, const char *schema, const char *name, bool *by_name) {
   *by_name = false;
@@ -299,6 +324,10 @@ static void walk_expr(finder *f, rscope *s, expr *e) {
   if (!e) return;
   switch (e->op) {
   case EX_ID:
+    if (f->r->strings) {
+      if (e->quoted && f->text.p[offset_in(f, e->span.p)] == '"' && names_nothing(f, s, e->text)) add(f, offset_in(f, e->span.p), e->text);
+      return;
+    }
     if (f->r->column && name_equal(e->text, f->r->column) && bare_is_ours(f, s, e->text)) add(f, offset_in(f, e->span.p), f->r->column);
     return;
   case EX_DOT: walk_dotted(f, s, e); return;
@@ -349,13 +378,6 @@ static void walk_source(finder *f, rscope *s, source *item) {
     int n = dotted(f, (size_t)item->offset, parts);
     if (n) add(f, parts[item->schema && n > 1 ? 1 : 0], f->r->table->name);
   }
-}
-
-static bool is_alias(const select *q, const char *name) {
-  for (; q; q = q->prior)
-    for (int i = 0; q->columns && i < q->columns->n; i++)
-      if (q->columns->items[i].name && name_equal(q->columns->items[i].name, name)) return true;
-  return false;
 }
 
 static void walk_with(finder *f, rscope *s, with *w) {
@@ -515,12 +537,17 @@ static void walk_references(finder *f) {
 static bool visit_own(void *context, expr *e) {
   finder *f = context;
   size_t parts[3];
+  if (f->r->strings) {
+    if (e->op == EX_ID && e->quoted && f->text.p[offset_in(f, e->span.p)] == '"' && table_column(f->own, e->text) < 0 && !is_rowid_name(e->text))
+      add(f, offset_in(f, e->span.p), e->text);
+    return true;
+  }
   if ((e->op == EX_ID || e->op == EX_TEXT) && f->r->column && e->span.p >= f->text.p && e->text && name_equal(e->text, f->r->column)) {
     if (e->op == EX_ID || e->quoted) add(f, offset_in(f, e->span.p), f->r->column);
   } else if (e->op == EX_DOT) {
     int n = dotted(f, offset_in(f, e->span.p), parts);
     if (f->r->column && n) add(f, parts[n - 1], f->r->column);
-    if (!f->r->column && n > 1) add(f, parts[n - 2], f->r->table->name);
+    else if (!f->r->column && n > 1) add(f, parts[n - 2], f->r->table->name);
   }
   return true;
 }
@@ -542,7 +569,22 @@ static void walk_constraints(finder *f, const constraint *k) {
   }
 }
 
+static const table *own_table(finder *f, const char *name) {
+  int number;
+  return name ? catalog_table(f->r->db, f->r->db->databases[f->database].name, name, &number) : NULL;
+}
+
+static void walk_strings(finder *f, create_table_statement *t, const char *name) {
+  if (!(f->own = own_table(f, name))) return;
+  for (int i = 0; i < t->columns_n; i++) walk_constraints(f, t->columns[i].constraints);
+  walk_constraints(f, t->constraints);
+}
+
 static void walk_table(finder *f, create_table_statement *t, const char *name) {
+  if (f->r->strings) {
+    walk_strings(f, t, name);
+    return;
+  }
   bool own = name_equal(name, f->r->table->name) && f->database == f->r->database;
   if (own && !f->r->column) add(f, (size_t)t->table.name_offset, name);
   if (own && (f->r->column || f->r->bodies)) {
@@ -556,6 +598,12 @@ static void walk_table(finder *f, create_table_statement *t, const char *name) {
 }
 
 static void walk_index(finder *f, create_index_statement *i, const char *owner) {
+  if (f->r->strings) {
+    if (!(f->own = own_table(f, owner))) return;
+    walk_own_list(f, i->columns);
+    if (i->where) ast_walk(i->where, false, visit_own, f);
+    return;
+  }
   if (f->database != f->r->database || !owner || !name_equal(owner, f->r->table->name)) return;
   if (!f->r->column) add(f, (size_t)i->table_offset, f->r->table->name);
   if (!f->r->column && !f->r->bodies) return;
@@ -576,6 +624,14 @@ static const char *edited(finder *f) {
     size_t start = (size_t)f->offsets[i], n = grammar_token(f->text, start, DIALECT_SQLITE, &kind);
     buf_append(&out, f->text.p + at, start - at);
     at = start + n;
+    if (f->r->strings) {
+      char name[1024];
+      size_t length;
+      token_name(f->text, start, name, sizeof name, &length);
+      buf_quoted_text(&out, name);
+      if (at < f->text.n && f->text.p[at] == '\'') buf_byte(&out, ' ');
+      continue;
+    }
     if (kind == TOK_WORD && !f->r->quote) { /* R3 */
       buf_text(&out, f->r->new_name);
       continue;
@@ -698,11 +754,16 @@ static status visit_test(void *context, const schema_object *o) {
   }
 }
 
-status schema_test(hdb *db, int database, const char *when, arena *memory) {
+status schema_test(hdb *db, int database, const char *when, bool strict, arena *memory) {
   if (db->pragmas.writable_schema && !when[0]) return HDB_OK;
   test t = {db, database, when, memory};
-  TRY(schema_each(db, database, visit_test, &t));
-  if (database == DB_TEMP || !db->databases[DB_TEMP].engine) return HDB_OK;
-  t.database = DB_TEMP;
-  return schema_each(db, DB_TEMP, visit_test, &t);
+  bool dml = db->pragmas.dqs_dml, ddl = db->pragmas.dqs_ddl;
+  if (strict) db->pragmas.dqs_dml = db->pragmas.dqs_ddl = false;
+  status rc = schema_each(db, database, visit_test, &t);
+  if (rc == HDB_OK && database != DB_TEMP && db->databases[DB_TEMP].engine) {
+    t.database = DB_TEMP;
+    rc = schema_each(db, DB_TEMP, visit_test, &t);
+  }
+  db->pragmas.dqs_dml = dml, db->pragmas.dqs_ddl = ddl;
+  return rc;
 }

@@ -14,12 +14,14 @@ typedef struct rename {
   const char *new_name;
   bool quote;            /* the new name is written quoted wherever it goes */
   bool bodies;           /* look into views and trigger bodies (not with legacy_alter_table) */
+  bool strings;          /* instead: "words" that name nothing become strings */
   bool parents;          /* rewrite REFERENCES of other tables */
 } rename_;
 
 /* The object's text with the new name; *changed false: it does not mean the table. `database` is where it lives. */
 status rename_text(rename_ *r, int database, const schema_object *o, const char **text, bool *changed);
-/* Does everything in the database (and TEMP) still make sense? "error in view v after rename: ..." */
-status schema_test(hdb *db, int database, const char *when, arena *memory);
+/* Does everything in the database (and TEMP) still make sense? "error in view v after rename: ..."
+ * strict: "words" are names and nothing else. */
+status schema_test(hdb *db, int database, const char *when, bool strict, arena *memory);
 
 #endif

@@ -23,7 +23,8 @@ static value literal_value(const expr *e) {
   case EX_PLUS: return literal_value(e->left);
   case EX_NEG: {
     value v = literal_value(e->left);
-    if (v.type == VAL_INTEGER) v.i = (int64_t)(0 - (uint64_t)v.i);
+    if (v.type == VAL_INTEGER && v.i == INT64_MIN) return value_real(9223372036854775808.0);
+    if (v.type == VAL_INTEGER) v.i = -v.i;
     else if (v.type == VAL_REAL) v.r = -v.r;
     if (v.type == VAL_REAL && v.r == -9223372036854775808.0) v = value_int(INT64_MIN);
     return v;

@@ -9,7 +9,6 @@
  * G3  changes() and last_insert_rowid() inside are the trigger's own; both are as before when it has ended.
  * Fails: with a step's failure, EXEC_IGNORE, "too many levels of trigger recursion".
  */
-#include "sql/ddl.h"
 #include "sql/dml.h"
 
 #include <stdlib.h>
@@ -136,28 +135,6 @@ static status trigger_compile(compile *c, const trigger *g, const table *t, uint
   for (int i = 0; i < tp->steps_n; i++) TRY(compile_step(&k, g->tree->steps[i], &tp->steps[i]));
   *out = tp;
   return HDB_OK;
-}
-
-/* Do its names still mean something? Compiled and forgotten (ALTER). */
-status trigger_test(hdb *db, int database, create_trigger_statement *tree) {
-  schema *sc;
-  TRY(catalog_schema(db, database, &sc));
-  const trigger *g = schema_trigger(sc, tree->trigger.name);
-  if (!g) return HDB_OK;
-  int number;
-  const char *where = tree->table.schema ? tree->table.schema : database == DB_TEMP ? NULL : db->databases[database].name;
-  table *t = catalog_table(db, where, tree->table.name, &number);
-  if (!t)
-    return error_set(&db->err, HDB_ERROR, "no such table: %s%s%s", where ? where : "", where ? "." : "", tree->table.name);
-  program scratch = {0};
-  compile c = compile_begin(db, &scratch);
-  trigger_program *made;
-  status rc = trigger_compile(&c, g, t, CONFLICT_NONE, &made);
-  if (c.dml) trigger_programs_destroy(c.dml);
-  buf_free(&c.slot_columns);
-  for (int i = 0; i < DATABASES_MAX; i++) schema_release(scratch.schemas[i]);
-  arena_clear(&scratch.memory);
-  return rc;
 }
 
 static bool time_fits(const create_trigger_statement *tree, uint8_t time) {
