@@ -78,6 +78,8 @@ struct expr {
   bool from_join;     /* resolver: comes from an ON/USING clause; join_slot says of which right table */
   bool outer_on;      /* resolver: that join is an outer join: not to be moved */
   uint8_t affinity;   /* resolver: enum affinity of the result (column or cast), 0 none */
+  uint8_t place;      /* resolver, EX_FUNCTION: enum function_place, where 'now' must not be */
+  bool plain;         /* planner: stands for a subquery's column, which passes no subtype on */
   int32_t offset;
   int32_t height;     /* of the tree below, 1 for a leaf */
   const char *text;   /* identifier, function, literal, collation, type name, parameter */

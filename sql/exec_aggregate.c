@@ -81,7 +81,7 @@ static status prepare(exec *x, const aggregate_node *a, aggregate_state *s) {
   s->output = arena_zero(&x->lifetime, (size_t)(width + 1) * sizeof(value));
   if (!s->calls || !s->keys || !s->arguments || !s->output) return node_no_memory(x);
   for (int i = 0; i < a->calls_n; i++)
-    s->calls[i] = (function_call){x->db, a->calls[i].f, &x->memory, x->err, a->calls[i].collation, NULL, x};
+    s->calls[i] = (function_call){x->db, a->calls[i].f, &x->memory, x->err, a->calls[i].collation, NULL, x, PLACE_ANYWHERE};
   return HDB_OK;
 }
 
@@ -105,6 +105,7 @@ static status eval_all(exec *x, const operand *o, int n, value *out) {
     const value *v;
     TRY(operand_eval(x, &o[i], &v));
     out[i] = *v;
+    if (!o[i].program) out[i].subtype = 0; /* a column passes none on */
   }
   return HDB_OK;
 }

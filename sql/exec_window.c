@@ -300,7 +300,7 @@ static status aggregate_results(exec *x, const window_node *w, window_state *s, 
     return moving_best(x, w, s, k);
   if (c->arguments_n > 128) return error_set(x->err, HDB_ERROR, "too many arguments on function %s", c->f->name);
   sliding a = {.x = x, .w = w, .s = s, .c = c, .arguments = arguments};
-  a.call = (function_call){x->db, c->f, &s->memory, x->err, c->collation, NULL, x};
+  a.call = (function_call){x->db, c->f, &s->memory, x->err, c->collation, NULL, x, PLACE_ANYWHERE};
   a.call.state = arena_zero(&s->memory, c->f->state_size + 8);
   if (!a.call.state) return node_no_memory(x);
   frame_range before = {-1, -1};

@@ -36,6 +36,7 @@ static status emit_plain_call(builder *b, expr *e, const function *f, int target
   step *s = emit_step(b, STEP_CALL, target, first, n);
   s->f = f;
   s->argument_collation = order;
+  s->d = e->place;
   return HDB_OK;
 }
 

@@ -108,10 +108,16 @@ static bool is_virtual(const expr *e) {
          t->columns[e->column].generation;
 }
 
+/* A column of a stored table; values of other rows may carry a subtype, which does not pass. */
+static bool is_stored(const expr *e) {
+  const table *t = e->object;
+  return t && t->schema && t->kind != TABLE_VIEW && t->kind != TABLE_VIRTUAL;
+}
+
 static status emit_column(builder *b, expr *e, int target) {
   if (is_virtual(e)) return emit_generated(b, e, target);
   if (e->column < 0) emit_step(b, STEP_ROWID, target, e->slot, 0);
-  else emit_step(b, STEP_COLUMN, target, e->slot, e->column);
+  else emit_step(b, is_stored(e) ? STEP_COLUMN : STEP_COLUMN_PLAIN, target, e->slot, e->column);
   return HDB_OK;
 }
 
@@ -226,7 +232,7 @@ status emit_row(builder *b, expr *e, int n, int *first) {
   return HDB_OK;
 }
 
-static status emit_node(builder *b, expr *e, int target) {
+static status emit_operation(builder *b, expr *e, int target) {
   switch (e->op) {
   case EX_COLUMN: return emit_column(b, e, target);
   case EX_AGG_COLUMN: emit_step(b, STEP_COLUMN, target, e->slot, e->column); return HDB_OK;
@@ -272,7 +278,7 @@ static status emit_node(builder *b, expr *e, int target) {
   case EX_ROW:
   case EX_SUBQUERY:
     if (expr_vector_size(e) != 1) return sizes_differ(b, e, 1);
-    if (e->op == EX_ROW) return emit_node(b, e->list->items[0].e, target);
+    if (e->op == EX_ROW) return emit_operation(b, e->list->items[0].e, target);
     TRY(emit_subplan(b, e));
     emit_step(b, STEP_SCALAR, target, e->subplan, 1);
     return HDB_OK;
@@ -289,6 +295,12 @@ static status emit_node(builder *b, expr *e, int target) {
   case EX_VEC_L1: return error_set(b->c->err, HDB_ERROR, "not supported yet: vector operators");
   default: return error_set(b->c->err, HDB_INTERNAL, "expression %d was not resolved", e->op);
   }
+}
+
+static status emit_node(builder *b, expr *e, int target) {
+  TRY(emit_operation(b, e, target));
+  if (e->plain && (e->op == EX_FUNCTION || e->op == EX_CASE || e->op == EX_SUBQUERY)) emit_step(b, STEP_PLAIN, target, 0, 0);
+  return HDB_OK;
 }
 
 static bool calls_function(void *context, expr *e) {
@@ -434,7 +446,7 @@ static int column_run(const expr_list *list, int from) {
   for (; from + n < list->n; n++) {
     const expr *e = list->items[from + n].e;
     if ((e->op != EX_COLUMN && e->op != EX_AGG_COLUMN) || e->column < 0 || is_virtual(e)) break;
-    if (e->slot != first->slot || e->column != first->column + n) break;
+    if (e->slot != first->slot || e->column != first->column + n || e->op != first->op) break;
   }
   return n;
 }
@@ -450,7 +462,9 @@ status expr_compile_list(compile *c, expr_list *list, expr_program **out, int *f
     int run = column_run(list, i);
     if (run > 1) {
       const expr *e = list->items[i].e;
-      emit_step(&b, STEP_COLUMNS, b.p->result + i, e->slot, e->column)->d = run;
+      step *s = emit_step(&b, STEP_COLUMNS, b.p->result + i, e->slot, e->column);
+      s->d = run;
+      s->e = e->op == EX_COLUMN && !is_stored(e);
       i += run;
     } else {
       rc = emit_result(&b, list->items[i].e, b.p->result + i);

@@ -50,7 +50,7 @@ status expr_test(exec *x, const expr_program *p, int *truth) {
 }
 
 static status call_step(exec *x, const step *s, value *r, arena *memory) {
-  function_call call = {x->db, s->f, memory, x->err, s->argument_collation, NULL, x};
+  function_call call = {x->db, s->f, memory, x->err, s->argument_collation, NULL, x, (uint8_t)s->d};
   return s->f->scalar(&call, s->c, &r[s->b], &r[s->a]);
 }
 
@@ -162,10 +162,18 @@ do_MOVE:
 do_COLUMN:
   r[s->a] = *slot_column(&slots[s->b], s->c);
   NEXT;
+do_COLUMN_PLAIN:
+  r[s->a] = *slot_column(&slots[s->b], s->c);
+  r[s->a].subtype = 0;
+  NEXT;
+do_PLAIN:
+  r[s->a].subtype = 0;
+  NEXT;
 do_COLUMNS: {
   slot *from = &slots[s->b];
   (void)slot_column(from, s->c + s->d - 1);
   memcpy(&r[s->a], &from->columns[s->c], (size_t)s->d * sizeof *r);
+  for (int i = 0; s->e && i < s->d; i++) r[s->a + i].subtype = 0;
   NEXT;
 }
 do_ROWID:

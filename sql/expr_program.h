@@ -20,7 +20,9 @@
   X(PARAM)        /* r[a] = parameter b */                                                                             \
   X(MOVE)         /* r[a] = r[b] */                                                                                    \
   X(COLUMN)       /* r[a] = slot b, column c */                                                                        \
-  X(COLUMNS)      /* r[a..] = slot b, columns c.. (d of them) */                                                       \
+  X(COLUMN_PLAIN) /* the same of a subquery's row: no subtype passes */                                                \
+  X(COLUMNS)      /* r[a..] = slot b, columns c.. (d of them); e: as COLUMN_PLAIN */                                   \
+  X(PLAIN)        /* r[a] loses its subtype */                                                                         \
   X(ROWID)        /* r[a] = row id of slot b */                                                                        \
   X(ADD) X(SUB) X(MUL) X(DIV) X(MOD)                                                                                   \
   X(CONCAT) X(BITAND) X(BITOR) X(SHL) X(SHR) /* r[a] = r[b] op r[c] */                                                 \

@@ -204,7 +204,7 @@ static bool like_fast(const struct like_pattern *k, const value *text) {
 static status like_general(exec *x, const step *s, value *r, arena *memory) {
   value arguments[3] = {r[s->c], r[s->b], value_null()};
   if (s->e >= 0) arguments[2] = r[s->e];
-  function_call call = {x->db, s->f, memory, x->err, NULL, NULL, x};
+  function_call call = {x->db, s->f, memory, x->err, NULL, NULL, x, PLACE_ANYWHERE};
   return s->f->scalar(&call, s->e >= 0 ? 3 : 2, arguments, &r[s->a]);
 }
 

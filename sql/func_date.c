@@ -195,19 +195,28 @@ static bool whole_number(const char *p, size_t n, double *r) {
   return kind > 0;
 }
 
-static bool read_value(function_call *call, const char *p, moment *m) {
+/* In an index, CHECK or generated column the answer may not depend on the moment or the machine. */
+static status not_pure(function_call *call) {
+  static const char *const places[] = {"", "an index", "a CHECK constraint", "a generated column"};
+  if (call->place == PLACE_ANYWHERE) return HDB_OK;
+  return error_set(call->err, HDB_ERROR, "non-deterministic use of %s() in %s", call->f->name, places[call->place]);
+}
+
+static status read_value(function_call *call, const char *p, moment *m, bool *ok) {
   double r;
-  if (read_date_time(p, m) || read_time(p, m)) return true;
+  *ok = true;
+  if (read_date_time(p, m) || read_time(p, m)) return HDB_OK;
   bool subsecond = strcasecmp(p, "subsec") == 0 || strcasecmp(p, "subsecond") == 0;
   if (subsecond || strcasecmp(p, "now") == 0) {
+    TRY(not_pure(call));
     m->subsecond = subsecond;
     m->ms = function_now_ms(call);
     m->has_ms = true;
-    return m->ms > 0;
+    return HDB_OK;
   }
-  if (!whole_number(p, strlen(p), &r)) return false;
-  from_number(m, r);
-  return true;
+  *ok = whole_number(p, strlen(p), &r);
+  if (*ok) from_number(m, r);
+  return HDB_OK;
 }
 
 /* ---- modifiers ---- */
@@ -392,12 +401,14 @@ static status modify(function_call *call, moment *m, const char *p, int index, b
   case 'l':
     if (strcasecmp(p, "localtime") != 0) break;
     *ok = true;
+    TRY(not_pure(call));
     return to_local(call, m);
   case 'u':
     if (strcasecmp(p, "unixepoch") == 0) {
       *ok = m->raw && index <= 1 && from_unix(m);
     } else if (strcasecmp(p, "utc") == 0) {
       *ok = true;
+      TRY(not_pure(call));
       return to_utc(call, m);
     }
     break;
@@ -436,13 +447,16 @@ static status read_moment(function_call *call, int n, const value *a, moment *m,
   const char *p;
   *ok = false;
   if (n == 0) {
+    TRY(not_pure(call));
     m->ms = function_now_ms(call);
     m->has_ms = true;
   } else if (a[0].type == VAL_INTEGER || a[0].type == VAL_REAL) {
     from_number(m, value_to_real(a));
   } else {
     TRY(c_text(call, a, &p));
-    if (!p || !read_value(call, p, m)) return HDB_OK;
+    bool read = false;
+    if (p) TRY(read_value(call, p, m, &read));
+    if (!read) return HDB_OK;
   }
   for (int i = 1; i < n; i++) {
     bool modified = false;

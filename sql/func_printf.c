@@ -11,6 +11,8 @@
  */
 #include "sql/func_text.h"
 
+enum { PRECISION_MAX = 100000000 }; /* of reals */
+
 typedef struct conversion {
   bool left, alternate, bang, zero, comma;
   char sign;         /* '+', ' ' or 0 */
@@ -203,7 +205,7 @@ static status print_special(printer *f, const conversion *c, const decimal *d) {
 }
 
 static status print_real(printer *f, const conversion *c, double r) {
-  int64_t precision = c->precision < 0 ? 6 : c->precision;
+  int64_t precision = c->precision < 0 ? 6 : c->precision > PRECISION_MAX ? PRECISION_MAX : c->precision;
   uint8_t kind = c->type | 32;
   if (kind == 'g' && precision == 0) precision = 1;
   int64_t round = kind == 'f' ? -precision : kind == 'g' ? precision : precision + 1;

@@ -13,6 +13,8 @@
 #include "sql/value.h"
 
 typedef struct function function;
+/* Where a call stands in a schema's text: there the answer must not depend on the moment. */
+enum function_place { PLACE_ANYWHERE, PLACE_INDEX, PLACE_CHECK, PLACE_GENERATED };
 typedef struct function_call {
   hdb *db;
   const function *f;
@@ -21,6 +23,7 @@ typedef struct function_call {
   const collation *collation; /* of the arguments: min, max, nullif, ... ; NULL: BINARY */
   void *state;            /* aggregates */
   struct exec *exec;      /* the running statement: 'now', random */
+  uint8_t place;          /* enum function_place */
 } function_call;
 
 enum function_flags {

@@ -36,6 +36,7 @@ static bool substitute(void *context, expr *e) {
   *e = *copy;
   e->offset = offset;
   e->from_join = from_join;
+  e->plain = true;
   return true;
 }
 

@@ -181,9 +181,17 @@ static status check_use(compile *c, scope *s, const expr *e, const function *f) 
   if (from_schema && (f->flags & FUNC_DIRECTONLY || (f->flags & FUNC_USER && !(f->flags & FUNC_INNOCUOUS) &&
                                                      !c->db->pragmas.trusted_schema)))
     return resolve_error(c, e->offset, "unsafe use of %s()", e->text);
-  if (!(f->flags & (FUNC_DETERMINISTIC | FUNC_STATEMENT_CONSTANT)) && !(s->allow & ALLOW_NONDETERMINISTIC))
+  if (!(f->flags & FUNC_DETERMINISTIC) && !(s->allow & ALLOW_NONDETERMINISTIC))
     return prohibited(c, s, "non-deterministic functions", e->offset);
   return HDB_OK;
+}
+
+/* "CHECK constraints", "generated columns", and what else may hold expressions: indexes. */
+static uint8_t place_of(const scope *s) {
+  if (!s->place) return PLACE_ANYWHERE;
+  if (strncmp(s->place, "CHECK", 5) == 0) return PLACE_CHECK;
+  if (strncmp(s->place, "generated", 9) == 0) return PLACE_GENERATED;
+  return strstr(s->place, "index") ? PLACE_INDEX : PLACE_ANYWHERE;
 }
 
 status name_function(compile *c, scope *s, expr **pe) {
@@ -209,6 +217,7 @@ status name_function(compile *c, scope *s, expr **pe) {
     return name_grouping(c, s, e, f);
   }
   TRY(check_use(c, s, e, f));
+  e->place = place_of(s);
   if (e->over) return resolve_error(c, e->offset, "%s() may not be used as a window function", e->text);
   if (e->filter) return resolve_error(c, e->offset, "FILTER may not be used with non-aggregate %s()", e->text);
   if (e->order_by) return resolve_error(c, e->offset, "ORDER BY may not be used with non-aggregate %s()", e->text);

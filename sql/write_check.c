@@ -77,6 +77,24 @@ static bool note_name(void *context, expr *e) {
   return true;
 }
 
+/* A date function may be asked for 'now', which a generated column must not: its value is computed with every row,
+ * though nobody reads it, so that the error comes. */
+typedef struct now_search {
+  compile *c;
+  bool found;
+} now_search;
+static bool note_now(void *context, expr *e) {
+  now_search *s = context;
+  const function *f = e->op == EX_FUNCTION && e->text ? function_find(s->c->db, e->text, e->list ? e->list->n : 0, NULL) : NULL;
+  if (f && f->flags & FUNC_STATEMENT_CONSTANT) s->found = true;
+  return !s->found;
+}
+static bool asks_for_now(compile *c, expr *e) {
+  now_search s = {c, false};
+  ast_walk(e, false, note_now, &s);
+  return s.found;
+}
+
 static status compile_generated(compile *c, writer *w) { /* K3 */
   const table *t = w->t;
   if (!t->has_generated) return HDB_OK;
@@ -92,7 +110,7 @@ static status compile_generated(compile *c, writer *w) { /* K3 */
     if (!names.bits) return dml_no_memory(c->err);
     ast_walk(t->columns[k].generation, false, note_name, &names);
     uses[k] = names.bits;
-    if (t->columns[k].generated != 2 && !t->columns[k].not_null) continue;
+    if (t->columns[k].generated != 2 && !t->columns[k].not_null && !asks_for_now(c, t->columns[k].generation)) continue;
     expr *e = ast_copy_expr(c->memory, t->columns[k].generation);
     if (!e) return dml_no_memory(c->err);
     TRY(dml_resolve(c, t, w->new_slot, "generated columns", ALLOW_DQS, &e));
@@ -201,6 +219,10 @@ status write_check_row(exec *x, const writer *w, writer_run *r) {
     if (is_null) TRY(not_null_failed(x, w, r, k, &replaced));
   }
   if (replaced && w->generated_n) TRY(write_prepare(x, w, r));
+  for (int k = 0; w->generated && k < t->columns_n; k++) {
+    bool ignored;
+    if (t->columns[k].generated == 1 && !t->columns[k].not_null) TRY(virtual_column(x, w, k, &ignored)); /* asks_for_now */
+  }
   for (int i = 0; i < w->checks_n; i++) {
     int truth;
     TRY(expr_test(x, w->checks[i].condition, &truth));
