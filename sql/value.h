@@ -57,8 +57,6 @@ int compare_int_real(int64_t i, double r);
 status value_apply_affinity(value *v, uint8_t affinity, arena *a);
 /* The affinity of a declared type (substring rules); "" or NULL: BLOB. */
 uint8_t affinity_of_type(const char *type);
-/* In CAST(x AS type), where no type at all means NUMERIC. */
-static inline uint8_t cast_affinity(const char *type) { return type && *type ? affinity_of_type(type) : AFF_NUMERIC; }
 /* CAST(v AS affinity of type). */
 status value_cast(value *v, uint8_t affinity, arena *a);
 
