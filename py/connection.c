@@ -73,6 +73,7 @@ static void close_engine(connection *c, bool all) {
     PyErr_Restore(type, value, traceback);
   }
 #endif
+  LIST_REMOVE(c->state->connections, c);
   release_statements(c, all);
   connection_clear_callbacks(c);
   c->db = NULL;
@@ -83,6 +84,21 @@ static void close_engine(connection *c, bool all) {
 }
 
 void connection_close_now(connection *c) { close_engine(c, true); }
+
+void connection_checkpoint_all(module_state *state) {
+  for (connection *c = state->connections, *next; c; c = next) {
+    Py_INCREF(c); /* the list may change while the GIL is away */
+    if (c->db && !c->closing && !c->turn.depth) {
+      turn_take(c);
+      Py_BEGIN_ALLOW_THREADS
+      hdb_checkpoint(c->db);
+      Py_END_ALLOW_THREADS
+      turn_release(c);
+    }
+    next = c->db ? c->next : NULL;
+    Py_DECREF(c);
+  }
+}
 
 /* ---- opening ---- */
 
@@ -147,6 +163,7 @@ static int open_database(connection *c, opening *o) {
   Py_END_ALLOW_THREADS
   if (rc == HDB_OK) {
     c->db = db;
+    LIST_ADD(c->state->connections, c);
     return 0;
   }
   if (db || rc != HDB_NOMEM)

@@ -150,6 +150,11 @@ static PyObject *module_exceptions(PyObject *module, PyObject *unused) {
   return tuple;
 }
 
+static PyObject *module_at_exit(PyObject *module, PyObject *unused) {
+  connection_checkpoint_all(state_of(module));
+  Py_RETURN_NONE;
+}
+
 #if PY_AT_LEAST(12)
 #define CONNECT_SIGNATURE                                                                                              \
   "connect($module, /, database, timeout=5.0, detect_types=0,\n        isolation_level='', check_same_thread=True,\n" \
@@ -190,6 +195,7 @@ static PyMethodDef module_methods[] = {
     {"adapt", (PyCFunction)(void (*)(void))module_adapt, METH_FASTCALL,
      "adapt($module, obj, proto=PrepareProtocolType, alt=<unrepresentable>, /)\n--\n\nAdapt given object to given "
      "protocol."},
+    {"_at_exit", module_at_exit, METH_NOARGS, NULL},
     {"_exceptions", module_exceptions, METH_NOARGS, NULL},
     {NULL},
 };

@@ -34,6 +34,7 @@ typedef struct module_state {
 #define X(n) PyObject *name_##n;
   MODULE_NAMES(X)
 #undef X
+  struct connection *connections; /* all open ones, not counted */
   struct module_state *next; /* all living states, to find the one of a subclass of ours */
 } module_state;
 

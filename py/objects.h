@@ -55,6 +55,7 @@ typedef struct cache {
 struct connection {
   PyObject_HEAD
   hdb *db; /* NULL: closed or never opened */
+  connection *next, *previous; /* of the open ones (module_state.connections) */
   module_state *state;
   turn turn;
   bool initialized, check_same_thread, closing;
@@ -183,6 +184,8 @@ bool connection_check_thread(connection *c);
 bool connection_check_open(connection *c);
 static inline bool connection_is_open(connection *c) { return c->db && !c->closing; }
 void connection_close_now(connection *c);
+/* Before the interpreter ends: what was committed reaches the SQLite files of connections nobody closed. */
+void connection_checkpoint_all(module_state *state);
 /* BEGIN as the legacy transaction control wants it. The turn is held. */
 int connection_begin(connection *c);
 /* Run a statement without rows; the GIL is dropped. */

@@ -3,6 +3,7 @@
 It runs once, under this name, however many names the package gets in sys.modules: registering the default
 adapters again would undo a program's own.
 """
+import atexit as _atexit
 import collections.abc
 import datetime
 import sys
@@ -113,6 +114,7 @@ def _register_defaults():
 
 collections.abc.Sequence.register(Row)
 _register_defaults()
+_atexit.register(_heliosdb._at_exit)
 
 
 def install_as_sqlite3():

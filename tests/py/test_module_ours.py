@@ -103,6 +103,24 @@ except first.OperationalError as e:
     print(e)
 """), "False True\nnear \"nonsense\": syntax error\n")
 
+    def test_what_was_committed_is_in_the_file_when_nobody_closes(self):
+        folder = tempfile.mkdtemp(prefix="helios-test-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        path = os.path.join(folder, "a.db")
+        self.run_python("""
+import heliosdb_sqlite
+con = sys.keep = heliosdb_sqlite.connect(%r)
+con.execute("create table t(a)")
+con.execute("insert into t values(1)")
+con.commit()
+con.execute("insert into t values(2)")
+import os, warnings
+warnings.simplefilter("ignore")
+""" % path)
+        con = stock.connect(path)
+        self.assertEqual(con.execute("select a from t").fetchall(), [(1,)])
+        con.close()
+
     def test_the_shell(self):
         path = os.path.dirname(os.path.dirname(ours.__file__))
         environment = dict(os.environ, PYTHONPATH=path)
