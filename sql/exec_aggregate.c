@@ -29,6 +29,7 @@ typedef struct aggregate_state {
   value *keys, *arguments, *output;
   const value **key_pointers;
   bool child_done;
+  bool stay;           /* the last min or max that ran was not decided by its row */
   arena results;       /* of the group just given out */
 } aggregate_state;
 
@@ -95,7 +96,7 @@ static status aggregate_open(exec *x, const plan_node *n) {
   drop_groups(x, a, s);
   key_map_init(&s->groups, x, a->keys_n, a->specs, a->payload, true);
   s->ready = true;
-  s->collected = s->child_done = false;
+  s->collected = s->stay = s->child_done = false;
   s->at = 0;
   return node_open(x, a->child);
 }
@@ -176,14 +177,15 @@ static status step_group(exec *x, const aggregate_node *a, aggregate_state *s, k
     call_state *cs = group_call(e, c);
     if (c->filter) {
       int truth;
+      if (c->minmax && a->filter_resets) s->stay = !added;
       TRY(expr_test(x, c->filter, &truth));
       if (truth != 1) continue;
     }
     TRY(eval_all(x, c->arguments, c->arguments_n, s->arguments));
-    if (i == a->minmax && a->bare_n) {
+    if (c->minmax && a->bare_n) {
       bool yes;
       TRY(decides(x, s, c, cs, &s->arguments[0], &yes));
-      take_bare |= yes;
+      s->stay = !yes;
     }
     if (c->distinct || c->order_n) {
       bool take;
@@ -195,6 +197,7 @@ static status step_group(exec *x, const aggregate_node *a, aggregate_state *s, k
     status rc = c->f->step(call, c->arguments_n, s->arguments);
     if (rc != HDB_OK) return rc;
   }
+  if (a->minmax >= 0) take_bare = !s->stay;
   return take_bare && a->bare_n ? set_bare(x, a, s, e) : HDB_OK;
 }
 

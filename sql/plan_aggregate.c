@@ -241,14 +241,17 @@ status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_or
   for (int i = 0; i < a->bare_n; i++) TRY(plan_operand(c, b->bare[i], &a->bare[i]));
   size_t payload = (size_t)a->bare_n * sizeof(value);
   a->minmax = -1;
+  bool plain_minmax = false;
   for (int i = 0; i < a->calls_n; i++) {
     aggregate_call *call = &a->calls[i];
     TRY(build_call(b, b->calls[i], call));
     call->state_at = payload;
     payload += (aggregate_call_head() + call->f->state_size + 7) & ~(size_t)7;
     if (call->minmax) a->minmax = i;
+    if (call->minmax && !call->filter) plain_minmax = true;
   }
   a->payload = payload;
+  a->filter_resets = a->grouped || !plain_minmax;
   set_slot_columns(c, b->slot, b->outputs);
   *out = &a->node;
   return HDB_OK;

@@ -378,6 +378,10 @@ status where_build(where_plan *w, join_node **out) {
       v->full = plan_alloc(w->c, sizeof *v->full);
       if (!v->full) return plan_no_memory(w->c);
       plain_access(item, v->full);
+      if (item->module) {
+        where_loop all = {.item = l->item};
+        TRY(build_function_access(w, item, &all, v->full));
+      }
       if (item->query && !item->shared) { /* one materialisation for both */
         struct shared_rows *shared = plan_node_new(w->c, &shared_class, sizeof *shared, item->query->columns_n);
         if (!shared) return plan_no_memory(w->c);

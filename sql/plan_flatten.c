@@ -48,19 +48,19 @@ static bool has_right(const source_list *from) {
   return false;
 }
 
-static bool plain_columns(const expr_list *l) {
+static bool plain_columns(const expr_list *l, int slot) {
   for (int i = 0; i < l->n; i++)
-    if (l->items[i].e->op != EX_COLUMN) return false;
+    if (l->items[i].e->op != EX_COLUMN || l->items[i].e->slot != slot) return false;
   return true;
 }
 
-static bool may_flatten(const select *q, const source *s, int at) {
+static bool may_flatten(const select *q, const source *s, int at, bool is_arm) {
   const select *sub = s->select;
   if (!sub || sub->prior || sub->is_values || !sub->from || sub->from->n == 0) return false;
   if (sub->is_aggregate || (sub->group_by && sub->group_by->n) || sub->having || sub->distinct || sub->has_window) return false;
   if (sub->limit || sub->offset || sub->is_recursive || q->has_window) return false;
   if (s->cte && (s->cte->materialized == CTE_MATERIALIZED || s->cte->recursive)) return false;
-  if (q->is_recursive && sub->order_by && sub->order_by->n) return false;
+  if ((q->is_recursive || is_arm) && sub->order_by && sub->order_by->n) return false;
   if (sub->order_by && sub->order_by->n && (q->is_aggregate || (q->group_by && q->group_by->n))) return false;
   if (s->join & JOIN_RIGHT || s->lateral || s->time != TIME_NONE) return false;
   for (int i = at + 1; i < q->from->n; i++)
@@ -68,7 +68,7 @@ static bool may_flatten(const select *q, const source *s, int at) {
   if (has_right(sub->from)) return false;
   if (s->join & JOIN_LEFT) {
     if (sub->from->n != 1 || sub->from->items[0].nested || sub->from->items[0].is_call) return false;
-    if (!plain_columns(sub->columns) || q->is_aggregate || (q->group_by && q->group_by->n) || q->distinct) return false;
+    if (!plain_columns(sub->columns, sub->from->items[0].slot) || q->is_aggregate || (q->group_by && q->group_by->n) || q->distinct) return false;
   }
   return !(s->on && last_is_outer(sub->from));
 }
@@ -154,31 +154,32 @@ static bool shows_order(void *context, expr *e) {
 }
 
 /* ORDER BY of a subquery whose order nobody sees. */
-static void drop_order(select *q, select *sub, int sources) {
+static void drop_order(select *q, select *sub, int sources, bool is_arm) {
   if (!sub->order_by || sub->limit || sub->is_recursive || sub->has_window) return;
   bool shown = false;
   plan_rewrite_list(q->columns, shows_order, &shown);
   plan_rewrite_list(q->order_by, shows_order, &shown);
   if (q->having) plan_rewrite(q->having, shows_order, &shown);
-  if (!shown && ((q->order_by && q->order_by->n) || sources > 1)) sub->order_by = NULL;
+  if (!shown && ((q->order_by && q->order_by->n && !is_arm) || sources > 1)) sub->order_by = NULL;
 }
 
-static status flatten_from(compile *c, select *q, source_list *from, bool top) {
+static status flatten_from(compile *c, select *q, source_list *from, bool top, bool is_arm) {
   for (int i = 0; from && i < from->n; i++) {
     source *s = &from->items[i];
     TRY(flatten_list(c, s->arguments));
     TRY(flatten_expr(c, s->on));
-    if (s->nested && !s->select) TRY(flatten_from(c, q, s->nested, false));
+    if (s->nested && !s->select) TRY(flatten_from(c, q, s->nested, false, is_arm));
     if (!s->select) continue;
     TRY(flatten_select(c, s->select));
-    if (!s->cte || !s->cte->recursive) drop_order(q, s->select, from->n);
+    if (!s->cte || !s->cte->recursive) drop_order(q, s->select, from->n, is_arm);
     bool done = false;
-    if (top && may_flatten(q, s, i)) TRY(flatten_source(c, q, i, &done));
+    if (top && may_flatten(q, s, i, is_arm)) TRY(flatten_source(c, q, i, &done));
   }
   return HDB_OK;
 }
 
 static status flatten_select(compile *c, select *s) {
+  bool is_arm = s && s->prior; /* ORDER BY is the compound's */
   for (; s; s = s->prior) {
     if (s->is_values) {
       for (int i = 0; i < s->values_n; i++) TRY(flatten_list(c, s->values[i]));
@@ -189,7 +190,7 @@ static status flatten_select(compile *c, select *s) {
     TRY(flatten_list(c, s->group_by));
     TRY(flatten_expr(c, s->having));
     TRY(flatten_list(c, s->order_by));
-    TRY(flatten_from(c, s, s->from, true));
+    TRY(flatten_from(c, s, s->from, true, is_arm));
   }
   return HDB_OK;
 }

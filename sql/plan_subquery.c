@@ -60,6 +60,7 @@ static status in_specs(compile *c, const expr *e, plan_subplan *p) {
     else if (row->op == EX_SUBQUERY && row->select && i < row->select->columns->n) left = row->select->columns->items[i].e;
     const expr *right = first->columns->items[i].e;
     p->affinities[i] = compare_affinity(left, right);
+    if (p->affinities[i] >= AFF_NUMERIC) p->affinities[i] = AFF_NUMERIC;
     TRY(compare_collation(c, left, right, &p->specs[i].c));
   }
   return HDB_OK;

@@ -56,13 +56,22 @@ static where_condition *add_condition(where_plan *w, expr *e, int join) {
   return k;
 }
 
+/* An outer join's ON reads nothing to its right; an inner one's neither, where a RIGHT JOIN follows the first table. */
+static bool reads_right(const where_plan *w, const where_condition *k) {
+  if (k->join < 0 || !(k->outer_on || w->items[0].before_right)) return false;
+  return (k->all >> 1) >= w->items[k->join].self;
+}
+
 static status split(where_plan *w, expr *e, int join) {
   if (!e) return HDB_OK;
   while (e->op == EX_AND) { /* the tree leans left: the right sides are shallow */
     TRY(split(w, e->left, join));
     e = e->right;
   }
-  return add_condition(w, e, join) ? HDB_OK : plan_no_memory(w->c);
+  const where_condition *k = add_condition(w, e, join);
+  if (!k) return plan_no_memory(w->c);
+  if (reads_right(w, k)) return error_set(w->c->err, HDB_ERROR, "ON clause references tables to its right");
+  return HDB_OK;
 }
 
 static const expr *skip_collate(const expr *e) {
@@ -149,7 +158,7 @@ static status add_comparison(where_plan *w, int condition, unsigned op, expr *le
   for (int side = 0; side < 2; side++) {
     search_term *t = side ? where_add_term(w, condition, commuted(op), right, left) : where_add_term(w, condition, op, left, right);
     if (!t) continue;
-    t->affinity = affinity;
+    t->affinity = affinity >= AFF_NUMERIC ? AFF_NUMERIC : affinity; /* a comparison makes numbers, not reals */
     t->collation = collation;
     uint8_t own = own_affinity(w, t);
     if (!affinity_fits(affinity, own)) drop_last(w, t);
@@ -175,6 +184,7 @@ static status add_in(where_plan *w, int condition, expr *e) {
     const expr *column = e->select->columns->items[0].e;
     t->affinity = compare_affinity(e->left, column);
   }
+  if (t->affinity >= AFF_NUMERIC) t->affinity = AFF_NUMERIC;
   uint8_t own = own_affinity(w, t);
   if (!affinity_fits(t->affinity, own)) {
     drop_last(w, t);
