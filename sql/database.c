@@ -6,6 +6,7 @@
  * What can fail: everything that opening a file can; the words are SQLite's.
  */
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "sql/mirror.h"
@@ -19,9 +20,13 @@ struct shared_memory {
 static struct shared_memory *shared_memories;
 static pthread_mutex_t shared_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static const engine_options memory_options = {.create = true, .retention = 0, .linger_ms = 0};
+/* In memory no history is kept unless asked for. */
+static engine_options memory_options(const hdb_settings *settings) {
+  double kept = settings && !isnan(settings->retention) ? settings->retention : 0;
+  return (engine_options){.create = true, .retention = kept, .linger_ms = 0};
+}
 
-static status shared_open(database *d, const char *name, error *err) {
+static status shared_open(database *d, const char *name, const hdb_settings *settings, error *err) {
   status rc = HDB_OK;
   pthread_mutex_lock(&shared_mutex);
   struct shared_memory *m = shared_memories;
@@ -33,7 +38,8 @@ static status shared_open(database *d, const char *name, error *err) {
       goto out;
     }
     memcpy(m->name, name, strlen(name) + 1);
-    rc = engine_open(NULL, &memory_options, &m->engine, err);
+    engine_options options = memory_options(settings);
+    rc = engine_open(NULL, &options, &m->engine, err);
     if (rc != HDB_OK) {
       free(m);
       goto out;
@@ -83,10 +89,11 @@ static status file_open(hdb *db, database *d, const open_request *r, const hdb_s
 
 status database_open(hdb *db, database *d, const open_request *r, const hdb_settings *settings) {
   status rc = HDB_OK;
+  engine_options options = memory_options(settings);
   d->read_only = r->read_only;
   d->is_memory = r->memory || r->shared;
-  if (r->shared) CHECK(shared_open(d, r->path, &db->err));
-  else if (r->memory) CHECK(engine_open(NULL, &memory_options, &d->engine, &db->err));
+  if (r->shared) CHECK(shared_open(d, r->path, settings, &db->err));
+  else if (r->memory) CHECK(engine_open(NULL, &options, &d->engine, &db->err));
   else CHECK(file_open(db, d, r, settings));
   if (!d->filename && !(d->filename = strdup(""))) CHECK(sql_nomem(&db->err));
   if (!d->txn) {
