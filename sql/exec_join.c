@@ -4,7 +4,8 @@
  * a row matches, its `where` conditions whether it passes; a LEFT level without a match yields one row of NULLs.
  * RIGHT levels remember their matched rows; when all loops are done, one more pass a RIGHT level goes over its
  * unmatched rows with everything before it NULL, running the levels behind it as always.
- * J1  Row memory is rewound to where it stood when the level was opened, at each of its steps (X2).
+ * J1  Row memory is rewound to where it stood when the level was opened, at each of its steps (X2); over a query that
+ *     runs as it is read, to where it stood after its last row, since what lies below is the query's own.
  * J2  One loop, no recursion: cost a row is one step, one tick and its conditions.
  * What can fail: whatever the accesses and conditions can.
  */
@@ -84,6 +85,11 @@ static status level_open(exec *x, level_run *r) {
   return HDB_OK;
 }
 
+/* Does the access run nodes of its own between rows? */
+static inline bool is_streaming(const access *a) {
+  return a->kind == ACCESS_NESTED || (a->kind == ACCESS_QUERY && !a->materialize && !a->shared);
+}
+
 static status remember(level_run *r, access_state *a) {
   slice key = access_row_key(a);
   value v = value_blob(key.p, key.n);
@@ -101,6 +107,7 @@ static status level_step(exec *x, const level *l, level_run *r) {
       if (rc != HDB_DONE) return rc;
       break;
     }
+    if (is_streaming(&l->a)) r->mark = arena_save(&x->memory);
     TRY(exec_tick(x));
     if (l->on_n) {
       TRY(test_all(x, l->on, l->on_n, &pass));
@@ -128,6 +135,7 @@ static status unmatched_step(exec *x, const level *l, level_run *r) {
     rewind_memory(x, r->mark);
     status rc = access_step(&r->full);
     if (rc != HDB_ROW) return rc;
+    if (is_streaming(l->full)) r->mark = arena_save(&x->memory);
     TRY(exec_tick(x));
     slice key = access_row_key(&r->full);
     value v = value_blob(key.p, key.n);

@@ -166,7 +166,7 @@ status plan_from(compile *c, select *s, const from_request *r, join_node **out, 
   TRY(where_loops(w));
   TRY(where_solve(w));
   TRY(where_build(w, out));
-  *ordered = w->ordered;
+  *ordered = r->from && has_right_inside(r->from) ? 0 : w->ordered; /* unmatched rows come at the end */
   *rows = w->rows;
   return HDB_OK;
 }

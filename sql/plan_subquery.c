@@ -52,13 +52,12 @@ static status in_specs(compile *c, const expr *e, plan_subplan *p) {
   if (!p->specs || !p->affinities) return plan_no_memory(c);
   const expr *row = e->left;
   while (row->op == EX_COLLATE) row = row->left;
-  const select *first = e->select;
-  while (first->prior) first = first->prior;
-  for (int i = 0; i < n && i < first->columns->n; i++) {
+  const select *last = e->select; /* of a compound SQLite asks the last arm */
+  for (int i = 0; i < n && i < last->columns->n; i++) {
     const expr *left = e->left;
     if (row->op == EX_ROW && row->list && i < row->list->n) left = row->list->items[i].e;
     else if (row->op == EX_SUBQUERY && row->select && i < row->select->columns->n) left = row->select->columns->items[i].e;
-    const expr *right = first->columns->items[i].e;
+    const expr *right = last->columns->items[i].e;
     p->affinities[i] = compare_affinity(left, right);
     if (p->affinities[i] >= AFF_NUMERIC) p->affinities[i] = AFF_NUMERIC;
     TRY(compare_collation(c, left, right, &p->specs[i].c));
