@@ -32,17 +32,30 @@ static status note_put(fold *f, const fold_group *g, slice upper) {
   return HDB_OK;
 }
 
-/* Rows [from, to) of the group, under its bound. */
-static status put_group(fold *f, const fold_group *g, size_t from, size_t to, slice upper) {
+/* f->encoded becomes the group, under its bound. */
+static status put_encoded(fold *f, const fold_group *g, slice upper) {
   buf_clear(&f->wanted);
   group_key(&f->wanted, g->tree, g->lower);
-  buf_clear(&f->encoded);
-  group_encode(&f->encoded, g->prefix, g->rows + from, to - from, f->engine->history, g->newest, &g->history);
   if (buf_failed(&f->wanted) || buf_failed(&f->encoded)) return HDB_NOMEM;
   kv_batch_put(f->batch, KV_ROWS, buf_slice(&f->wanted), buf_slice(&f->encoded));
   return note_put(f, g, upper);
 }
 
+/* Rows [from, to) of the group. */
+static status put_group(fold *f, const fold_group *g, size_t from, size_t to, slice upper) {
+  buf_clear(&f->encoded);
+  group_encode(&f->encoded, g->prefix, g->rows + from, to - from, f->engine->history, g->newest, &g->history);
+  return put_encoded(f, g, upper);
+}
+
+/* As it was spliced. */
+static status put_spliced(fold *f, fold_group *g) {
+  buf_clear(&f->encoded);
+  buf_append(&f->encoded, g->bytes.p, g->bytes.n);
+  g->history.upper = g->upper;
+  if (!buf_failed(&f->encoded)) group_add_history(&f->encoded, 0, &g->history);
+  return put_encoded(f, g, g->upper);
+}
 static status delete_group(fold *f, uint32_t tree, slice bound, int64_t time) {
   buf_clear(&f->wanted);
   group_key(&f->wanted, tree, bound);
@@ -94,6 +107,11 @@ static size_t rows_bytes(const fold_group *g) {
   return bytes;
 }
 
+/* The same, decoded or not. */
+static size_t group_bytes(const fold_group *g) {
+  return g->decoded || !g->bytes.p ? rows_bytes(g) : g->in.entries_n + (size_t)g->in.count * 3;
+}
+
 status fold_write_head(fold *f, fold_group *g) {
   size_t from = 0;
   for (;;) {
@@ -121,7 +139,7 @@ static status cut_prefix(fold *f, slice prefix, size_t n, row *rows, size_t rows
 }
 
 bool fold_is_small(const fold_group *g) {
-  return g->shrunk && rows_bytes(g) < GROUP_MERGE && g->history.weight < GROUP_WEIGHT;
+  return g->shrunk && group_bytes(g) < GROUP_MERGE && g->history.weight < GROUP_WEIGHT;
 }
 
 static slice smaller_low(const fold_group *left, const fold_group *right) {
@@ -133,8 +151,10 @@ static slice smaller_low(const fold_group *left, const fold_group *right) {
 status fold_merge(fold *f, fold_group *left, fold_group *right, bool *merged) {
   *merged = false;
   if (left->tree != right->tree || !left->upper.p || !slice_equal(left->upper, right->lower)) return HDB_OK;
-  if (rows_bytes(left) + rows_bytes(right) > GROUP_MERGED) return HDB_OK;
+  if (group_bytes(left) + group_bytes(right) > GROUP_MERGED) return HDB_OK;
   if (left->history.weight + right->history.weight > GROUP_WEIGHT) return HDB_OK;
+  TRY(fold_decode(f, left));
+  TRY(fold_decode(f, right));
   size_t common = slice_common(left->prefix, right->prefix);
   if (left->n == 0) common = right->prefix.n;
   if (right->n == 0) common = left->prefix.n;
@@ -172,8 +192,11 @@ static status merge_right(fold *f, fold_group *g) {
 status fold_write_group(fold *f, fold_group *g, bool may_merge) {
   if (!g->dirty) return HDB_OK;
   bool past = f->engine->history && (g->history.newest || g->history.low.p);
-  if (may_merge && g->upper.p && (g->n || past) && fold_is_small(g)) TRY(merge_right(f, g));
+  if (may_merge && g->upper.p && (fold_rows(g) || past) && fold_is_small(g)) TRY(merge_right(f, g));
   g->dirty = false;
+  bool whole = group_bytes(g) <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT);
+  if (!g->decoded && g->bytes.p && whole && fold_rows(g)) return put_spliced(f, g);
+  TRY(fold_decode(f, g));
   past = f->engine->history && (g->history.newest || g->history.low.p);
   size_t bytes = rows_bytes(g);
   if (g->n == 0) {

@@ -165,22 +165,32 @@ static bool same_tree(const fold *f, uint32_t tree) {
 
 static slice bound_of(const fold *f) { return slice_of(f->it->key.p + 4, f->it->key.n - 4); }
 
-/* Decodes the group's bytes; rows point into them. */
-static status decode(fold *f, fold_group *g, slice bytes) {
-  group in;
-  TRY(group_open(&in, bytes));
-  g->prefix = slice_of(in.prefix, in.prefix_n);
-  g->n = in.count, g->capacity = in.count;
-  g->newest = in.newest;
+/* Takes the group's bytes as they are. */
+static status take_bytes(fold *f, fold_group *g, slice bytes) {
+  TRY(group_open(&g->in, bytes));
+  g->bytes = bytes;
+  g->newest = g->in.newest;
+  TRY(group_history_get(&g->in, &g->history));
+  if (g->history.newest <= engine_oldest(f->engine)) memset(&g->history, 0, sizeof g->history); /* X2 */
+  return HDB_OK;
+}
+
+size_t fold_rows(const fold_group *g) { return g->decoded || !g->bytes.p ? g->n : g->in.count; }
+
+/* Rows point into the bytes. */
+status fold_decode(fold *f, fold_group *g) {
+  if (g->decoded) return HDB_OK;
+  g->decoded = true;
+  if (!g->bytes.p) return HDB_OK; /* a new one */
+  const group *in = &g->in;
+  g->prefix = slice_of(in->prefix, in->prefix_n);
+  g->n = in->count;
   g->rows = arena_alloc(&f->memory, (g->n ? g->n : 1) * sizeof *g->rows);
   if (!g->rows) return HDB_NOMEM;
   for (size_t i = 0; i < g->n; i++) {
-    if (!group_row(&in, i, &g->rows[i].key, &g->rows[i].value)) return HDB_CORRUPT;
+    if (!group_row(in, i, &g->rows[i].key, &g->rows[i].value)) return HDB_CORRUPT;
   }
-  TRY(group_times(&in, g->rows));
-  TRY(group_history_get(&in, &g->history));
-  if (g->history.newest <= engine_oldest(f->engine)) memset(&g->history, 0, sizeof g->history); /* X2 */
-  return HDB_OK;
+  return group_times(in, g->rows);
 }
 
 static status open_iterator(fold *f) {
@@ -199,7 +209,7 @@ static status load_cached(fold *f, slice key, fold_group *g, bool *found) {
   if (hot->upper.p) g->upper = arena_slice(&f->memory, hot->upper);
   slice bytes = arena_slice(&f->memory, hot->bytes);
   cached_release(hot);
-  return f->memory.failed ? HDB_NOMEM : decode(f, g, bytes);
+  return f->memory.failed ? HDB_NOMEM : take_bytes(f, g, bytes);
 }
 
 /* The group that covers the key, from kv; a new one where there is none. Not yet in groups[]. */
@@ -223,7 +233,7 @@ static status load(fold *f, uint32_t tree, slice key, fold_group **out) {
     g->lower = arena_slice(&f->memory, bound_of(f));
     slice bytes = arena_slice(&f->memory, f->it->value);
     if (!bytes.p) return HDB_NOMEM;
-    TRY(decode(f, g, bytes));
+    TRY(take_bytes(f, g, bytes));
     f->it->next(f->it);
   } else {
     put_be32(f->wanted.p, tree);
@@ -334,8 +344,47 @@ static void apply_one(fold *f, fold_group *g, fold_tree *t, write_entry *e, cons
   }
 }
 
+/* A run of one write on a group that is not decoded: the bytes around it are copied. *done: it was possible. */
+static status apply_splice(fold *f, fold_group *g, fold_tree *t, bool *done) {
+  write_entry *e = f->run[0];
+  slice prefix = slice_of(g->in.prefix, g->in.prefix_n), value = write_value(e);
+  splice s = {.time = f->time, .with_times = f->engine->history};
+  *done = false;
+  if (g->decoded || !g->bytes.p || f->run_n != 1 || !slice_starts(write_key(e), prefix)) return HDB_OK;
+  s.at = group_seek(&g->in, write_key(e), &s.exact);
+  if (s.at == SIZE_MAX) return HDB_CORRUPT;
+  s.suffix = slice_of(e->key + prefix.n, e->key_n - prefix.n);
+  if (e->now->state == WRITE_PUT) s.value = &value;
+  buf_clear(&f->encoded);
+  if ((!s.value && !s.exact) || !group_splice(&f->encoded, &g->in, &s)) return HDB_OK;
+  row old = {.key = s.suffix}, out[1];
+  size_t n = 0;
+  if (s.exact) {
+    slice suffix;
+    if (!group_row(&g->in, s.at, &suffix, &old.value)) return HDB_CORRUPT;
+    if (f->engine->history) TRY(group_time(&g->in, s.at, &old.time, &old.fresh));
+  }
+  f->shrunk = false;
+  g->appended = s.at == g->in.count && !g->upper.p;
+  g->prefix = prefix;
+  apply_one(f, g, t, e, s.exact ? &old : NULL, out, &n);
+  g->shrunk = g->shrunk || f->shrunk;
+  slice bytes = arena_slice(&f->memory, buf_slice(&f->encoded));
+  if (!bytes.p) return HDB_NOMEM;
+  TRY(group_open(&g->in, bytes));
+  g->bytes = bytes;
+  g->newest = f->time;
+  g->dirty = true;
+  *done = true;
+  return HDB_OK;
+}
+
 /* Merges f->run into the group. */
 static status apply_run(fold *f, fold_group *g, fold_tree *t) {
+  bool done;
+  TRY(apply_splice(f, g, t, &done));
+  if (done) return HDB_OK;
+  TRY(fold_decode(f, g));
   slice first = write_key(f->run[0]), last = write_key(f->run[f->run_n - 1]);
   size_t a = slice_common(g->prefix, first), b = slice_common(g->prefix, last);
   TRY(shorten_prefix(f, g, a < b ? a : b));
@@ -534,6 +583,7 @@ static status count_prefix(fold *f, txn *t, uint32_t tree, slice prefix, int *co
   while (!(w && w->root.cleared) && *count < 2) {
     fold_group *g;
     CHECK(fold_locate(f, tree, from, &g));
+    CHECK(fold_decode(f, g));
     size_t i = 0;
     for (; i < g->n && *count < 2; i++) {
       buf_clear(&key);
@@ -586,7 +636,7 @@ static status sweep(fold *f, const txn *t, bool *changed) {
     const sweep_item *item = &t->sweep[i];
     fold_group *g;
     TRY(fold_locate(f, item->tree, item->bound, &g));
-    if (!g->existed || g->n || g->newest > engine_oldest(f->engine) || !slice_equal(g->lower, item->bound)) continue;
+    if (!g->existed || fold_rows(g) || g->newest > engine_oldest(f->engine) || !slice_equal(g->lower, item->bound)) continue;
     memset(&g->history, 0, sizeof g->history);
     g->newest = f->time; /* nobody whose view is older may offer it to the cache again */
     g->dirty = true;     /* fold_write_group deletes it */

@@ -9,6 +9,9 @@ typedef struct fold_group {
   slice lower, upper; /* upper.p NULL: to the end of the tree */
   bool existed;       /* kv has it under `lower` */
   bool dirty, shrunk, appended;
+  slice bytes; /* as it lies in kv, or spliced: while `decoded` is not set, these count */
+  group in;    /* ... opened */
+  bool decoded;
   slice prefix;
   row *rows;
   size_t n, capacity;
@@ -46,6 +49,9 @@ struct fold {
   feed_record feed;
 };
 
+/* Its rows as an array; before anything looks at rows, n or prefix. */
+status fold_decode(fold *f, fold_group *g);
+size_t fold_rows(const fold_group *g); /* how many, decoded or not */
 status fold_locate(fold *f, uint32_t tree, slice key, fold_group **out);
 status fold_insert_group(fold *f, fold_group *g);
 void fold_remove_group(fold *f, const fold_group *g);

@@ -15,7 +15,7 @@
  *   prefix        what all keys begin with
  *   2|4 a row     offset of each entry in the entries, and one more for the end, little-endian
  *   entries       [varint suffix length] suffix value
- *   flag 2        a varint a row: (newest - time) << 1 | fresh
+ *   flag 2        8 bytes: oldest, little-endian, not above any row's time; a varint a row: (time - oldest) << 1 | fresh
  *   flag 8        varint newest - history.newest; varint history.weight; then history.low and history.upper, each:
  *                 varint length + 1, 0 when absent; its bytes
  *
@@ -30,6 +30,9 @@
 static int64_t load_i64(const uint8_t *p) { return (int64_t)((uint64_t)load_u32(p + 4) << 32 | load_u32(p)); }
 static void store_u16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
 static void store_u32(uint8_t *p, uint32_t v) { store_u16(p, v), store_u16(p + 2, v >> 16); }
+static void store_u64(uint8_t *p, uint64_t v) {
+  if (p) store_u32(p, (uint32_t)v), store_u32(p + 4, (uint32_t)(v >> 32));
+}
 
 status group_open(group *g, slice bytes) {
   if (bytes.n < GROUP_HEADER) return HDB_CORRUPT;
@@ -89,6 +92,8 @@ size_t group_seek(const group *g, slice key, bool *exact) {
 static const uint8_t *skip_times(const group *g) {
   const uint8_t *p = g->tail;
   if (!(g->flags & GROUP_TIMES)) return p;
+  if (g->end - p < 8) return NULL;
+  p += 8;
   for (uint32_t left = g->count; left; p++) {
     if (p >= g->end) return NULL;
     left -= *p < 128;
@@ -130,12 +135,14 @@ status group_times(const group *g, row *rows) {
     for (uint32_t i = 0; i < g->count; i++) rows[i].time = g->newest, rows[i].fresh = g->flags & GROUP_FRESH;
     return HDB_OK;
   }
-  const uint8_t *p = g->tail;
+  if (g->end - g->tail < 8) return HDB_CORRUPT;
+  int64_t oldest = load_i64(g->tail);
+  const uint8_t *p = g->tail + 8;
   for (uint32_t i = 0; i < g->count; i++) {
     uint64_t v;
     p = varint_get(p, g->end, &v);
     if (!p) return HDB_CORRUPT;
-    rows[i].time = g->newest - (int64_t)(v >> 1);
+    rows[i].time = oldest + (int64_t)(v >> 1);
     rows[i].fresh = v & 1;
   }
   return HDB_OK;
@@ -147,6 +154,7 @@ typedef struct layout {
   uint8_t suffix_n;    /* or GROUP_VARIABLE */
   size_t entries_n;
   bool wide, times, fresh;
+  int64_t oldest;
 } layout;
 
 static size_t varint_bytes(uint64_t v) {
@@ -156,11 +164,8 @@ static size_t varint_bytes(uint64_t v) {
 }
 
 static layout lay_out(slice prefix, const row *rows, size_t n, bool with_times, int64_t newest) {
-  layout l = {0, 0, 0, false, false, with_times};
-  if (n == 0) {
-    l.fresh = false;
-    return l;
-  }
+  layout l = {.oldest = newest};
+  if (n == 0) return l;
   assert(prefix.n <= GROUP_PREFIX_MAX);
   l.cut = slice_common(rows[0].key, rows[n - 1].key);
   if (l.cut > GROUP_PREFIX_MAX - prefix.n) l.cut = GROUP_PREFIX_MAX - prefix.n;
@@ -172,7 +177,9 @@ static layout lay_out(slice prefix, const row *rows, size_t n, bool with_times, 
     same = same && suffix == first;
     bytes += suffix + rows[i].value.n;
     lengths += varint_bytes(suffix);
-    if (with_times && (rows[i].time != newest || rows[i].fresh != rows[0].fresh)) l.times = true;
+    if (!with_times) continue;
+    if (rows[i].time != newest || rows[i].fresh != rows[0].fresh) l.times = true;
+    if (rows[i].time < l.oldest) l.oldest = rows[i].time;
   }
   l.suffix_n = same ? (uint8_t)first : GROUP_VARIABLE;
   l.entries_n = same ? bytes : bytes + lengths;
@@ -219,7 +226,6 @@ static void put_entries(const layout *l, uint8_t *offsets, uint8_t *entries, con
 void group_encode(buf *out, slice prefix, const row *rows, size_t n, bool with_times, int64_t newest,
                   const group_history *history) {
   layout l = lay_out(prefix, rows, n, with_times, newest);
-  bool past = history && (history->newest || history->low.p);
   size_t width = l.wide ? 4 : 2, prefix_n = prefix.n + l.cut;
   size_t fixed = GROUP_HEADER + prefix_n + (n + 1) * width + l.entries_n;
   if (n == 0) prefix_n = 0, fixed = GROUP_HEADER + width;
@@ -229,11 +235,10 @@ void group_encode(buf *out, slice prefix, const row *rows, size_t n, bool with_t
     out->failed = true;
     return;
   }
-  p[0] = (uint8_t)((l.wide ? GROUP_WIDE : 0) | (l.times ? GROUP_TIMES : 0) | (l.fresh ? GROUP_FRESH : 0) |
-                   (past ? GROUP_HISTORY : 0));
+  p[0] = (uint8_t)((l.wide ? GROUP_WIDE : 0) | (l.times ? GROUP_TIMES : 0) | (l.fresh ? GROUP_FRESH : 0));
   p[1] = l.suffix_n, p[2] = (uint8_t)prefix_n, p[3] = 0;
   store_u32(p + 4, (uint32_t)n);
-  store_u32(p + 8, (uint32_t)newest), store_u32(p + 12, (uint32_t)((uint64_t)newest >> 32));
+  store_u64(p + 8, (uint64_t)newest);
   store_u32(p + 16, (uint32_t)l.entries_n);
   uint8_t *at = p + GROUP_HEADER;
   if (n) {
@@ -241,14 +246,114 @@ void group_encode(buf *out, slice prefix, const row *rows, size_t n, bool with_t
     at = put_bytes(at, rows[0].key.p, l.cut);
   }
   put_entries(&l, at, at + (n + 1) * width, rows, n);
+  size_t start = out->n;
   out->n += fixed;
   if (l.times) {
-    for (size_t i = 0; i < n; i++) buf_varint(out, (uint64_t)(newest - rows[i].time) << 1 | rows[i].fresh);
+    store_u64(buf_reserve(out, 8 + n), (uint64_t)l.oldest);
+    if (!buf_failed(out)) out->n += 8;
+    for (size_t i = 0; i < n; i++) buf_varint(out, (uint64_t)(rows[i].time - l.oldest) << 1 | rows[i].fresh);
   }
-  if (past) {
-    buf_varint(out, (uint64_t)(newest - history->newest));
-    buf_varint(out, history->weight);
-    put_optional(out, history->low);
-    put_optional(out, history->upper);
+  if (history) group_add_history(out, start, history);
+}
+
+void group_add_history(buf *out, size_t start, const group_history *history) {
+  if ((!history->newest && !history->low.p) || buf_failed(out)) return;
+  int64_t newest = load_i64(out->p + start + 8);
+  out->p[start] |= GROUP_HISTORY;
+  buf_varint(out, (uint64_t)(newest - history->newest));
+  buf_varint(out, history->weight);
+  put_optional(out, history->low);
+  put_optional(out, history->upper);
+}
+
+/* ---- splicing ---- */
+
+status group_time(const group *g, size_t i, int64_t *time, bool *fresh) {
+  *time = g->newest, *fresh = g->flags & GROUP_FRESH;
+  if (!(g->flags & GROUP_TIMES)) return HDB_OK;
+  if (g->end - g->tail < 8) return HDB_CORRUPT;
+  const uint8_t *p = g->tail + 8;
+  uint64_t v;
+  for (; i && p < g->end; p++) i -= *p < 128;
+  p = varint_get(p, g->end, &v);
+  if (!p) return HDB_CORRUPT;
+  *time = load_i64(g->tail) + (int64_t)(v >> 1);
+  *fresh = v & 1;
+  return HDB_OK;
+}
+
+/* The times of the spliced group: those of the others as they are, the new row's at its place. */
+static bool splice_times(buf *out, const group *g, const splice *s) {
+  const uint8_t *from = g->tail + 8, *end = g->end;
+  uint64_t fresh = !s->exact;
+  if (!(g->flags & GROUP_TIMES)) { /* all have one time: now that is the oldest */
+    store_u64(buf_reserve(out, 8 + g->count + 16), (uint64_t)g->newest);
+    if (buf_failed(out)) return false;
+    out->n += 8;
+    uint8_t same = g->flags & GROUP_FRESH ? 1 : 0;
+    size_t after = s->at + s->exact;
+    memset(out->p + out->n, same, s->at);
+    out->n += s->at;
+    if (s->value) buf_varint(out, (uint64_t)(s->time - g->newest) << 1 | fresh);
+    memset(buf_reserve(out, g->count), same, g->count - after);
+    out->n += g->count - after;
+    return true;
   }
+  if (end - g->tail < 8) return false;
+  const uint8_t *at = from, *next, *stop;
+  for (size_t left = s->at; left && at < end; at++) left -= *at < 128;
+  next = at;
+  if (s->exact) {
+    while (next < end && *next >= 128) next++;
+    next++;
+  }
+  stop = next;
+  for (size_t left = g->count - s->at - s->exact; left && stop < end; stop++) left -= *stop < 128;
+  if (next > end || stop > end) return false;
+  buf_append(out, g->tail, (size_t)(at - g->tail));
+  if (s->value) buf_varint(out, (uint64_t)(s->time - load_i64(g->tail)) << 1 | fresh);
+  buf_append(out, next, (size_t)(stop - next));
+  return !buf_failed(out);
+}
+
+static void splice_offsets(uint8_t *to, const group *g, const splice *s, size_t count, int change) {
+  size_t same = s->at + 1, skipped = s->exact ? 1 : 0, from = s->at + skipped;
+  memcpy(to, g->offsets, 2 * same);
+  /* behind the place: offset k of the old ones, moved; the old one at `from` starts what follows */
+  size_t k = s->value ? s->at + 1 : s->at;
+  for (; k <= count; k++, from++) store_u16(to + 2 * k, (uint32_t)((int)load_u16(g->offsets + 2 * from) + change));
+}
+
+bool group_splice(buf *out, const group *g, const splice *s) {
+  bool fixed = g->suffix_n != GROUP_VARIABLE;
+  if (g->count == 0 || g->flags & GROUP_WIDE || (fixed && s->suffix.n != g->suffix_n)) return false;
+  if (!s->with_times && g->flags & GROUP_TIMES) return false;
+  size_t count = g->count + (s->value && !s->exact) - (!s->value && s->exact);
+  size_t before = load_u16(g->offsets + 2 * s->at), after = s->exact ? load_u16(g->offsets + 2 * s->at + 2) : before;
+  size_t entry = s->value ? s->suffix.n + s->value->n + (fixed ? 0 : varint_bytes(s->suffix.n)) : 0;
+  if (count == 0 || before > after || after > g->entries_n) return false;
+  size_t entries_n = g->entries_n - (after - before) + entry;
+  if (entries_n > UINT16_MAX) return false;
+  size_t bytes = GROUP_HEADER + g->prefix_n + 2 * (count + 1) + entries_n, start = out->n;
+  uint8_t *p = buf_reserve(out, bytes);
+  if (!p) return false;
+  memcpy(p, g->prefix - GROUP_HEADER, (size_t)GROUP_HEADER + g->prefix_n);
+  p[0] = (uint8_t)(s->with_times ? GROUP_TIMES : 0);
+  store_u32(p + 4, (uint32_t)count);
+  store_u64(p + 8, (uint64_t)s->time);
+  store_u32(p + 16, (uint32_t)entries_n);
+  p += GROUP_HEADER + g->prefix_n;
+  splice_offsets(p, g, s, count, (int)entry - (int)(after - before));
+  p += 2 * (count + 1);
+  p = put_bytes(p, g->entries, before);
+  if (s->value) {
+    if (!fixed) p = put_varint(p, s->suffix.n);
+    p = put_bytes(p, s->suffix.p, s->suffix.n);
+    p = put_bytes(p, s->value->p, s->value->n);
+  }
+  put_bytes(p, g->entries + after, g->entries_n - after);
+  out->n += bytes;
+  if (!s->with_times || splice_times(out, g, s)) return true;
+  out->n = start;
+  return false;
 }

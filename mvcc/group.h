@@ -54,6 +54,23 @@ status group_times(const group *g, row *rows);
 /* Appends one group of n rows; their keys are prefix + row.key, ascending. with_times: keep per-row times. */
 void group_encode(buf *out, slice prefix, const row *rows, size_t n, bool with_times, int64_t newest,
                   const group_history *history);
+/* The history section, behind a group that has none yet. */
+void group_add_history(buf *out, size_t start, const group_history *history);
+
+/* One row of a group changed without decoding the others. */
+typedef struct splice {
+  size_t at;          /* where group_seek found the key or its place */
+  bool exact;         /* it is there: replaced, or deleted when value is NULL */
+  slice suffix;       /* the key behind the group's prefix */
+  const slice *value; /* the new value; NULL: the row goes */
+  int64_t time;       /* the group's newest from now on, and the new row's */
+  bool with_times;
+} splice;
+/* Appends the changed group, without its history section. false: this change needs the long way (nothing appended). */
+bool group_splice(buf *out, const group *g, const splice *s);
+/* Time and fresh flag of row i. */
+status group_time(const group *g, size_t i, int64_t *time, bool *fresh);
+
 /* Bytes a row takes, about. */
 static inline size_t row_bytes(const row *r) { return r->key.n + r->value.n + 4; }
 /* Length of the common beginning. */

@@ -93,6 +93,75 @@ START_TEST(what_is_encoded_is_read_again) {
 }
 END_TEST
 
+/* One row changed in the bytes is what encoding the changed rows gives. */
+START_TEST(a_splice_is_what_encoding_gives) {
+  seed = (uint64_t)_i + 500;
+  slice prefix;
+  size_t n = make_rows(_i % 2, &prefix);
+  bool times = _i % 4 < 2;
+  buf out = BUF_INIT, key = BUF_INIT;
+  group_encode(&out, prefix, rows, n, times, 1100, NULL);
+  for (int round = 0; round < 60 && n; round++) {
+    group g;
+    splice s = {.time = 1101 + round, .with_times = times};
+    ck_assert_int_eq(group_open(&g, buf_slice(&out)), HDB_OK);
+    size_t at = rnd((uint32_t)n);
+    uint8_t *fresh = arena_alloc(&memory, 100);
+    whole_key(&key, prefix, rows[at].key);
+    bool insert = rnd(3) == 0 && n < ROWS && _i % 2;
+    if (insert) buf_append(&key, "\x00x", rnd(3));
+    memset(fresh, 'a' + round % 26, 100);
+    slice value = slice_of(fresh, rnd(90)), rest = slice_of(arena_copy(&memory, key.p + prefix.n, key.n - prefix.n), key.n - prefix.n);
+    s.value = rnd(4) ? &value : NULL;
+    s.at = group_seek(&g, buf_slice(&key), &s.exact);
+    if (!s.exact && !s.value) continue;
+    ck_assert(slice_starts(buf_slice(&key), slice_of(g.prefix, g.prefix_n)));
+    s.suffix = slice_of(key.p + g.prefix_n, key.n - g.prefix_n);
+    buf next = BUF_INIT;
+    bool fits = group_splice(&next, &g, &s);
+    ck_assert(fits || n == 1 || (g.suffix_n != GROUP_VARIABLE && s.suffix.n != g.suffix_n));
+    if (!fits) {
+      buf_free(&next);
+      continue;
+    }
+    row now = {rest, value, s.time, !s.exact};
+    if (!s.value) {
+      memmove(rows + s.at, rows + s.at + 1, (n - s.at - 1) * sizeof *rows);
+      n--;
+    } else if (s.exact) {
+      rows[s.at] = now;
+    } else {
+      memmove(rows + s.at + 1, rows + s.at, (n - s.at) * sizeof *rows);
+      rows[s.at] = now;
+      n++;
+    }
+    buf_free(&out);
+    out = next;
+    ck_assert_int_eq(group_open(&g, buf_slice(&out)), HDB_OK);
+    ck_assert_uint_eq(g.count, n);
+    ck_assert_int_eq(g.newest, s.time);
+    static row again[ROWS];
+    ck_assert_int_eq(group_times(&g, again), HDB_OK);
+    for (size_t i = 0; i < n; i++) {
+      slice suffix, v;
+      bool exact;
+      ck_assert(group_row(&g, i, &suffix, &v));
+      whole_key(&key, prefix, rows[i].key);
+      ck_assert_uint_eq(group_seek(&g, buf_slice(&key), &exact), i);
+      ck_assert(exact && slice_equal(v, rows[i].value));
+      if (!times) continue;
+      ck_assert(again[i].time == rows[i].time && again[i].fresh == rows[i].fresh);
+      int64_t time;
+      bool is_fresh;
+      ck_assert_int_eq(group_time(&g, i, &time, &is_fresh), HDB_OK);
+      ck_assert(time == rows[i].time && is_fresh == rows[i].fresh);
+    }
+  }
+  buf_free(&out), buf_free(&key);
+  arena_clear(&memory);
+}
+END_TEST
+
 /* Every way of reading the bytes, whatever they are. */
 static void read_all(slice bytes) {
   group g;
@@ -107,6 +176,16 @@ static void read_all(slice bytes) {
     group_seek(&g, value, &exact);
   }
   group_seek(&g, slice_of("\x80\0\0\0\0\0\0\7", 8), &exact);
+  slice value = slice_str("spliced");
+  for (size_t i = 0; i < g.count && i < 40; i++) {
+    buf out = BUF_INIT;
+    splice s = {.at = i, .exact = i % 2, .suffix = slice_of("abcdefgh", g.suffix_n < 8 ? g.suffix_n : 2), .value = i % 3 ? &value : NULL, .time = 5, .with_times = i % 4 > 0};
+    if (s.exact || s.value) group_splice(&out, &g, &s);
+    buf_free(&out);
+    int64_t time;
+    bool fresh;
+    group_time(&g, i, &time, &fresh);
+  }
   group_history h;
   if (group_history_get(&g, &h) == HDB_OK && h.low.n) sum += h.low.p[h.low.n - 1];
   if (g.count <= ROWS) {
@@ -139,6 +218,7 @@ int main(void) {
   Suite *s = suite_create("mvcc_group");
   TCase *c = tcase_create("all");
   tcase_add_loop_test(c, what_is_encoded_is_read_again, 0, 40);
+  tcase_add_loop_test(c, a_splice_is_what_encoding_gives, 0, 40);
   tcase_add_loop_test(c, damaged_bytes_are_no_wild_read, 0, 20);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
