@@ -43,7 +43,7 @@ status compile_authorize(compile *c, int action, const char *a, const char *b, i
     return HDB_OK;
   }
   if (answer != HDB_DENY) return error_set(c->err, HDB_ERROR, "authorizer malfunction");
-  if (action == HDB_READ && b) {
+  if (action == HDB_READ && b && *b) {
     if (db->databases_n > 2 || database != DB_MAIN)
       return error_set(c->err, HDB_AUTH, "access to %s.%s.%s is prohibited", name ? name : "main", a, b);
     return error_set(c->err, HDB_AUTH, "access to %s.%s is prohibited", a, b);

@@ -63,8 +63,11 @@ static status check_sizes(compile *c, const expr *e) {
 
 /* x IN (one constant) is x = +constant: its COLLATE counts then. */
 static status name_in(compile *c, scope *s, expr *e) {
+  if (e->select) { /* before the left side, as SQLite looks at them */
+    TRY(name_subquery(c, s, e));
+    return name_expr(c, s, &e->left);
+  }
   TRY(name_expr(c, s, &e->left));
-  if (e->select) return name_subquery(c, s, e);
   TRY(name_list_exprs(c, s, e->list));
   int size = expr_vector_size(e->left);
   for (int i = 0; i < e->list->n; i++) {

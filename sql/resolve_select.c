@@ -399,7 +399,7 @@ static status authorize_from(compile *c, source_list *from) {
     bool ignore;
     if (s->nested && !t) TRY(authorize_from(c, s->nested));
     if (t && !s->columns_used && t->schema)
-      TRY(compile_authorize(c, HDB_READ, t->name, "", t->schema->database, &ignore));
+      TRY(compile_authorize(c, HDB_READ, t->name, "", s->schema ? t->schema->database : -1, &ignore));
     if (!s->select) continue;
     const char *context = c->auth_context;
     if (s->select->is_view) c->auth_context = t->name;

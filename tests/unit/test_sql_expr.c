@@ -9,13 +9,6 @@
 
 #include "sql/internal.h"
 
-/* Only where the library is built without the statements that change tables. */
-#define ABSENT __attribute__((weak)) status
-ABSENT compile_insert(compile *c, insert_statement *s) { return error_set(c->err, HDB_ERROR, "no INSERT here"); }
-ABSENT compile_update(compile *c, update_statement *s) { return error_set(c->err, HDB_ERROR, "no UPDATE here"); }
-ABSENT compile_delete(compile *c, delete_statement *s) { return error_set(c->err, HDB_ERROR, "no DELETE here"); }
-ABSENT foreign_key_check_commit(hdb *connection) { return connection ? HDB_OK : HDB_MISUSE; }
-
 static hdb *db;
 static sqlite3 *lite;
 
