@@ -61,7 +61,7 @@ static void *write_rows(void *argument) {
   char sql[64];
   snprintf(sql, sizeof sql, "SELECT n FROM n WHERE w = %d", writer);
   int64_t i = number(db, sql);
-  shared->ready++;
+  __atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
   for (int failures = 0; failures < 100;) {
     int rc = commit_one(db, writer, i + 1);
     if (rc == HDB_OK) shared->acknowledged[writer] = ++i, failures = 0;
