@@ -208,6 +208,7 @@ struct select {
   int32_t text_offset;
   /* resolver */
   bool resolved, is_aggregate, has_window, correlated, is_view;
+  bool for_change;       /* finds the rows of an UPDATE or DELETE: the table itself is walked, no covering index */
   bool opened;           /* FROM looked up, * expanded */
   bool is_recursive;     /* an arm that reads the recursive CTE it belongs to */
   int32_t agg_slot;

@@ -88,6 +88,15 @@ void table_add_index(table *t, index_ *i) {
   *at = i;
 }
 
+/* An index that has become one with REPLACE goes behind the others (B3). */
+static void table_replace_last(table *t, index_ *i) {
+  if (i->on_conflict != CONFLICT_REPLACE) return;
+  index_ **at = &t->indexes;
+  while (*at != i) at = &(*at)->next;
+  *at = i->next;
+  table_add_index(t, i);
+}
+
 static int index_count(const table *t) {
   int n = 0;
   for (const index_ *i = t->indexes; i; i = i->next) n++;
@@ -175,7 +184,10 @@ static status table_unique(build *b, table *t, const expr_list *list, int column
     if (other->on_conflict != i->on_conflict) {
       if (other->on_conflict && i->on_conflict)
         return error_set(b->err, HDB_ERROR, "conflicting ON CONFLICT clauses specified");
-      if (!other->on_conflict) other->on_conflict = i->on_conflict;
+      if (!other->on_conflict) {
+        other->on_conflict = i->on_conflict;
+        table_replace_last(t, other);
+      }
     }
     if (origin == 'p') {
       other->origin = 'p';
@@ -385,7 +397,7 @@ static status make_without_rowid(table_build *w) {
     TRY(table_unique(b, t, NULL, k, w->clause.descending, w->clause.conflict, 'p'));
   }
   for (int i = 0; i < t->columns_n; i++)
-    if (t->columns[i].primary_key) t->columns[i].not_null = CONFLICT_ABORT;
+    if (t->columns[i].primary_key && !t->columns[i].not_null) t->columns[i].not_null = CONFLICT_ABORT;
   index_ *primary = t->primary;
   primary->is_primary = true;
   t->primary_key_conflict = primary->on_conflict;

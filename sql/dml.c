@@ -81,7 +81,8 @@ status dml_lone_source(compile *c, const qualified_name *name, const dml_target 
   if (!s) return dml_no_memory(c->err);
   list->n = list->capacity = 1;
   list->items = s;
-  s->schema = name->schema, s->name = name->name, s->alias = name->alias, s->offset = name->offset;
+  s->schema = c->db->databases[target->database].name; /* not a CTE of the same name */
+  s->name = name->name, s->alias = name->alias, s->offset = name->offset;
   TRY(resolve_from(c, list, NULL));
   compile_slot_columns(c, s->slot, target->t->columns_n);
   *slot = s->slot;
@@ -150,7 +151,7 @@ static status dml_start(exec *x) {
     return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
   TRY(sequences_store(x, run));
   if (!d->counts_changes) return HDB_OK;
-  value changes = value_int(x->changes);
+  value changes = value_int(x->changes - run->upserted);
   return rows_add(x, &changes, 1);
 }
 

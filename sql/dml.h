@@ -36,6 +36,7 @@ typedef struct sequence {    /* AUTOINCREMENT: a row of sqlite_sequence */
 } sequence;
 typedef struct dml_run {
   int64_t violations;        /* immediate foreign keys broken for now */
+  int64_t upserted;          /* rows that an ON CONFLICT clause has updated: count_changes leaves them out */
   sequence *sequences;
   struct activation **idle;  /* by trigger program number */
   struct writer_run *writers; /* all of this statement's own, to be freed */
@@ -129,7 +130,12 @@ void trigger_programs_destroy(dml_root *root);
 /* ---- foreign keys (fkey.c) ---- */
 typedef struct fkey_set fkey_set;
 /* NULL in *out: nothing to do. changed NULL: INSERT or DELETE. */
-status fkey_compile(compile *c, const table *t, int database, unsigned use, const bool *changed, fkey_set **out);
+typedef struct fkey_request {
+  unsigned use;              /* enum writer_use */
+  const bool *changed;
+  int old_slot, new_slot;    /* -1: none */
+} fkey_request;
+status fkey_compile(compile *c, const table *t, int database, const fkey_request *r, fkey_set **out);
 /* sqlite3's order: old before the row goes, new before it comes, actions behind. */
 status fkey_check(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
 status fkey_actions(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);

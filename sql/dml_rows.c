@@ -28,6 +28,7 @@ typedef struct search_run {
 static status key_columns(compile *c, const row_request *r, row_search *out, expr_list **list) {
   const table *t = r->target->t;
   const char *name = r->name->alias ? r->name->alias : r->name->name;
+  const char *schema_name = r->name->alias ? NULL : c->db->databases[r->target->database].name;
   arena *m = c->memory;
   if (t->kind == TABLE_VIEW) {
     for (int k = 0; k < t->columns_n; k++) *list = ast_list_add(m, *list, dml_name(m, name, t->columns[k].name));
@@ -42,6 +43,7 @@ static status key_columns(compile *c, const row_request *r, row_search *out, exp
     *list = ast_list_add(m, *list, dml_name(m, name, rowid));
   }
   if (!*list || m->failed) return dml_no_memory(c->err);
+  for (int i = 0; i < (*list)->n; i++) (*list)->items[i].e->schema = schema_name;
   out->key_columns = (*list)->n;
   return HDB_OK;
 }
@@ -52,7 +54,7 @@ static status sources(compile *c, const row_request *r, source_list **out) {
   source *items = arena_zero(c->memory, ((size_t)more + 1) * sizeof *items);
   if (!list || !items) return dml_no_memory(c->err);
   const qualified_name *q = r->name;
-  items[0] = (source){.schema = q->schema, .name = q->name, .alias = q->alias, .offset = q->offset,
+  items[0] = (source){.schema = c->db->databases[r->target->database].name, /* not a CTE of the same name */ .name = q->name, .alias = q->alias, .offset = q->offset,
                       .indexed_by = q->indexed_by, .not_indexed = q->not_indexed};
   if (more) memcpy(items + 1, r->from->items, (size_t)more * sizeof *items);
   *list = (source_list){more + 1, more + 1, items};
@@ -71,6 +73,7 @@ status row_search_compile(compile *c, const row_request *r, row_search *out) {
   }
   TRY(sources(c, r, &s->from));
   s->where = r->where, s->order_by = r->order_by, s->limit = r->limit, s->offset = r->offset, s->with = r->with;
+  s->for_change = !r->limit && !r->from;
   out->columns_n = s->columns->n;
   out->keeps_rows = out->keeps_rows || out->columns_n > out->key_columns;
   out->in_key_order = (r->limit || r->from) && r->target->t->kind != TABLE_VIEW;

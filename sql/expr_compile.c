@@ -56,6 +56,13 @@ static bool literal(const expr *e, value *v) {
   }
 }
 
+/* The parser leaves the complaint to whoever runs a stored expression. */
+static status check_hex(compile *c, const expr *e) {
+  if (e->op != EX_INT || e->text_n <= 18 || !e->text || (e->text[1] | 32) != 'x') return HDB_OK;
+  if (strspn(e->text + 2, "0") + 18 >= e->text_n) return HDB_OK;
+  return error_set(c->err, HDB_ERROR, "hex literal too big: %s", e->text);
+}
+
 static bool same_constant(const value *a, const value *b) {
   if (a->type != b->type) return false;
   if (a->type == VAL_TEXT || a->type == VAL_BLOB) return a->n == b->n && a->p == b->p;
@@ -332,6 +339,7 @@ static status emit_constant(builder *b, expr *e, int target) {
 /* A literal or parameter: its register, else -1. */
 static int leaf_register(builder *b, const expr *e, int target) {
   value v;
+  TRY(check_hex(b->c, e->op == EX_NEG || e->op == EX_PLUS ? e->left : e));
   if (literal(e, &v)) return constant_register(b, STEP_CONST, add_constant(b, v), target);
   if (e->op == EX_PARAM) return constant_register(b, STEP_PARAM, (int)e->i, target);
   return -1;

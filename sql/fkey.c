@@ -23,6 +23,8 @@ typedef struct child_key {   /* this table's row needs a parent */
   int *from;                 /* by index column: our column */
   int *parent_columns;
   const collation **collations;
+  expr_program **own_parent; /* a table that refers to itself: virtual generated columns of its key, of the new row */
+  expr_program **virtual_old, **virtual_new; /* by key column: virtual generated ones of ours; NULL: there are none */
   bool self;
 } child_key;
 
@@ -99,6 +101,17 @@ static bool any_of(const bool *changed, const int *columns, int n) {
 }
 
 /* ---- compile: the child's side ---- */
+static status virtual_columns(compile *c, const table *t, const foreign_key *k, int slot, expr_program ***out) {
+  *out = NULL;
+  for (int i = 0; i < k->n && slot >= 0; i++) {
+    if (t->columns[k->child_columns[i]].generated != 1) continue;
+    if (!*out) *out = arena_zero(c->memory, (size_t)k->n * sizeof **out);
+    if (!*out) return dml_no_memory(c->err);
+    TRY(dml_column_program(c, t, slot, k->child_columns[i], &(*out)[i]));
+  }
+  return HDB_OK;
+}
+
 static status child_key_compile(compile *c, fkey_set *set, const foreign_key *k, child_key *out) {
   const char *schema_name = c->db->databases[set->database].name;
   size_t n = (size_t)k->n;
@@ -122,21 +135,31 @@ static status child_key_compile(compile *c, fkey_set *set, const foreign_key *k,
   return HDB_OK;
 }
 
-static status children_compile(compile *c, fkey_set *set, const bool *changed) {
+static status own_parent_columns(compile *c, const table *t, int n, int slot, child_key *child) {
+  child->own_parent = arena_zero(c->memory, (size_t)n * sizeof *child->own_parent);
+  if (!child->own_parent) return dml_no_memory(c->err);
+  for (int i = 0; i < n; i++)
+    if (t->columns[child->parent_columns[i]].generated == 1)
+      TRY(dml_column_program(c, t, slot, child->parent_columns[i], &child->own_parent[i]));
+  return HDB_OK;
+}
+
+static status children_compile(compile *c, fkey_set *set, const fkey_request *r) {
+  const bool *changed = r->changed;
   int n = 0;
   for (const foreign_key *k = set->t->foreign_keys; k; k = k->next) n++;
   set->children = arena_zero(c->memory, ((size_t)n + 1) * sizeof *set->children);
   if (!set->children) return dml_no_memory(c->err);
   for (const foreign_key *k = set->t->foreign_keys; k; k = k->next) {
     bool self = same_name(k->parent, set->t->name);
-    if (changed && !self && !any_of(changed, k->child_columns, k->n)) continue;
-    status rc = child_key_compile(c, set, k, &set->children[set->children_n]);
-    if (rc == HDB_ERROR && c->db->dropping) { /* DROP TABLE: a parent that is not there is nobody's trouble */
-      error_clear(c->err);
-      continue;
-    }
-    TRY(rc);
-    set->children_n++;
+    bool is_virtual = false;
+    for (int i = 0; i < k->n; i++) is_virtual = is_virtual || set->t->columns[k->child_columns[i]].generated;
+    if (changed && !self && !is_virtual && !any_of(changed, k->child_columns, k->n)) continue;
+    child_key *child = &set->children[set->children_n++];
+    TRY(child_key_compile(c, set, k, child));
+    TRY(virtual_columns(c, set->t, k, r->old_slot, &child->virtual_old));
+    TRY(virtual_columns(c, set->t, k, r->new_slot, &child->virtual_new));
+    if (child->self && r->new_slot >= 0) TRY(own_parent_columns(c, set->t, k->n, r->new_slot, child));
   }
   return HDB_OK;
 }
@@ -302,8 +325,9 @@ static status parents_compile(compile *c, fkey_set *set, unsigned use, const boo
   return HDB_OK;
 }
 
-status fkey_compile(compile *c, const table *t, int database, unsigned use, const bool *changed, fkey_set **out) {
+status fkey_compile(compile *c, const table *t, int database, const fkey_request *r, fkey_set **out) {
   schema *s;
+  unsigned use = r->use;
   *out = NULL;
   if (!c->db->pragmas.foreign_keys || t->kind != TABLE_ORDINARY) return HDB_OK;
   TRY(catalog_schema(c->db, database, &s));
@@ -311,8 +335,8 @@ status fkey_compile(compile *c, const table *t, int database, unsigned use, cons
   fkey_set *set = arena_zero(c->memory, sizeof *set);
   if (!set) return dml_no_memory(c->err);
   set->t = t, set->database = database, set->is_update = use == WRITER_UPDATE;
-  TRY(children_compile(c, set, changed));
-  TRY(parents_compile(c, set, use, changed, s));
+  TRY(children_compile(c, set, r));
+  TRY(parents_compile(c, set, use, r->changed, s));
   if (set->children_n || set->parents_n) *out = set;
   return HDB_OK;
 }
@@ -327,15 +351,32 @@ static int64_t *counter(exec *x, dml_run *run, const foreign_key *k) {
 static txn *txn_of(exec *x, const fkey_set *set) { return x->db->databases[set->database].txn; }
 
 /* ---- run: is there a parent? ---- */
-static const value *child_value(slot *s, const child_key *c, int i) { return slot_column(s, c->k->child_columns[i]); }
+typedef struct child_row {   /* a row of ours and which of the two it is */
+  exec *x;
+  slot *s;
+  bool is_new;
+} child_row;
+
+static status child_value(const child_row *row, const child_key *c, int i, value *out) {
+  expr_program **programs = row->is_new ? c->virtual_new : c->virtual_old;
+  const value *v;
+  if (programs && programs[i]) TRY(expr_eval(row->x, programs[i], &v));
+  else v = slot_column(row->s, c->k->child_columns[i]);
+  *out = *v;
+  return HDB_OK;
+}
 
 /* F1: the new row's own key is what it refers to. */
-static status is_own_parent(exec *x, const child_key *c, slot *s, bool *own) {
+static status is_own_parent(const child_row *row, const child_key *c, bool *own) {
+  exec *x = row->x;
   *own = true;
   for (int i = 0; i < c->k->n && *own; i++) {
     const table *t = c->parent;
-    const value *parent = slot_column(s, c->parent_columns[i]);
-    value v = *child_value(s, c, c->from[i]);
+    const value *parent;
+    value v;
+    if (c->own_parent[i]) TRY(expr_eval(x, c->own_parent[i], &parent));
+    else parent = slot_column(row->s, c->parent_columns[i]);
+    TRY(child_value(row, c, c->from[i], &v));
     TRY(dml_failed(x, value_apply_affinity(&v, t->columns[c->parent_columns[i]].affinity, &x->memory)));
     *own = value_compare(&v, parent, c->collations[i]) == 0;
   }
@@ -343,10 +384,12 @@ static status is_own_parent(exec *x, const child_key *c, slot *s, bool *own) {
 }
 
 /* The parent's key as bytes (F2); *possible false: no parent can have it. */
-static status parent_prefix(exec *x, const child_key *c, slot *s, buf *out, bool *possible) {
+static status parent_prefix(const child_row *row, const child_key *c, buf *out, bool *possible) {
+  exec *x = row->x;
   *possible = true;
   for (int i = 0; i < c->k->n; i++) {
-    value v = *child_value(s, c, c->from[i]);
+    value v;
+    TRY(child_value(row, c, c->from[i], &v));
     const column *parent = &c->parent->columns[c->parent_columns[i]];
     TRY(dml_failed(x, value_apply_affinity(&v, c->index ? parent->affinity : AFF_INTEGER, &x->memory)));
     if (c->index) {
@@ -360,14 +403,15 @@ static status parent_prefix(exec *x, const child_key *c, slot *s, buf *out, bool
   return buf_failed(out) ? dml_no_memory(x->err) : HDB_OK;
 }
 
-static status find_parent(exec *x, const fkey_set *set, const child_key *c, slot *s, bool expected, bool *found) {
+static status find_parent(const child_row *row, const fkey_set *set, const child_key *c, bool expected, bool *found) {
+  exec *x = row->x;
   buf prefix = BUF_INIT;
   cursor *at = NULL;
   bool possible;
   status rc = HDB_OK;
   uint32_t tree = c->index ? c->index->tree : c->parent->tree;
   *found = false;
-  CHECK(parent_prefix(x, c, s, &prefix, &possible));
+  CHECK(parent_prefix(row, c, &prefix, &possible));
   if (!possible) goto out;
   CHECK(dml_failed(x, cursor_open(txn_of(x, set), tree, 0, &at)));
   cursor_seek(at, buf_slice(&prefix));
@@ -384,10 +428,14 @@ static status check_child(exec *x, dml_run *run, const fkey_set *set, const chil
   int64_t *count = counter(x, run, c->k);
   bool found = false;
   if (step < 0 && *count <= 0) return HDB_OK;
-  for (int i = 0; i < c->k->n; i++)
-    if (child_value(s, c, i)->type == VAL_NULL) return HDB_OK;
-  if (step > 0 && c->self) TRY(is_own_parent(x, c, s, &found));
-  if (!found && c->parent) TRY(find_parent(x, set, c, s, step > 0, &found));
+  child_row row = {x, s, step > 0};
+  for (int i = 0; i < c->k->n; i++) {
+    value v;
+    TRY(child_value(&row, c, i, &v));
+    if (v.type == VAL_NULL) return HDB_OK;
+  }
+  if (step > 0 && c->self) TRY(is_own_parent(&row, c, &found));
+  if (!found && c->parent) TRY(find_parent(&row, set, c, step > 0, &found));
   if (!found) *count += step;
   return HDB_OK;
 }

@@ -22,7 +22,7 @@ typedef struct insert_program {
   query *q;
   bool spooled;
 } insert_program;
-enum { TO_ROWID = -1 };
+enum { TO_ROWID = -1, TO_NOWHERE = -2 };
 
 /* ---- columns ---- */
 static int count_insertable(const table *t) {
@@ -85,6 +85,25 @@ static status check_count(compile *c, const insert_program *p, const insert_stat
   return error_set(c->err, HDB_ERROR, "table %s has %d columns but %d values were supplied", s->table.name, p->n, values);
 }
 
+/* INSERT INTO a SELECT * FROM b, both with the same generated columns: their values are left out. */
+static status map_whole_row(compile *c, insert_program *p, const insert_statement *s) {
+  const select *q = s->select;
+  const table *t = p->target.t;
+  if (s->columns || !t->has_generated || q->prior || q->is_values || q->distinct || q->where || q->group_by || q->limit ||
+      !q->from || q->from->n != 1 || !q->from->items[0].table || query_columns(p->q) != t->columns_n)
+    return HDB_OK;
+  const table *from = q->from->items[0].table;
+  if (from->columns_n != t->columns_n || from->kind != TABLE_ORDINARY) return HDB_OK;
+  for (int k = 0; k < t->columns_n; k++)
+    if (from->columns[k].generated != t->columns[k].generated) return HDB_OK;
+  p->n = t->columns_n;
+  p->to = arena_zero(c->memory, ((size_t)p->n + 1) * sizeof *p->to);
+  if (!p->to) return dml_no_memory(c->err);
+  for (int k = 0; k < p->n; k++) p->to[k] = t->columns[k].generated ? TO_NOWHERE : k;
+  if (p->rowid_value >= 0) p->rowid_value = t->rowid_column;
+  return HDB_OK;
+}
+
 /* ---- where rows come from ---- */
 static bool is_one_row(const select *s) {
   return s->is_values && s->values_n == 1 && !s->prior && !s->with && !s->order_by && !s->limit;
@@ -143,7 +162,7 @@ static status source_compile(compile *c, insert_program *p, insert_statement *s)
     p->one_row = true;
     return HDB_OK;
   }
-  if (is_one_row(s->select) && !values_need_query(c->db, s->select)) {
+  if (is_one_row(s->select)) { /* an aggregate or window call is a mistake here */
     scope sc = {.allow = ALLOW_ALL & ~(ALLOW_AGGREGATE | ALLOW_WINDOW), .excluded_slot = -1};
     p->one_row = true;
     TRY(resolve_list(c, &sc, s->select->columns));
@@ -152,6 +171,7 @@ static status source_compile(compile *c, insert_program *p, insert_statement *s)
   }
   TRY(plan_query(c, s->select, NULL, &p->q));
   p->head.explained = p->q;
+  TRY(map_whole_row(c, p, s));
   TRY(check_count(c, p, s, query_columns(p->q)));
   p->spooled = p->w->before.n || p->w->after.n || select_reads(s->select, p->target.t);
   return HDB_OK;

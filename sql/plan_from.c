@@ -150,6 +150,7 @@ status plan_from(compile *c, select *s, const from_request *r, join_node **out, 
   w->limit = r->limit;
   w->want_distinct = r->want_distinct;
   w->is_min_max = r->is_min_max;
+  w->no_covering_scan = s && s->for_change;
   int n = r->from ? count_sources(r->from) : 0;
   w->items = plan_alloc(c, (size_t)(n + 1) * sizeof *w->items);
   if (!w->items) return plan_no_memory(c);

@@ -173,5 +173,8 @@ status upsert_run(exec *x, const writer *w, const upsert_clause *u, slice row_ke
   if (truth != 1) return HDB_OK;
   TRY(expr_eval_list(x, u->values));
   TRY(set_apply(x, w->t, u->set, &x->registers[u->first], old, r->values, &rowid));
-  return writer_update(x, u->update, &row, rowid, &written);
+  TRY(writer_update(x, u->update, &row, rowid, &written));
+  dml_run *run = dml_run_of(x, w->root);
+  if (run && written && !x->parent) run->upserted++;
+  return HDB_OK;
 }

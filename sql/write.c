@@ -93,7 +93,8 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   }
   if (has_old) TRY(encoders(c, w, w->old_slot, &w->old_entries));
   TRY(writer_triggers(c, w, r->is_victim));
-  TRY(fkey_compile(c, r->t, r->database, r->use, r->changed, &w->keys));
+  fkey_request keys = {r->use, r->changed, has_old ? w->old_slot : -1, has_new ? w->new_slot : -1};
+  TRY(fkey_compile(c, r->t, r->database, &keys, &w->keys));
   if (has_new && may_replace(w)) {
     writer_request victim = {.t = r->t, .database = r->database, .use = WRITER_DELETE, .new_slot = -1, .old_slot = -1,
                              .is_victim = true};

@@ -208,20 +208,30 @@ static status virtual_column(exec *x, const writer *w, int k, bool *is_null) {
   return HDB_OK;
 }
 
-status write_check_row(exec *x, const writer *w, writer_run *r) {
+static status not_null_pass(exec *x, const writer *w, writer_run *r, bool generated, bool *replaced) {
   const table *t = w->t;
-  bool replaced = false;
   for (int k = 0; k < t->columns_n; k++) {
-    if (!t->columns[k].not_null || k == t->rowid_column) continue;
-    if (w->changed && !w->changed[k] && !t->columns[k].generated) continue;
+    const column *c = &t->columns[k];
+    if (!c->not_null || k == t->rowid_column || (c->generated != 0) != generated) continue;
+    if (w->changed && !w->changed[k] && !generated) continue;
     bool is_null = r->values[k].type == VAL_NULL;
-    if (t->columns[k].generated == 1) TRY(virtual_column(x, w, k, &is_null));
-    if (is_null) TRY(not_null_failed(x, w, r, k, &replaced));
+    if (c->generated == 1) TRY(virtual_column(x, w, k, &is_null));
+    if (is_null) TRY(not_null_failed(x, w, r, k, replaced));
   }
-  if (replaced && w->generated_n) TRY(write_prepare(x, w, r));
-  for (int k = 0; w->generated && k < t->columns_n; k++) {
+  return HDB_OK;
+}
+
+status write_check_row(exec *x, const writer *w, writer_run *r) {
+  bool replaced = false;
+  TRY(not_null_pass(x, w, r, false, &replaced));
+  if (w->t->has_generated) {
+    if (replaced && w->generated_n) TRY(write_prepare(x, w, r));
+    TRY(not_null_pass(x, w, r, true, &replaced));
+  }
+  for (int k = 0; w->generated && k < w->t->columns_n; k++) {
+    const column *c = &w->t->columns[k];
     bool ignored;
-    if (t->columns[k].generated == 1 && !t->columns[k].not_null) TRY(virtual_column(x, w, k, &ignored)); /* asks_for_now */
+    if (c->generated == 1 && !c->not_null) TRY(virtual_column(x, w, k, &ignored)); /* asks_for_now */
   }
   for (int i = 0; i < w->checks_n; i++) {
     int truth;
@@ -319,6 +329,7 @@ static status look_up(exec *x, const writer *w, writer_run *r, int step, slice r
 /* K4 */
 static status look_again(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own) {
   bool found;
+  r->fresh = false;
   for (int place = 0; place < w->order_n; place++) {
     TRY(look_up(x, w, r, w->order[place], row_key, own, &found));
     if (found) return unique_failed(x, w, step_index(w, w->order[place]), CONFLICT_ABORT);
