@@ -9,6 +9,7 @@
 
 #include "kv/base/key.h"
 #include "sql/ddl.h"
+#include "sql/replay.h"
 
 struct hdb_blob {
   hdb *db;
@@ -162,6 +163,7 @@ static status put_row(hdb_blob *b) {
   uint8_t key[8];
   rowid_encode(key, b->rowid);
   TRY(fail(b->db, txn_put(b->db->databases[b->database].txn, b->tree, slice_of(key, 8), buf_slice(&b->record), PUT_UPDATE)));
+  if (!b->db->autocommit) replay_refuse(b->db);
   if (!b->db->autocommit || b->db->writers > 0) return HDB_OK;
   status rc = transaction_commit(b->db);
   if (rc != HDB_OK) transaction_rollback(b->db);

@@ -265,7 +265,7 @@ status sequence_next(exec *x, const writer *w, int64_t *rowid) {
   sequence *s;
   TRY(sequence_of(x, w, &s));
   if (s->last == INT64_MAX) return error_set(x->err, HDB_FULL, "database or disk is full");
-  status rc = txn_new_rowid(x->db->databases[w->database].txn, w->t->tree, rowid);
+  status rc = exec_new_rowid(x, w->database, w->t->tree, rowid);
   if (rc != HDB_OK) return error_set(x->err, rc, "%s", status_text(rc));
   if (*rowid <= s->last) *rowid = s->last + 1;
   return sequence_seen(x, w, *rowid);

@@ -83,6 +83,8 @@ static inline exec *exec_outermost(exec *x) {
 status exec_check(exec *x);
 static inline status exec_tick(exec *x) { return --x->ticks ? HDB_OK : exec_check(x); }
 int64_t exec_now(exec *x);
+/* txn_new_rowid for a statement: a replayed one is given what it was given before. */
+status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t *rowid);
 status exec_cursor(exec *x, int database, uint32_t tree, int64_t as_of, cursor **out); /* closed by the exec's end */
 
 /* ---- programs: what a prepared statement runs ---- */
@@ -109,6 +111,7 @@ struct program {
   status (*explain)(const program *p, status (*visit)(void *, int id, int parent, const char *detail), void *context);
                                /* EXPLAIN QUERY PLAN; NULL: no rows */
   bool read_only, is_dml, changes_schema;
+  bool user_code;              /* calls functions or collations of the user's */
   bool needs_no_transaction;   /* BEGIN, COMMIT, PRAGMA foreign_keys ...: hdb.c must not open one */
   uint64_t reads, writes;      /* databases, by number */
   schema *schemas[64];         /* those it was compiled against, counted; NULL: not touched */

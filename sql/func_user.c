@@ -334,6 +334,7 @@ const function *user_function_find(hdb *db, const char *name, int arguments, boo
   for (user_function *u = db->functions; u; u = u->next) {
     if (strcasecmp(u->name, name) != 0) continue;
     if (alive(&u->f)) *name_exists = true;
+    db->user_code = true; /* what is compiled now cannot be replayed */
     if (u->f.arguments == arguments) return &u->f;
     if (u->f.arguments < 0) any = &u->f;
   }
@@ -394,6 +395,7 @@ int hdb_create_collation(hdb *db, const char *name, void *data,
 status find_collation(hdb *db, const char *name, const collation **out, error *err) {
   collation_node *n = db ? collation_find(db, name) : NULL;
   *out = n ? (n->c.compare ? &n->c : NULL) : builtin_collation(name);
+  if (n) db->user_code = true;
   if (*out) return HDB_OK;
   return error_set(err, HDB_ERROR_MISSING_COLLSEQ, "no such collation sequence: %s", name);
 }

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "sql/mirror.h"
+#include "sql/replay.h"
 
 static const int limits_default[HDB_LIMITS] = {
     [HDB_LIMIT_LENGTH] = 1000000000,   [HDB_LIMIT_SQL_LENGTH] = 1000000000, [HDB_LIMIT_COLUMN] = 2000,
@@ -90,6 +91,7 @@ static void connection_free(hdb *db) {
     free(db->databases[i].name);
   }
   user_functions_close(db);
+  replay_free(db);
   savepoints_free(db);
   error_clear(&db->err);
   error_clear(&db->schema_failure);

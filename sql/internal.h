@@ -91,6 +91,9 @@ struct hdb {
   struct trigger_frame *trigger_frame;
   uint64_t generation;        /* moves when every statement must be compiled again (functions, ATTACH, settings) */
   int writers;                /* running statements that write */
+  struct replay *replay;      /* replay.c: the open transaction's log */
+  int committed_parts;        /* databases that the last COMMIT has already committed */
+  bool user_code;             /* the compilation at work has met a function or collation of the user's */
   bool dropping;              /* the DELETE of a DROP TABLE: keys that cannot be looked up do not matter */
   bool doomed;                /* a COMMIT failed on a conflict: only ROLLBACK goes on */
   bool is_transaction_savepoint; /* the outermost savepoint opened the transaction */
@@ -130,6 +133,7 @@ struct hdb_stmt {
   unsigned compiled;    /* how often */
   bool writing;         /* counted in hdb.writers */
   bool committed;       /* its autocommit is done (RETURNING: before the first row) */
+  uint64_t rows_hash;   /* of RETURNING's rows (replay.c) */
   bool has_exec;        /* exec is set up for program */
   bool running, is_explain;
   uint8_t explain;

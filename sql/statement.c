@@ -10,7 +10,7 @@
  *     nothing runs.
  * Costs: a prepared statement's step on an unchanged schema: a stamp compare for each database it touches.
  */
-#include "sql/internal.h"
+#include "sql/replay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +71,8 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   if (!p) return sql_nomem(&db->err);
   p->on_error = CONFLICT_ABORT;
   error_clear(&db->schema_failure);
+  bool outer_user_code = db->user_code;
+  db->user_code = false;
   compile c = compile_begin(db, p);
   parse_options options = hdb_parse_options(db);
   status rc = grammar_parse(text, &options, &p->memory, &p->tree, tail, &db->err);
@@ -80,6 +82,8 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
     status finish = compile_finish(&c);
     if (rc == HDB_OK) rc = finish;
   }
+  p->user_code = db->user_code;
+  db->user_code = db->user_code || outer_user_code;
   if (rc != HDB_OK || !p->tree) {
     program_free(p);
     if (rc != HDB_OK && db->schema_failure.code != HDB_OK) {
@@ -152,7 +156,7 @@ static void statement_free(hdb_stmt *s) {
   free(s);
 }
 
-static status statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
+status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
   char *sql;
   size_t sql_n = 0, consumed;
   *out = NULL;
@@ -200,7 +204,7 @@ int hdb_prepare(hdb *db, const char *sql, int bytes, unsigned flags, hdb_stmt **
     rc = error_set(&db->err, HDB_TOOBIG, "statement too long");
     consumed = n;
   } else {
-    rc = statement_new(db, slice_of(sql, n), out, &consumed);
+    rc = sql_statement_new(db, slice_of(sql, n), out, &consumed);
   }
   if (tail) *tail = sql + consumed;
   transaction_release(db);
@@ -375,15 +379,22 @@ static status statement_run(hdb_stmt *s, bool *again) {
   const program *p = s->program;
   statement_mark mark;
   *again = false;
-  if (s->writing) statement_save(db, p->writes, &mark);
+  if (s->writing) {
+    statement_save(db, p->writes, &mark);
+    replay_before(s);
+  }
   status rc = program_start(s);
+  if (s->writing && !db->autocommit) s->rows_hash = replay_rows_hash(&s->exec, p);
   bool alone = s->writing && db->autocommit && db->writers == 1;
   if (rc == HDB_OK && alone && db->deferred_violations > 0) {
     s->exec.error_action = CONFLICT_ABORT;
     rc = error_set(&db->err, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
   }
   if (rc != HDB_OK) {
-    if (s->writing) statement_undo_failed(s, rc, &mark);
+    if (s->writing) {
+      statement_undo_failed(s, rc, &mark);
+      replay_after(s, rc);
+    }
     return rc;
   }
   if (alone) {
@@ -396,6 +407,7 @@ static status statement_run(hdb_stmt *s, bool *again) {
   }
   if (p->is_dml) db->changes = s->exec.changes;
   db->total_changes += s->exec.changes + s->exec.trigger_changes;
+  if (s->writing) replay_after(s, HDB_OK);
   return HDB_OK;
 }
 
@@ -428,7 +440,7 @@ static status statement_start(hdb_stmt *s) {
   return rc;
 }
 
-static status statement_step(hdb_stmt *s) {
+status sql_statement_step(hdb_stmt *s) {
   hdb *db = s->db;
   if (s->text.block) arena_rewind(&s->text, (arena_mark){0, 0});
   if (!s->running) {
@@ -456,7 +468,7 @@ int hdb_step(hdb_stmt *s) {
   hdb *db = s->db;
   hdb_lock(db);
   s->row = NULL;
-  status rc = statement_step(s);
+  status rc = sql_statement_step(s);
   s->last = rc;
   int code = hdb_result(db, rc);
   if (rc != HDB_ROW && rc != HDB_DONE) {
@@ -504,6 +516,14 @@ int hdb_finalize(hdb_stmt *s) {
   int code = hdb_result(db, rc);
   hdb_free_if_zombie(db);
   return code;
+}
+
+void sql_statement_discard(hdb_stmt *s) {
+  if (!s) return;
+  if (s->running) statement_stop(s);
+  for (int i = 0; s->bounds && i < s->program->tree->parameters; i++) s->bounds[i].destroy = NULL;
+  statement_unlink(s);
+  statement_free(s);
 }
 
 /* ---- exec ---- */
@@ -566,14 +586,12 @@ status sql_run(hdb *db, const char *format, ...) {
   db->trace_mask = 0; /* our own statements are nobody's business */
   int (*authorize)(void *, int, const char *, const char *, const char *, const char *) = db->authorize;
   db->authorize = NULL;
-  status rc = statement_new(db, slice_of(sql, (size_t)n), &s, &tail);
+  status rc = sql_statement_new(db, slice_of(sql, (size_t)n), &s, &tail);
   if (rc == HDB_OK && s) {
-    while ((rc = statement_step(s)) == HDB_ROW) {
+    while ((rc = sql_statement_step(s)) == HDB_ROW) {
     }
     if (rc == HDB_DONE) rc = HDB_OK;
-    if (s->running) statement_stop(s);
-    statement_unlink(s);
-    statement_free(s);
+    sql_statement_discard(s);
   }
   db->authorize = authorize;
   db->trace_mask = mask;

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "kv/base/key.h"
-#include "sql/internal.h"
+#include "sql/replay.h"
 
 struct savepoint {
   struct savepoint *outer;
@@ -21,6 +20,7 @@ struct savepoint {
   txn_mark marks[DATABASES_MAX];
   uint64_t taken; /* databases that were open */
   int64_t deferred_violations;
+  size_t log_mark;
 };
 
 /* ---- marks ---- */
@@ -87,6 +87,7 @@ void transaction_rollback(hdb *db) {
   db->pragmas.defer_foreign_keys = false;
   db->doomed = false;
   db->autocommit = true;
+  replay_clear(db);
   if (had_writes && db->rollback_hook) db->rollback_hook(db->rollback_hook_data);
   if (atomic_load(&db->active) > 1) views_renew(db, open);
 }
@@ -172,6 +173,7 @@ status transaction_commit(hdb *db) {
   }
   if (writes && db->commit_hook && db->commit_hook(db->commit_hook_data) != 0)
     return error_set(&db->err, HDB_CONSTRAINT_COMMITHOOK, "constraint failed");
+  db->committed_parts = 0;
   for (int i = 0; i < db->databases_n; i++) {
     database *d = &db->databases[i];
     if (!(open >> i & 1)) continue;
@@ -179,6 +181,7 @@ status transaction_commit(hdb *db) {
     status rc = txn_commit(d->txn, db->busy_timeout_ms, &time);
     if (rc != HDB_OK) return commit_error(db, i, rc);
     if (time == 0) continue;
+    db->committed_parts++;
     db->last_commit = time;
     if (newest != 0 && newest == d->last_seen) d->last_seen = time;
   }
@@ -209,9 +212,22 @@ static status begin_start(exec *x) {
       d->start = txn_save(d->txn);
     }
   }
+  replay_clear(db);
   db->autocommit = false;
   db->begin_mode = mode;
   return HDB_OK;
+}
+
+static status commit_explicit(hdb *db) {
+  status rc = transaction_commit(db);
+  if (rc == HDB_CONSTRAINT_COMMITHOOK) transaction_rollback(db);
+  else if (rc != HDB_OK) rc = replay_commit(db, rc);
+  if (rc == HDB_OK) {
+    db->autocommit = true;
+    savepoints_free(db);
+    replay_clear(db);
+  }
+  return rc;
 }
 
 static status commit_start(exec *x) {
@@ -220,10 +236,7 @@ static status commit_start(exec *x) {
   if (db->doomed) return error_set(x->err, HDB_BUSY_SNAPSHOT, "database is locked");
   if (db->writers > 0) return error_set(x->err, HDB_BUSY, "cannot commit transaction - SQL statements in progress");
   TRY(foreign_key_check_commit(db));
-  status rc = transaction_commit(db);
-  if (rc == HDB_CONSTRAINT_COMMITHOOK) transaction_rollback(db);
-  if (rc == HDB_OK) db->autocommit = true;
-  return rc;
+  return commit_explicit(db);
 }
 
 static status rollback_start(exec *x) {
@@ -248,9 +261,11 @@ static status savepoint_start(exec *x) {
     s->taken |= 1ull << i;
   }
   s->deferred_violations = db->deferred_violations;
+  s->log_mark = replay_mark(db);
   s->outer = db->savepoints;
   db->savepoints = s;
   if (db->autocommit) {
+    replay_clear(db);
     db->autocommit = false;
     db->begin_mode = 0;
     db->is_transaction_savepoint = true;
@@ -273,10 +288,7 @@ static status release_start(exec *x) {
   if (db->writers > 0) return error_set(x->err, HDB_BUSY, "cannot release savepoint - SQL statements in progress");
   if (!s->outer && db->is_transaction_savepoint) {
     TRY(foreign_key_check_commit(db));
-    status rc = transaction_commit(db);
-    if (rc == HDB_CONSTRAINT_COMMITHOOK) transaction_rollback(db);
-    if (rc == HDB_OK) db->autocommit = true;
-    return rc;
+    return commit_explicit(db);
   }
   while (db->savepoints != s) savepoint_pop(db);
   savepoint_pop(db);
@@ -296,6 +308,7 @@ static status rollback_to_start(exec *x) {
     txn_rollback_to(d->txn, s->taken >> i & 1 ? s->marks[i] : d->start);
   }
   db->deferred_violations = s->deferred_violations;
+  replay_cut(db, s->log_mark);
   return HDB_OK;
 }
 

@@ -214,7 +214,7 @@ static status choose_rowid(exec *x, const writer *w, writer_run *r, const value 
   }
   r->fresh = true;
   if (w->t->autoincrement) return sequence_next(x, w, rowid);
-  status rc = txn_new_rowid(txn_of(x, w), w->t->tree, rowid);
+  status rc = exec_new_rowid(x, w->database, w->t->tree, rowid);
   return rc == HDB_FULL ? random_rowid(x, r, rowid) : dml_failed(x, rc);
 }
 

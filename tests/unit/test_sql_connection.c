@@ -245,6 +245,54 @@ START_TEST(a_lost_race_is_doomed_until_rollback) {
 }
 END_TEST
 
+START_TEST(increments_in_transactions_are_replayed) {
+  hdb *c[2];
+  int flags = HDB_OPEN_READWRITE | HDB_OPEN_CREATE | HDB_OPEN_URI;
+  for (int i = 0; i < 2; i++) ck_assert_int_eq(hdb_open("file:replayed?mode=memory&cache=shared", &c[i], flags), HDB_OK);
+  run(c[0], "CREATE TABLE t(id INTEGER PRIMARY KEY, n UNIQUE); CREATE TABLE log(id INTEGER PRIMARY KEY, x)");
+  run(c[0], "INSERT INTO t VALUES(1, 0)");
+  for (int i = 0; i < 20; i++) {
+    for (int k = 0; k < 2; k++) run(c[k], "BEGIN; UPDATE t SET n = n + 1; SAVEPOINT s; UPDATE t SET n = 99999; ROLLBACK TO s; INSERT INTO log(x) VALUES(7)");
+    run(c[0], "COMMIT");
+    run(c[1], "COMMIT");
+  }
+  answers(c[0], "SELECT n FROM t", "40");
+  answers(c[0], "SELECT count(*), count(DISTINCT id) FROM log", "40|40");
+  /* a plain assignment overwrites */
+  run(c[0], "BEGIN; UPDATE t SET n = 5 WHERE id = 1");
+  run(c[1], "BEGIN; UPDATE t SET n = 6 WHERE id = 1");
+  run(c[0], "COMMIT");
+  run(c[1], "COMMIT");
+  answers(c[0], "SELECT n FROM t", "6");
+  /* what was told must stay true: another count of rows */
+  run(c[0], "BEGIN; UPDATE t SET n = 100 WHERE id = 1");
+  run(c[1], "BEGIN; UPDATE t SET n = n + 1 WHERE n < 50");
+  run(c[0], "COMMIT");
+  fails(c[1], "COMMIT", "database is locked");
+  fails(c[1], "SELECT 1 FROM t", "database is locked");
+  ck_assert_int_eq(hdb_get_autocommit(c[1]), 0);
+  run(c[1], "ROLLBACK");
+  /* two inserts of one key: one IntegrityError */
+  run(c[0], "BEGIN; INSERT INTO t VALUES(50, 'same')");
+  run(c[1], "BEGIN; INSERT INTO t VALUES(51, 'same')");
+  run(c[0], "COMMIT");
+  fails(c[1], "COMMIT", "UNIQUE constraint failed: t.n");
+  ck_assert_int_eq(hdb_errcode(c[1]), HDB_CONSTRAINT);
+  run(c[1], "ROLLBACK");
+  answers(c[1], "SELECT count(*) FROM t", "2");
+  /* RETURNING told a value that would change */
+  run(c[0], "BEGIN; UPDATE t SET n = 200 WHERE id = 1");
+  char out[64] = "";
+  run(c[1], "BEGIN");
+  ck_assert_int_eq(hdb_exec(c[1], "UPDATE t SET n = n + 1 WHERE id = 1 RETURNING n", append_row, out, NULL), HDB_OK);
+  ck_assert_str_eq(out, "101");
+  run(c[0], "COMMIT");
+  fails(c[1], "COMMIT", "database is locked");
+  run(c[1], "ROLLBACK");
+  for (int i = 0; i < 2; i++) hdb_close(c[i]);
+}
+END_TEST
+
 START_TEST(begin_immediate_takes_turns) {
   hdb *c[2];
   int flags = HDB_OPEN_READWRITE | HDB_OPEN_CREATE | HDB_OPEN_URI;
@@ -417,6 +465,7 @@ int main(void) {
   tcase_add_test(c, named_memory_databases_are_shared_until_the_last_closes);
   tcase_add_test(c, increments_from_two_connections_are_all_counted);
   tcase_add_test(c, a_lost_race_is_doomed_until_rollback);
+  tcase_add_test(c, increments_in_transactions_are_replayed);
   tcase_add_test(c, begin_immediate_takes_turns);
   tcase_add_test(c, closing_waits_for_statements_or_becomes_a_zombie);
   tcase_add_test(c, attached_databases_take_part);

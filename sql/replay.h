@@ -1,0 +1,25 @@
+/* The log of an open transaction's statements, and running it again when the COMMIT meets a conflict (replay.c). */
+#ifndef HDB_SQL_REPLAY_H
+#define HDB_SQL_REPLAY_H
+
+#include "kv/base/key.h"
+#include "sql/internal.h"
+
+/* Around a statement's run, in statement.c. */
+void replay_before(hdb_stmt *s);
+void replay_after(hdb_stmt *s, status code);
+uint64_t replay_rows_hash(const exec *x, const program *p);
+/* This transaction cannot be run again (a blob was written ...). */
+void replay_refuse(hdb *db);
+size_t replay_mark(const hdb *db);
+void replay_cut(hdb *db, size_t mark);
+void replay_clear(hdb *db);
+void replay_free(hdb *db);
+/* After a failed commit of an explicit transaction: HDB_OK when it was run again and committed; else the error. */
+status replay_commit(hdb *db, status first);
+/* statement.c */
+status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail);
+status sql_statement_step(hdb_stmt *s);
+void sql_statement_discard(hdb_stmt *s);
+
+#endif
