@@ -32,6 +32,23 @@ struct slot {
   value *own;          /* the slot's own value array, columns_n long */
   void *owner;         /* the node */
 };
+/* A value written and copied as two words: a copy by sixteen bytes right behind narrower stores waits for them to
+ * leave the store buffer. Hot paths only (slots, the evaluator). */
+static inline void value_put(value *v, uint8_t type, uint32_t n, uint64_t payload) {
+  uint64_t head = (uint64_t)n << 32 | type;
+  memcpy(v, &head, 8);
+  memcpy((char *)v + 8, &payload, 8);
+}
+static inline void value_put_int(value *v, int64_t i) { value_put(v, VAL_INTEGER, 0, (uint64_t)i); }
+static inline void value_put_null(value *v) { value_put(v, VAL_NULL, 0, 0); }
+static inline void value_move(value *to, const value *from) {
+  uint64_t head, payload;
+  memcpy(&head, from, 8);
+  memcpy(&payload, (const char *)from + 8, 8);
+  memcpy(to, &head, 8);
+  __asm__("" ::: "memory"); /* keeps the two stores apart */
+  memcpy((char *)to + 8, &payload, 8);
+}
 static inline const value *slot_column(slot *s, int column) {
   if (column >= s->decoded) s->fetch(s, column);
   return &s->columns[column];

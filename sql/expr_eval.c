@@ -12,7 +12,7 @@ static inline int truth_of(const value *v) {
   return value_truth(v);
 }
 
-static inline void set_truth(value *out, int truth) { *out = truth < 0 ? value_null() : value_int(truth); }
+static inline void set_truth(value *out, int truth) { value_put(out, truth < 0 ? VAL_NULL : VAL_INTEGER, 0, truth > 0); }
 
 static status run(exec *x, const expr_program *p, const step *s, int *truth);
 
@@ -96,8 +96,8 @@ static status raise_step(exec *x, const step *s, const value *r) {
 #define COMPARE(name, op)                                                                                              \
   do_##name : {                                                                                                        \
     const value *v = &r[s->b], *w = &r[s->c];                                                                          \
-    if (EITHER_NULL(v, w)) r[s->a] = value_null();                                                                     \
-    else r[s->a] = value_int(ORDER(v, w, op));                                                                         \
+    if (EITHER_NULL(v, w)) value_put_null(&r[s->a]);                                                                   \
+    else value_put_int(&r[s->a], ORDER(v, w, op));                                                                     \
     NEXT;                                                                                                              \
   }                                                                                                                    \
   do_JUMP_##name : {                                                                                                   \
@@ -117,7 +117,7 @@ static status raise_step(exec *x, const step *s, const value *r) {
   do_##name : {                                                                                                        \
     const value *v = &r[s->b], *w = &r[s->c];                                                                          \
     int64_t i;                                                                                                         \
-    if (v->type == VAL_INTEGER && w->type == VAL_INTEGER && !overflow(v->i, w->i, &i)) r[s->a] = value_int(i);         \
+    if (v->type == VAL_INTEGER && w->type == VAL_INTEGER && !overflow(v->i, w->i, &i)) value_put_int(&r[s->a], i);      \
     else if (v->type == VAL_REAL && w->type == VAL_REAL) r[s->a] = value_real(v->r sign w->r);                           \
     else arithmetic_step(s->op, &r[s->a], v, w);                                                                       \
     NEXT;                                                                                                              \
@@ -151,16 +151,16 @@ do_END:
   else *truth = s->flags & STEP_TRUE ? 1 : 0;
   return HDB_OK;
 do_CONST:
-  r[s->a] = p->constants[s->b];
+  value_move(&r[s->a], &p->constants[s->b]);
   NEXT;
 do_PARAM:
   r[s->a] = s->b >= 1 && s->b <= x->parameters_n ? x->parameters[s->b - 1] : value_null();
   NEXT;
 do_MOVE:
-  r[s->a] = r[s->b];
+  value_move(&r[s->a], &r[s->b]);
   NEXT;
 do_COLUMN:
-  r[s->a] = *slot_column(&slots[s->b], s->c);
+  value_move(&r[s->a], slot_column(&slots[s->b], s->c));
   NEXT;
 do_COLUMN_PLAIN:
   r[s->a] = *slot_column(&slots[s->b], s->c);
@@ -172,12 +172,13 @@ do_PLAIN:
 do_COLUMNS: {
   slot *from = &slots[s->b];
   (void)slot_column(from, s->c + s->d - 1);
-  memcpy(&r[s->a], &from->columns[s->c], (size_t)s->d * sizeof *r);
+  for (int k = 0; k < s->d; k++) value_move(&r[s->a + k], &from->columns[s->c + k]);
   for (int i = 0; s->e && i < s->d; i++) r[s->a + i].subtype = 0;
   NEXT;
 }
 do_ROWID:
-  r[s->a] = slot_rowid(&slots[s->b]);
+  if (slots[s->b].null_row) value_put_null(&r[s->a]);
+  else value_put_int(&r[s->a], slots[s->b].rowid);
   NEXT;
 
   ARITHMETIC(ADD, __builtin_add_overflow, +)
@@ -187,7 +188,7 @@ do_DIV:
 do_MOD: {
   const value *v = &r[s->b], *w = &r[s->c];
   if (v->type == VAL_INTEGER && w->type == VAL_INTEGER && w->i > 0)
-    r[s->a] = value_int(s->op == STEP_DIV ? v->i / w->i : v->i % w->i);
+    value_put_int(&r[s->a], s->op == STEP_DIV ? v->i / w->i : v->i % w->i);
   else arithmetic_step(s->op, &r[s->a], v, w);
   NEXT;
 }
@@ -200,7 +201,7 @@ do_CONCAT:
   BITS(SHR)
 do_NEG: {
   const value *v = &r[s->b], zero = value_int(0);
-  if (v->type == VAL_INTEGER && v->i != INT64_MIN) r[s->a] = value_int(-v->i);
+  if (v->type == VAL_INTEGER && v->i != INT64_MIN) value_put_int(&r[s->a], -v->i);
   else arithmetic_step(STEP_SUB, &r[s->a], &zero, v);
   NEXT;
 }
@@ -213,15 +214,15 @@ do_NOT: {
   NEXT;
 }
 do_ISNULL:
-  r[s->a] = value_int(r[s->b].type == VAL_NULL);
+  value_put_int(&r[s->a], r[s->b].type == VAL_NULL);
   NEXT;
 do_NOTNULL:
-  r[s->a] = value_int(r[s->b].type != VAL_NULL);
+  value_put_int(&r[s->a], r[s->b].type != VAL_NULL);
   NEXT;
 do_TRUTH: {
   int t = truth_of(&r[s->b]);
   bool is = t == (s->flags & STEP_TRUE ? 1 : 0);
-  r[s->a] = value_int(is != !!(s->flags & STEP_NEGATED));
+  value_put_int(&r[s->a], is != !!(s->flags & STEP_NEGATED));
   NEXT;
 }
   COMPARE(EQ, ==)

@@ -56,39 +56,61 @@ static value missing_value(const table *t, int column) {
   return literal_value(t->columns[column].default_value);
 }
 
-static inline const uint8_t *decode(value *v, uint8_t type, const uint8_t *p) {
-  if (type >= REC_TEXT0) {
-    uint32_t n = type >= REC_BLOB0 ? (uint32_t)(type - REC_BLOB0) : (uint32_t)(type - REC_TEXT0);
-    *v = (value){.type = type >= REC_BLOB0 ? VAL_BLOB : VAL_TEXT, .n = n, .p = (const char *)p};
-    return p + n;
-  }
-  switch (type) {
-  case REC_ZERO: *v = value_int(0); return p;
-  case REC_ONE: *v = value_int(1); return p;
-  case REC_INT1: *v = value_int(record_get_int(REC_INT1, p)); return p + 1;
-  case REC_INT2: *v = value_int(record_get_int(REC_INT2, p)); return p + 2;
-  case REC_INT3: *v = value_int(record_get_int(REC_INT3, p)); return p + 3;
-  case REC_INT4: *v = value_int(record_get_int(REC_INT4, p)); return p + 4;
-  case REC_INT6: *v = value_int(record_get_int(REC_INT6, p)); return p + 6;
-  case REC_INT8: *v = value_int(record_get_int(REC_INT8, p)); return p + 8;
-  case REC_REAL: *v = value_real(record_get_real(REC_REAL, p)); return p + 8;
-  case REC_REAL_INT4: *v = value_real(record_get_real(REC_REAL_INT4, p)); return p + 4;
-  case REC_TEXT:
-  case REC_BLOB: {
+/* Bytes and left-over bits of an integer type: its value is the low 64 - shift bits of the payload, sign-extended. */
+static const uint8_t int_size[16] = {0, 0, 0, 1, 2, 3, 4, 6, 8, 8, 4, 0, 0, 0, 0, 0};
+static const uint8_t int_shift[16] = {0, 0, 0, 56, 48, 40, 32, 16, 0, 0, 32, 0, 0, 0, 0, 0};
+
+static __attribute__((noinline)) const uint8_t *decode_slow(value *v, uint8_t type, const uint8_t *p) {
+  if (record_is_int(type)) {
+    *v = value_int(record_get_int(type, p));
+  } else if (record_is_real(type)) {
+    *v = value_real(record_get_real(type, p));
+  } else if (type == REC_TEXT || type == REC_BLOB) {
     slice bytes = record_get_bytes(type, p);
     *v = (value){.type = type == REC_TEXT ? VAL_TEXT : VAL_BLOB, .n = (uint32_t)bytes.n, .p = (const char *)bytes.p};
     return bytes.p + bytes.n;
+  } else {
+    *v = value_null();
   }
-  default: *v = value_null(); return p + record_skip(type, p);
+  return p + record_skip(type, p);
+}
+
+/* The widths of a column's integers change from row to row: they are read by shifts, not by a jump each, as long as
+ * eight bytes can be loaded. */
+static inline const uint8_t *decode(value *v, uint8_t type, const uint8_t *p, const uint8_t *end) {
+  if (type >= REC_TEXT0) {
+    bool blob = type >= REC_BLOB0;
+    uint32_t n = (uint32_t)type - (blob ? REC_BLOB0 : REC_TEXT0);
+    value_put(v, blob ? VAL_BLOB : VAL_TEXT, n, (uint64_t)(uintptr_t)p);
+    return p + n;
   }
+  if (type == REC_NULL) {
+    value_put_null(v);
+    return p;
+  }
+  if (type > REC_REAL_INT4 || end - p < 8) return decode_slow(v, type, p);
+  int64_t raw;
+  memcpy(&raw, p, 8);
+  unsigned shift = int_shift[type];
+  int64_t i = (int64_t)((uint64_t)raw << shift) >> shift;
+  if (type <= REC_INT8) {
+    value_put_int(v, type <= REC_ONE ? type - REC_ZERO : i);
+  } else {
+    double r;
+    memcpy(&r, &raw, 8);
+    r = type == REC_REAL ? r : (double)i; /* never NaN: none is written */
+    memcpy(&raw, &r, 8);
+    value_put(v, VAL_REAL, 0, (uint64_t)raw);
+  }
+  return p + int_size[type];
 }
 
 /* Rows without virtual columns: column k is the record's k-th. */
 static void fetch_record(slot *s, int column) {
   value *v = s->own + s->decoded;
-  const uint8_t *types = s->types, *p = s->payload;
+  const uint8_t *types = s->types, *p = s->payload, *end = s->end;
   int k = s->decoded, last = column < s->record_columns ? column : s->record_columns - 1;
-  for (; k <= last; k++, v++) p = decode(v, *types++, p);
+  for (; k <= last; k++, v++) p = decode(v, *types++, p, end);
   s->types = types;
   s->payload = p;
   for (; k <= column; k++, v++) *v = s->table ? missing_value(s->table, k) : value_null();
@@ -104,7 +126,7 @@ static void fetch_generated(slot *s, int column) {
     int place = t->columns[k].stored;
     if (place < 0) *v = value_null();
     else if (place >= s->record_columns) *v = missing_value(t, k);
-    else s->payload = decode(v, *s->types++, s->payload);
+    else s->payload = decode(v, *s->types++, s->payload, s->end);
     if (k == t->rowid_column && s->has_rowid) *v = value_int(s->rowid);
   }
   s->decoded = column + 1;
