@@ -144,7 +144,7 @@ status catalog_triggers(hdb *db, const table *t, int number, arena *memory, cons
   const trigger **list = arena_alloc(memory, (size_t)(count + (temp ? temp->triggers_n : 0) + 1) * sizeof *list);
   if (!list) return sql_nomem(&db->err);
   *n = 0;
-  for (int i = temp ? temp->triggers_n - 1 : -1; i >= 0; i--)
+  for (int i = 0; temp && i < temp->triggers_n; i++)
     if (temp_trigger_is_on(db, temp->triggers[i], t, number)) list[(*n)++] = temp->triggers[i];
   for (const trigger *g = t->triggers; g; g = g->next) list[(*n)++] = g;
   *out = list;

@@ -80,7 +80,7 @@ static void delete_stop(exec *x, void *self) {
 
 static status delete_writer(compile *c, delete_program *p, const delete_statement *s) {
   writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_DELETE, .new_slot = -1,
-                      .old_slot = p->old_slot, .conflict = c->in_trigger ? c->trigger_conflict : CONFLICT_NONE};
+                      .old_slot = p->old_slot, .conflict = CONFLICT_NONE}; /* not the outer statement's OR clause: as SQLite */
   TRY(writer_make(c, &r, &p->w));
   if (r.t->kind == TABLE_VIEW)
     TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_DELETE, TRIGGER_INSTEAD, NULL, r.conflict, &p->w->before));

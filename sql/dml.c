@@ -255,10 +255,16 @@ static status sequence_of(exec *x, const writer *w, sequence **out) {
   s->owner = w->t;
   s->database = w->database;
   TRY(sequence_load(x, w, s));
+  s->changed = s->rowid == 0; /* a row from the first INSERT on, even of nothing */
   s->next = run->sequences;
   run->sequences = s;
   *out = s;
   return HDB_OK;
+}
+
+status sequence_begin(exec *x, const writer *w) {
+  sequence *s;
+  return w->t->autoincrement ? sequence_of(x, w, &s) : HDB_OK;
 }
 
 status sequence_next(exec *x, const writer *w, int64_t *rowid) {

@@ -262,6 +262,7 @@ status returning_compile(compile *c, expr_list *list, const table *t, int slot, 
 status returning_add(exec *x, const returning *r);
 
 /* ---- sequences ---- */
+status sequence_begin(exec *x, const writer *w);
 status sequence_next(exec *x, const writer *w, int64_t *rowid);
 status sequence_seen(exec *x, const writer *w, int64_t rowid);
 status sequences_store(exec *x, dml_run *run);

@@ -5,6 +5,7 @@
  * and with FROM the rows come in key order, as in SQLite; else in the query's.
  */
 #include "sql/dml.h"
+#include "sql/resolve.h"
 
 #include <stdlib.h>
 
@@ -25,25 +26,34 @@ typedef struct search_run {
 } search_run;
 
 /* ---- compile ---- */
-static status key_columns(compile *c, const row_request *r, row_search *out, expr_list **list) {
+
+/* A key column bound to the target itself, so that neither another source's name nor a column called rowid is in its
+ * way, and the authorizer is not asked. */
+static status add_key(compile *c, source *target, int column_number, expr_list **list) {
+  expr *e = ast_expr(c->memory, EX_COLUMN, NULL, NULL);
+  if (!e) return dml_no_memory(c->err);
+  TRY(bind_column(c, target, column_number, e));
+  e->object = NULL;
+  *list = ast_list_add(c->memory, *list, e);
+  return *list ? HDB_OK : dml_no_memory(c->err);
+}
+
+static status key_columns(compile *c, const row_request *r, source *target, row_search *out, expr_list **list) {
   const table *t = r->target->t;
-  const char *name = r->name->alias ? r->name->alias : r->name->name;
-  const char *schema_name = r->name->alias ? NULL : c->db->databases[r->target->database].name;
   arena *m = c->memory;
   if (t->kind == TABLE_VIEW) {
-    for (int k = 0; k < t->columns_n; k++) *list = ast_list_add(m, *list, dml_name(m, name, t->columns[k].name));
+    const char *name = r->name->alias ? r->name->alias : r->name->name;
+    for (int k = 0; k < t->columns_n; k++) {
+      *list = ast_list_add(m, *list, dml_name(m, name, t->columns[k].name));
+      if (*list && !r->name->alias && !m->failed) (*list)->items[(*list)->n - 1].e->schema = target->schema;
+    }
     out->keeps_rows = true;
   } else if (t->without_rowid) {
-    for (int k = 0; k < t->primary->key_columns_n; k++)
-      *list = ast_list_add(m, *list, dml_name(m, name, t->columns[t->primary->columns[k].column].name));
+    for (int k = 0; k < t->primary->key_columns_n; k++) TRY(add_key(c, target, t->primary->columns[k].column, list));
   } else {
-    const char *rowid = dml_rowid_name(t);
-    if (!rowid && t->rowid_column >= 0) rowid = t->columns[t->rowid_column].name;
-    if (!rowid) return error_set(c->err, HDB_ERROR, "not supported yet: a table whose columns hide all names of the row id");
-    *list = ast_list_add(m, *list, dml_name(m, name, rowid));
+    TRY(add_key(c, target, -1, list));
   }
   if (!*list || m->failed) return dml_no_memory(c->err);
-  for (int i = 0; i < (*list)->n; i++) (*list)->items[i].e->schema = schema_name;
   out->key_columns = (*list)->n;
   return HDB_OK;
 }
@@ -54,8 +64,11 @@ static status sources(compile *c, const row_request *r, source_list **out) {
   source *items = arena_zero(c->memory, ((size_t)more + 1) * sizeof *items);
   if (!list || !items) return dml_no_memory(c->err);
   const qualified_name *q = r->name;
-  items[0] = (source){.schema = c->db->databases[r->target->database].name, /* not a CTE of the same name */ .name = q->name, .alias = q->alias, .offset = q->offset,
+  items[0] = (source){.schema = c->db->databases[r->target->database].name, /* not a CTE of the same name */
+                      .name = q->name, .alias = q->alias, .offset = q->offset,
                       .indexed_by = q->indexed_by, .not_indexed = q->not_indexed};
+  source_list lone = {1, 1, items};
+  if (r->target->t->kind != TABLE_VIEW) TRY(resolve_from(c, &lone, NULL));
   if (more) memcpy(items + 1, r->from->items, (size_t)more * sizeof *items);
   *list = (source_list){more + 1, more + 1, items};
   *out = list;
@@ -66,12 +79,12 @@ status row_search_compile(compile *c, const row_request *r, row_search *out) {
   select *s = arena_zero(c->memory, sizeof *s);
   if (!s) return dml_no_memory(c->err);
   *out = (row_search){.t = r->target->t, .database = r->target->database, .state = compile_state(c)};
-  TRY(key_columns(c, r, out, &s->columns));
+  TRY(sources(c, r, &s->from));
+  TRY(key_columns(c, r, &s->from->items[0], out, &s->columns));
   for (int i = 0; r->extra && i < r->extra->n; i++) {
     s->columns = ast_list_add(c->memory, s->columns, r->extra->items[i].e);
     if (!s->columns) return dml_no_memory(c->err);
   }
-  TRY(sources(c, r, &s->from));
   s->where = r->where, s->order_by = r->order_by, s->limit = r->limit, s->offset = r->offset, s->with = r->with;
   s->for_change = !r->limit && !r->from;
   out->columns_n = s->columns->n;

@@ -32,6 +32,7 @@ typedef struct parent_key {  /* other tables' rows need this one */
   const foreign_key *k;
   int *columns;              /* of this table, by key column */
   trigger_program *count_old, *count_new, *count_all, *action;
+  expr_program **virtual_old, **virtual_new; /* by key column: virtual generated ones; NULL: there are none */
   uint8_t what;              /* enum foreign_action */
   const index_ *index;       /* of the child, led by the key's columns; NULL: none */
   int *order;                /* its columns: key column numbers */
@@ -300,7 +301,25 @@ static status parent_key_compile(compile *c, fkey_set *set, unsigned use, parent
   return trigger_program_make(c, set->t, set->database, set->is_update ? ST_UPDATE : ST_DELETE, k, s, &p->action);
 }
 
-static status parents_compile(compile *c, fkey_set *set, unsigned use, const bool *changed, const schema *s) {
+static status parent_columns(compile *c, const table *t, const parent_key *p, int slot, expr_program ***out) {
+  *out = NULL;
+  for (int i = 0; i < p->k->n && slot >= 0; i++) {
+    if (t->columns[p->columns[i]].generated != 1) continue;
+    if (!*out) *out = arena_zero(c->memory, (size_t)p->k->n * sizeof **out);
+    if (!*out) return dml_no_memory(c->err);
+    TRY(dml_column_program(c, t, slot, p->columns[i], &(*out)[i]));
+  }
+  return HDB_OK;
+}
+
+static bool key_changes(const table *t, const bool *changed, const parent_key *p) {
+  for (int i = 0; i < p->k->n; i++)
+    if (t->columns[p->columns[i]].generated) return true;
+  return any_of(changed, p->columns, p->k->n);
+}
+
+static status parents_compile(compile *c, fkey_set *set, const fkey_request *r, const schema *s) {
+  unsigned use = r->use;
   int n = 0;
   for (const foreign_key *k = s->foreign_keys; k; k = k->next_parent) n += same_name(k->parent, set->t->name);
   set->parents = arena_zero(c->memory, ((size_t)n + 1) * sizeof *set->parents);
@@ -318,8 +337,10 @@ static status parents_compile(compile *c, fkey_set *set, unsigned use, const boo
       return mismatch(c, k);
     }
     for (int i = 0; i < k->n; i++) p->columns[from[i]] = located[i];
-    if (changed && !any_of(changed, p->columns, k->n)) continue;
+    if (r->changed && !key_changes(set->t, r->changed, p)) continue;
     set->parents_n++;
+    TRY(parent_columns(c, set->t, p, r->old_slot, &p->virtual_old));
+    TRY(parent_columns(c, set->t, p, r->new_slot, &p->virtual_new));
     TRY(parent_key_compile(c, set, use, p));
   }
   return HDB_OK;
@@ -336,7 +357,7 @@ status fkey_compile(compile *c, const table *t, int database, const fkey_request
   if (!set) return dml_no_memory(c->err);
   set->t = t, set->database = database, set->is_update = use == WRITER_UPDATE;
   TRY(children_compile(c, set, r));
-  TRY(parents_compile(c, set, use, r->changed, s));
+  TRY(parents_compile(c, set, r, s));
   if (set->children_n || set->parents_n) *out = set;
   return HDB_OK;
 }
@@ -371,14 +392,13 @@ static status is_own_parent(const child_row *row, const child_key *c, bool *own)
   exec *x = row->x;
   *own = true;
   for (int i = 0; i < c->k->n && *own; i++) {
-    const table *t = c->parent;
     const value *parent;
     value v;
     if (c->own_parent[i]) TRY(expr_eval(x, c->own_parent[i], &parent));
     else parent = slot_column(row->s, c->parent_columns[i]);
     TRY(child_value(row, c, c->from[i], &v));
-    TRY(dml_failed(x, value_apply_affinity(&v, t->columns[c->parent_columns[i]].affinity, &x->memory)));
-    *own = value_compare(&v, parent, c->collations[i]) == 0;
+    if (!c->index) TRY(dml_failed(x, value_apply_affinity(&v, AFF_INTEGER, &x->memory)));
+    *own = value_compare(&v, parent, NULL) == 0; /* as SQLite: the bare values */
   }
   return HDB_OK;
 }
@@ -441,12 +461,22 @@ static status check_child(exec *x, dml_run *run, const fkey_set *set, const chil
 }
 
 /* ---- run: are there children? ---- */
+static status parent_value(exec *x, const parent_key *p, slot *s, bool is_new, int i, value *out) {
+  expr_program **programs = is_new ? p->virtual_new : p->virtual_old;
+  const value *v;
+  if (programs && programs[i]) TRY(expr_eval(x, programs[i], &v));
+  else v = slot_column(s, p->columns[i]);
+  *out = *v;
+  return HDB_OK;
+}
+
 static status expect_no_children(exec *x, const fkey_set *set, const parent_key *p, slot *s) { /* F3 */
   if (!p->index) return HDB_OK;
   buf prefix = BUF_INIT;
   status rc = HDB_OK;
   for (int i = 0; i < p->k->n; i++) {
-    value v = *slot_column(s, p->columns[p->order[i]]);
+    value v;
+    CHECK(parent_value(x, p, s, false, p->order[i], &v));
     uint8_t affinity = p->k->child->columns[p->k->child_columns[p->order[i]]].affinity;
     CHECK(dml_failed(x, value_apply_affinity(&v, affinity, &x->memory)));
     if (v.type == VAL_NULL) goto out;
@@ -459,20 +489,28 @@ out:
   return rc;
 }
 
-static bool key_has_null(const parent_key *p, slot *s) {
-  for (int i = 0; i < p->k->n; i++)
-    if (slot_column(s, p->columns[i])->type == VAL_NULL) return true;
-  return false;
+static status key_has_null(exec *x, const parent_key *p, slot *s, bool is_new, bool *null) {
+  *null = false;
+  for (int i = 0; i < p->k->n && !*null; i++) {
+    value v;
+    TRY(parent_value(x, p, s, is_new, i, &v));
+    *null = v.type == VAL_NULL;
+  }
+  return HDB_OK;
 }
 
 static status check_parent(exec *x, const dml_root *root, dml_run *run, const fkey_set *set, const parent_key *p, slot *old,
                            slot *new_row) {
   int64_t *count = counter(x, run, p->k), n;
-  if (new_row && *count > 0 && p->count_new && !key_has_null(p, new_row)) {
+  bool null = true;
+  if (new_row && *count > 0 && p->count_new) TRY(key_has_null(x, p, new_row, true, &null));
+  if (!null) {
     TRY(trigger_query(x, root, p->count_new, NULL, new_row, &n));
     *count -= n;
   }
-  if (old && p->count_old && !key_has_null(p, old)) {
+  null = true;
+  if (old && p->count_old) TRY(key_has_null(x, p, old, false, &null));
+  if (!null) {
     TRY(trigger_query(x, root, p->count_old, old, NULL, &n));
     *count += n;
     if (n == 0 && p->k->child != set->t) TRY(expect_no_children(x, set, p, old));
@@ -498,7 +536,10 @@ static status same_key(exec *x, const fkey_set *set, const parent_key *p, slot *
     const collation *c = &collation_binary;
     const char *name = set->t->columns[p->columns[i]].collation;
     if (name) TRY(find_collation(x->db, name, &c, x->err));
-    *same = value_compare(slot_column(old, p->columns[i]), slot_column(new_row, p->columns[i]), c) == 0;
+    value a, b;
+    TRY(parent_value(x, p, old, false, i, &a));
+    TRY(parent_value(x, p, new_row, true, i, &b));
+    *same = value_compare(&a, &b, c) == 0;
   }
   return HDB_OK;
 }
@@ -508,8 +549,10 @@ status fkey_actions(exec *x, const dml_root *root, const fkey_set *set, slot *ol
     const parent_key *p = &set->parents[i];
     if (p->what == FK_NO_ACTION || !old) continue;
     bool same = false;
+    bool null;
     if (new_row) TRY(same_key(x, set, p, old, new_row, &same));
-    if (same || key_has_null(p, old)) continue;
+    TRY(key_has_null(x, p, old, false, &null));
+    if (same || null) continue;
     if (p->what != FK_RESTRICT) {
       TRY(trigger_fire_one(x, root, p->action, old, new_row));
       continue;

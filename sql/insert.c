@@ -65,8 +65,8 @@ static status map_columns(compile *c, insert_program *p, const name_list *names)
   p->defaults = arena_zero(c->memory, ((size_t)t->columns_n + 1) * sizeof *p->defaults);
   if (!p->given || !p->defaults) return dml_no_memory(c->err);
   p->rowid_value = -1;
-  for (int i = p->n - 1; i >= 0; i--) { /* a column named twice takes the first value */
-    if (p->to[i] == TO_ROWID || p->to[i] == t->rowid_column) p->rowid_value = i;
+  for (int i = 0; i < p->n; i++) { /* a row id named twice takes the last value, a column the first */
+    if (p->to[i] == TO_ROWID || (p->to[i] == t->rowid_column && !t->without_rowid)) p->rowid_value = i;
     if (p->to[i] >= 0) p->given[p->to[i]] = true;
   }
   return HDB_OK;
@@ -251,6 +251,7 @@ static status insert_spooled(exec *x, const insert_program *p) {
 
 static status insert_work(exec *x, void *self) {
   const insert_program *p = self;
+  TRY(sequence_begin(x, p->w));
   if (p->one_row && !p->row) return insert_default_values(x, p);
   if (p->one_row) {
     TRY(expr_eval_list(x, p->row));
