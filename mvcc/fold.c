@@ -702,7 +702,8 @@ static status publish_counts(fold *f) {
       if (i->bytes < 0) i->bytes = 0;
       i->count_time = t->time;
       buf_clear(&key), buf_clear(&value);
-      if (!f->engine->memory) tree_count_key(i->tree, &key), tree_count_value(i, &value);
+      /* bytes are an estimate: alone they are not worth a write */
+      if (!f->engine->memory && t->rows) tree_count_key(i->tree, &key), tree_count_value(i, &value);
     }
     if (t->inserted) {
       if (t->rowid_max > i->rowid_max || !i->rowid_time) i->rowid_max = t->rowid_max;

@@ -128,7 +128,7 @@ static void forget_keys(recent *r, const recent_commit *c) {
 }
 
 void recent_forget(recent *r, int64_t time) {
-  bool all = !r->newest || r->newest->time <= time;
+  bool all = (!r->newest || r->newest->time <= time) && 8 * r->used > r->slots_n; /* else key by key is cheaper */
   while (r->oldest && r->oldest->time <= time) {
     if (!all) forget_keys(r, r->oldest);
     free_oldest(r);

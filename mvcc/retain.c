@@ -174,11 +174,12 @@ static int64_t interval_ms(const engine *e) {
 }
 
 void retain_when_due(engine *e) {
+  if (!e->feed || e->read_only) return;
   int64_t now = engine_ticks_ms();
   if (now < e->collect_at_ms) return;
   bool first = e->collect_at_ms == 0;
   e->collect_at_ms = now + interval_ms(e);
-  if (first || e->read_only || !e->feed) return;
+  if (first) return;
   pthread_mutex_lock(&e->collect_lock);
   pthread_t thread;
   if (!e->collecting && !e->closing && pthread_create(&thread, NULL, collector, e) == 0) {
