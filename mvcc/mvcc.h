@@ -13,7 +13,8 @@
  * M5  Facts (txn_expect) hold on the committed state that results, under any interleaving.
  *
  * Threads: an engine may be used from any number of threads; a txn and its cursors by one at a time.
- * Tree 1 is the schema; 2 holds the settings that are transactional (user_version ...). Ids below 16 are ours.
+ * Tree 1 is the schema; TREE_SETTINGS holds the settings that are transactional (user_version ...). The first table gets 2,
+ * as its root page in SQLite is 2.
  */
 #ifndef HDB_MVCC_H
 #define HDB_MVCC_H
@@ -25,7 +26,7 @@ typedef struct engine engine;
 typedef struct txn txn;
 typedef struct cursor cursor;
 
-enum { TREE_SCHEMA = 1, TREE_SETTINGS = 2, TREE_FIRST = 16, BRANCH_MAIN = 0 };
+enum { TREE_SCHEMA = 1, TREE_FIRST = 2, TREE_SETTINGS = 0x7ffffff0, BRANCH_MAIN = 0 };
 
 /* ---- engine: one a directory a process, counted, lingering after the last close ---- */
 typedef struct engine_options {
