@@ -82,7 +82,8 @@ static slice make_value(item it, uint8_t *out) {
   put_be32(out, it.value);
   return slice_of(out, 4 + it.extra);
 }
-static uint8_t value_bytes[8192];
+static uint8_t value_bytes[200000];
+static uint32_t model_large = 4000; /* one value in forty is as large as this, at most */
 
 static void same(cursor *c, const model *m, size_t at) {
   ck_assert_int_eq(c->error, HDB_OK);
@@ -166,7 +167,7 @@ static status write_one(txn *t, uint32_t tree, model *m, uint32_t keys, uint32_t
   uint32_t key = rnd(keys);
   item it = {key, rnd(1u << 30), rnd(extra_max)};
   bool has = model_has(m, key);
-  if (rnd(40) == 0) it.extra = rnd(4000);
+  if (rnd(40) == 0) it.extra = rnd(model_large);
   if (has && rnd(5) < 2) {
     model_delete(m, key);
     return txn_delete(t, tree, make_key(key, bytes));

@@ -28,6 +28,7 @@ START_TEST(contents_survive_reopening) {
     ck_assert_int_eq(rows, (int64_t)kept[0].n);
     txn_free(t);
     model_sync = TXN_SYNC_OFF;
+    model_large = round == 2 ? 150000 : 4000;
     run_model(e, 1500, 60, 1500, kept);
     newest = engine_newest(e);
     engine_close(e);

@@ -15,6 +15,16 @@ static engine *open_memory(double retention) {
   return e;
 }
 
+START_TEST(large_values_agree_with_the_model) {
+  seed = (uint64_t)_i + 70;
+  shape = _i % 3;
+  model_large = 190000;
+  engine *e = open_memory(_i % 2 ? 3600 : 0);
+  run_model(e, 300, 40, 3000, NULL);
+  engine_close(e);
+}
+END_TEST
+
 START_TEST(random_work_agrees_with_the_model) {
   for (int round = 0; round < 12; round++) {
     seed = (uint64_t)round * 977 + 5;
@@ -459,6 +469,7 @@ int main(void) {
   TCase *c = tcase_create("all");
   tcase_set_timeout(c, 120);
   tcase_add_test(c, random_work_agrees_with_the_model);
+  tcase_add_loop_test(c, large_values_agree_with_the_model, 0, 4);
   tcase_add_test(c, a_view_never_moves);
   tcase_add_test(c, writers_of_one_row_conflict_and_of_two_rows_do_not);
   tcase_add_test(c, a_write_taken_back_does_not_conflict);
