@@ -20,7 +20,11 @@
 #include <ctime>
 #include <map>
 #include <memory>
+#include <fcntl.h>
 #include <mutex>
+#include <set>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <string>
 #include <vector>
 
@@ -292,6 +296,57 @@ private:
   }
 };
 
+// ---- the lock of a directory ----
+
+// RocksDB's own goes by file name, so a directory that was moved aside under an open store would keep its name locked.
+// Ours goes by what the file is: one table a process of (device, inode), and a POSIX record lock towards others.
+struct file_identity {
+  dev_t device;
+  ino_t inode;
+  bool operator<(const file_identity &o) const { return device != o.device ? device < o.device : inode < o.inode; }
+};
+std::mutex locks_mutex;
+std::set<file_identity> locks;
+pid_t locks_owner; // a forked child holds none of its parent's
+
+class directory_lock : public rocksdb::FileLock {
+public:
+  directory_lock(int f, file_identity i) : fd(f), identity(i) {}
+  int fd;
+  file_identity identity;
+};
+
+IOStatus lock_directory(const std::string &f, rocksdb::FileLock **out) {
+  std::lock_guard<std::mutex> guard(locks_mutex);
+  struct stat st;
+  if (locks_owner != getpid()) locks.clear();
+  locks_owner = getpid();
+  // Looked up before it is opened: closing a second descriptor of a file drops the process's record lock on it.
+  if (stat(f.c_str(), &st) == 0 && locks.count({st.st_dev, st.st_ino}))
+    return IOStatus::IOError("lock hold by current process", f);
+  int fd = open(f.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (fd < 0 || fstat(fd, &st) != 0 || fcntl(fd, F_SETLK, &whole) != 0) {
+    std::string why = strerror(errno);
+    if (fd >= 0) close(fd);
+    return IOStatus::IOError("While lock file: " + f, why);
+  }
+  locks.insert({st.st_dev, st.st_ino});
+  *out = new directory_lock(fd, {st.st_dev, st.st_ino});
+  return IOStatus::OK();
+}
+
+IOStatus unlock_directory(rocksdb::FileLock *lock) {
+  std::lock_guard<std::mutex> guard(locks_mutex);
+  directory_lock *l = static_cast<directory_lock *>(lock);
+  locks.erase(l->identity);
+  close(l->fd);
+  delete l;
+  return IOStatus::OK();
+}
+
 // ---- the file system ----
 
 class helios_filesystem : public rocksdb::FileSystemWrapper {
@@ -325,6 +380,12 @@ public:
     IOStatus s = target()->NewSequentialFile(f, o, &t, d);
     if (s.ok()) r->reset(new faulty_sequential(std::move(t), f));
     return s;
+  }
+  IOStatus LockFile(const std::string &f, const IOOptions &, rocksdb::FileLock **r, IODebugContext *) override {
+    return lock_directory(f, r);
+  }
+  IOStatus UnlockFile(rocksdb::FileLock *lock, const IOOptions &, IODebugContext *) override {
+    return unlock_directory(lock);
   }
   IOStatus NewDirectory(const std::string &f, const IOOptions &o, std::unique_ptr<rocksdb::FSDirectory> *r,
                         IODebugContext *d) override {

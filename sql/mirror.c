@@ -37,7 +37,8 @@ struct mirror {
   char *path, *directory;
   int references;
   mirror_state state;
-  bool known; /* state was read from the engine or written by us */
+  bool known;  /* state was read from the engine or written by us */
+  bool orphan; /* the file or directory was deleted under its connections: they go on without, nothing is written */
   struct mirror *next;
 };
 
@@ -290,7 +291,7 @@ out:
 static status bring_up_to_date(hdb *db, int number) {
   database *d = &db->databases[number];
   struct mirror *m = d->mirror;
-  if (!m || d->read_only) return HDB_OK;
+  if (!m || m->orphan || d->read_only) return HDB_OK;
   if (m->known && m->state.time == engine_newest(d->engine)) return HDB_OK;
   if (engine_newest(d->engine) == 0) return HDB_OK;
   return write_file(db, number, m);
@@ -319,6 +320,21 @@ static struct mirror *mirror_new(const char *path) {
 
 static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw) { return remove(path); }
 static void remove_directory(const char *path) { nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
+
+/* Out of the list: connections that have it keep it, the path gets a new one. */
+static void mirror_orphan(struct mirror *m) {
+  struct mirror **link = &mirrors;
+  while (*link != m) link = &(*link)->next;
+  *link = m->next;
+  m->orphan = true;
+}
+
+static void mirror_unreference(struct mirror *m) {
+  if (--m->references > 0 || !m->orphan) return;
+  free(m->path);
+  free(m->directory);
+  free(m);
+}
 
 /* app.db was deleted: its directory belongs to nobody. One is kept, the newest. */
 static status set_aside(hdb *db, struct mirror *m) {
@@ -389,8 +405,10 @@ static status settle(hdb *db, int number, struct mirror *m) {
 static status attach_engine(hdb *db, int number, const char *directory, bool create, const hdb_settings *settings) {
   database *d = &db->databases[number];
   engine_options options = {.create = create, .retention = settings && !isnan(settings->retention) ? settings->retention : -1, .linger_ms = 3000};
-  TRY(engine_open(directory, &options, &d->engine, &db->err));
-  status rc = txn_new(d->engine, &d->txn);
+  status rc = engine_open(directory, &options, &d->engine, &db->err);
+  if ((rc & 0xff) == HDB_BUSY) return fail(db, rc); /* another process owns the directory */
+  if (rc != HDB_OK) return rc;
+  rc = txn_new(d->engine, &d->txn);
   if (rc == HDB_OK) return HDB_OK;
   engine_close(d->engine);
   d->engine = NULL;
@@ -486,6 +504,11 @@ static status open_locked(hdb *db, int number, const char *path, unsigned flags,
   struct mirror *m = mirror_find(path);
   if (!m && !(m = mirror_new(path))) return fail(db, HDB_NOMEM);
   bool has_directory = stat_file(m->directory, &directory);
+  if (m->references > 0 && (!has_file || !has_directory)) { /* deleted under open connections, as SQLite's are */
+    if (!has_file && !(flags & HDB_OPEN_CREATE)) return fail(db, HDB_CANTOPEN);
+    mirror_orphan(m);
+    if (!(m = mirror_new(path))) return fail(db, HDB_NOMEM);
+  }
   bool writable = folder_writable(path) && (!has_file || access(path, W_OK) == 0);
   if (immutable || !writable || ((flags & HDB_OPEN_READONLY) && !has_directory)) {
     if (!has_file) return fail(db, HDB_CANTOPEN);
@@ -511,7 +534,7 @@ void mirror_close(hdb *db, int number) {
   pthread_mutex_lock(&mirrors_lock);
   if (m && m->references == 1) bring_up_to_date(db, number); /* late is no error: the next open or close writes it */
   detach_engine(db, number);
-  if (m) m->references--;
+  if (m) mirror_unreference(m);
   pthread_mutex_unlock(&mirrors_lock);
 }
 
