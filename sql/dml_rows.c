@@ -59,7 +59,7 @@ static status key_columns(compile *c, const row_request *r, source *target, row_
 }
 
 static status sources(compile *c, const row_request *r, source_list **out) {
-  int more = r->from ? r->from->n : 0;
+  int more = r->from && r->from->n ? 1 : 0; /* several: one parenthesised join */
   source_list *list = arena_zero(c->memory, sizeof *list);
   source *items = arena_zero(c->memory, ((size_t)more + 1) * sizeof *items);
   if (!list || !items) return dml_no_memory(c->err);
@@ -69,7 +69,7 @@ static status sources(compile *c, const row_request *r, source_list **out) {
                       .indexed_by = q->indexed_by, .not_indexed = q->not_indexed};
   source_list lone = {1, 1, items};
   if (r->target->t->kind != TABLE_VIEW) TRY(resolve_from(c, &lone, NULL));
-  if (more) memcpy(items + 1, r->from->items, (size_t)more * sizeof *items);
+  if (more) items[1] = r->from->n == 1 ? r->from->items[0] : (source){.nested = r->from, .offset = q->offset};
   *list = (source_list){more + 1, more + 1, items};
   *out = list;
   return HDB_OK;

@@ -227,7 +227,11 @@ static int first_slot(const source *s) {
 static status name_on(compile *c, source_list *from, scope *q) {
   for (int i = 0; from && i < from->n; i++) {
     source *s = &from->items[i];
-    if (s->nested && !s->table) TRY(name_on(c, s->nested, q));
+    if (s->nested && !s->table) { /* sees nothing beside itself, as the subquery that SQLite makes of it */
+      scope inner = {.outer = q->outer, .from = s->nested, .allow = q->allow, .excluded_slot = -1, .clause = q->clause};
+      TRY(name_on(c, s->nested, &inner));
+      if (inner.references_outer > q->references_outer) q->references_outer = inner.references_outer;
+    }
     if (!s->on) continue;
     TRY(name_expr(c, q, &s->on));
     TRY(check_on(c, from, i));
