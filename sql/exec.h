@@ -30,6 +30,8 @@ struct slot {
   const table *table;  /* NULL: not a stored table */
   cursor *cursor;      /* for whoever writes the row back */
   value *own;          /* the slot's own value array, columns_n long */
+  void (*fetch_row)(slot *s, int column); /* fetch for records of `table` (slot_set_table) */
+  uint64_t unwanted;   /* columns below 64 that nobody reads: their values are not decoded */
   void *owner;         /* the node */
 };
 /* A value written and copied as two words: a copy by sixteen bytes right behind narrower stores waits for them to
@@ -56,6 +58,23 @@ static inline const value *slot_column(slot *s, int column) {
 static inline value slot_rowid(const slot *s) { return s->null_row ? value_null() : value_int(s->rowid); }
 /* Points the slot at a stored row of its table (lazy); at ready values; at NULLs. */
 void slot_set_record(slot *s, int64_t rowid, slice record);
+/* Rows of this table follow, by slot_point; unwanted: a bit a column that is never asked for. */
+void slot_set_table(slot *s, const struct table *t, uint64_t unwanted);
+static inline void slot_point(slot *s, bool has_rowid, int64_t rowid, slice record) {
+  s->columns = s->own;
+  s->decoded = 0;
+  s->null_row = false;
+  s->has_rowid = has_rowid;
+  s->rowid = rowid;
+  s->end = record.p + record.n;
+  s->fetch = s->fetch_row;
+  s->record_columns = 0;
+  s->types = s->payload = record.p;
+  if (record.n) {
+    s->record_columns = (int32_t)record_columns(record.p, &s->types);
+    s->payload = s->types + s->record_columns;
+  }
+}
 void slot_set_values(slot *s, value *values, bool has_rowid, int64_t rowid);
 void slot_set_null(slot *s);
 /* Values of the columns that a short record lacks, kept in t->missing: called once the table is built. HDB_NOMEM. */
@@ -151,6 +170,7 @@ struct compile {
   struct cte *ctes;            /* visible ones, by the resolver */
   with *with;
   struct explain_list *explain; /* of the query being planned */
+  bool exact_usage;            /* source.columns_used is exact: a plain SELECT */
   const char *auth_context;    /* name of the view or trigger being expanded, for the authorizer */
   /* trigger programs */
   const table *trigger_table;

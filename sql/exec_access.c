@@ -11,6 +11,8 @@
 
 #include "sql/exec_access.h"
 
+static status (*step_of(const access *a))(access_state *s);
+
 static status open_cursors(access_state *s) {
   const access *a = s->a;
   int64_t as_of = 0;
@@ -28,11 +30,14 @@ status access_prepare(exec *x, const access *a, access_state *s) {
   s->x = x;
   s->a = a;
   s->slot = a->slot >= 0 ? &x->slots[a->slot] : NULL;
-  if (s->slot && a->table) s->slot->table = a->table;
+  if (s->slot && a->table) slot_set_table(s->slot, a->table, a->unwanted);
+  s->has_rowid = a->table && !a->table->without_rowid;
+  s->step = step_of(a);
   for (int i = 0; i < a->parts_n; i++) s->has_in |= a->parts[i].is_in;
   if (s->has_in && !(s->lists = arena_zero(&x->lifetime, (size_t)a->parts_n * sizeof *s->lists))) return node_no_memory(x);
   if (a->kind == ACCESS_SCAN || a->kind == ACCESS_ROWID || a->kind == ACCESS_RANGE || a->kind == ACCESS_INDEX)
-    return open_cursors(s);
+    TRY(open_cursors(s));
+  if (s->slot && s->c) s->slot->cursor = s->c;
   return HDB_OK;
 }
 
@@ -203,7 +208,7 @@ static status rowid_step(access_state *s) {
       slice key = list_key(l, a->reverse);
       l->at++;
       if (cursor_find(s->c, key)) {
-        slot_set_record(s->slot, rowid_decode(key.p), s->c->value);
+        slot_point(s->slot, true, rowid_decode(key.p), s->c->value);
         s->slot->cursor = s->c;
         return HDB_ROW;
       }
@@ -216,7 +221,7 @@ static status rowid_step(access_state *s) {
   uint8_t key[8];
   rowid_encode(key, s->rowid_low);
   if (!cursor_find(s->c, slice_of(key, 8))) return cursor_status(s, s->c);
-  slot_set_record(s->slot, s->rowid_low, s->c->value);
+  slot_point(s->slot, true, s->rowid_low, s->c->value);
   s->slot->cursor = s->c;
   return HDB_ROW;
 }
@@ -237,30 +242,34 @@ static status range_step(access_state *s) {
   if (!c->valid) return cursor_status(s, c);
   int64_t rowid = rowid_decode(c->key.p);
   if (reverse ? rowid < s->rowid_low : rowid > s->rowid_high) return HDB_DONE;
-  slot_set_record(s->slot, rowid, c->value);
+  slot_point(s->slot, true, rowid, c->value);
   s->slot->cursor = c;
   return HDB_ROW;
 }
 
-static inline status scan_step(access_state *s) {
+static status scan_step(access_state *s) {
   cursor *c = s->c;
-  const access *a = s->a;
   if (s->started) {
-    if (a->reverse) cursor_prev(c);
-    else cursor_next(c);
+    cursor_next(c);
   } else {
     s->started = true;
-    if (a->reverse) cursor_last(c);
-    else cursor_first(c);
+    cursor_first(c);
   }
   if (!c->valid) return cursor_status(s, c);
-  if (a->table->without_rowid) {
-    slot_set_record(s->slot, 0, c->value);
-    s->slot->has_rowid = false;
+  slot_point(s->slot, s->has_rowid, s->has_rowid ? rowid_decode(c->key.p) : 0, c->value);
+  return HDB_ROW;
+}
+
+static status scan_step_back(access_state *s) {
+  cursor *c = s->c;
+  if (s->started) {
+    cursor_prev(c);
   } else {
-    slot_set_record(s->slot, rowid_decode(c->key.p), c->value);
+    s->started = true;
+    cursor_last(c);
   }
-  s->slot->cursor = c;
+  if (!c->valid) return cursor_status(s, c);
+  slot_point(s->slot, s->has_rowid, s->has_rowid ? rowid_decode(c->key.p) : 0, c->value);
   return HDB_ROW;
 }
 
@@ -446,8 +455,7 @@ static void table_fetch(slot *slot, int column) {
     slot->decoded = INT32_MAX;
     return;
   }
-  slot_set_record(slot, rowid, s->t->value);
-  slot->has_rowid = has_rowid;
+  slot_point(slot, has_rowid, rowid, s->t->value);
   slot->cursor = s->t;
   if (column >= slot->decoded) slot->fetch(slot, column);
 }
@@ -456,8 +464,7 @@ static void index_set_slot(access_state *s) {
   const access *a = s->a;
   slot *slot = s->slot;
   if (a->index->is_primary) {
-    slot_set_record(slot, 0, s->c->value);
-    slot->has_rowid = false;
+    slot_point(slot, false, 0, s->c->value);
     slot->cursor = s->c;
     return;
   }
@@ -548,7 +555,36 @@ static status query_source_step(access_state *s) {
   return HDB_ROW;
 }
 
+static status queue_step(access_state *s) {
+  const value *row;
+  if (s->started) return HDB_DONE;
+  s->started = true;
+  TRY(recursive_current(s->x, s->a->queue_state, &row));
+  slot_set_values(s->slot, (value *)row, false, 0);
+  return HDB_ROW;
+}
+
+static status nested_step(access_state *s) {
+  s->row_at++;
+  return node_next(s->x, s->a->node, NULL);
+}
+
 /* ---- the one entrance ---- */
+static status (*step_of(const access *a))(access_state *s) {
+  switch (a->kind) {
+  case ACCESS_SCAN: return a->reverse ? scan_step_back : scan_step;
+  case ACCESS_ROWID: return rowid_step;
+  case ACCESS_RANGE: return range_step;
+  case ACCESS_INDEX: return index_step;
+  case ACCESS_QUERY: return query_source_step;
+  case ACCESS_NESTED: return nested_step;
+  case ACCESS_OR: return or_step;
+  case ACCESS_HASH: return hash_step;
+  case ACCESS_FUNCTION: return function_step;
+  default: return queue_step;
+  }
+}
+
 status access_open(access_state *s) {
   s->started = s->done = false;
   s->error = HDB_OK;
@@ -568,29 +604,9 @@ status access_open(access_state *s) {
   return HDB_INTERNAL;
 }
 
-status access_step(access_state *s) {
-  if (s->done) return HDB_DONE;
+status access_halt(access_state *s) {
   if (s->error != HDB_OK) return error_set(s->x->err, s->error, "%s", status_text(s->error));
-  switch (s->a->kind) {
-  case ACCESS_SCAN: return scan_step(s);
-  case ACCESS_ROWID: return rowid_step(s);
-  case ACCESS_RANGE: return range_step(s);
-  case ACCESS_INDEX: return index_step(s);
-  case ACCESS_QUERY: return query_source_step(s);
-  case ACCESS_NESTED: s->row_at++; return node_next(s->x, s->a->node, NULL);
-  case ACCESS_OR: return or_step(s);
-  case ACCESS_HASH: return hash_step(s);
-  case ACCESS_FUNCTION: return function_step(s);
-  case ACCESS_QUEUE: {
-    const value *row;
-    if (s->started) return HDB_DONE;
-    s->started = true;
-    TRY(recursive_current(s->x, s->a->queue_state, &row));
-    slot_set_values(s->slot, (value *)row, false, 0);
-    return HDB_ROW;
-  }
-  }
-  return HDB_INTERNAL;
+  return HDB_DONE;
 }
 
 void access_null_row(access_state *s) {

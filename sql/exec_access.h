@@ -31,14 +31,20 @@ typedef struct access_state {
   struct or_state *or_;
   void *function;        /* ACCESS_FUNCTION */
   status error;          /* of a fetch, which has no way to say it */
+  status (*step)(struct access_state *s);
+  bool has_rowid;
 } access_state;
 
 /* Made once an execution. */
 status access_prepare(exec *x, const access *a, access_state *s);
 /* Positions before the first row for the current outer rows. */
 status access_open(access_state *s);
+status access_halt(access_state *s); /* done, or a fetch failed */
 /* HDB_ROW (slot set), HDB_DONE or an error. */
-status access_step(access_state *s);
+static inline status access_step(access_state *s) {
+  if (__builtin_expect(s->done | (s->error != HDB_OK), 0)) return access_halt(s);
+  return s->step(s);
+}
 void access_null_row(access_state *s);
 void access_release(access_state *s);
 /* Bytes that name the current row among the source's rows. */

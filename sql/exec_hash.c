@@ -122,7 +122,7 @@ static int compare_rows(const void *a, const void *b, void *n) {
 }
 
 static void show_row(access_state *s, const hash_row *r) {
-  if (s->a->alternatives->kind == ACCESS_SCAN) slot_set_record(s->slot, r->rowid, slice_of(r->bytes, r->n));
+  if (s->a->alternatives->kind == ACCESS_SCAN) slot_point(s->slot, true, r->rowid, slice_of(r->bytes, r->n));
   else slot_set_values(s->slot, (value *)r->bytes, false, 0);
 }
 

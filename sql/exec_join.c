@@ -203,6 +203,32 @@ static status join_next(exec *x, const plan_node *node, const value **row) {
   }
 }
 
+/* One plain level: the most frequent join. */
+static status single_next(exec *x, const plan_node *node, const value **row) {
+  const join_node *j = (const join_node *)node;
+  join_state *s = node_state_get(x, node);
+  const level *l = &j->levels[0];
+  level_run *r = &s->levels[0];
+  if (s->at < 0) {
+    if (s->empty) return HDB_DONE;
+    s->at = 0;
+    TRY(level_open(x, r));
+  }
+  for (;;) {
+    rewind_memory(x, r->mark); /* J1 */
+    status rc = access_step(&r->a);
+    if (rc != HDB_ROW) return rc;
+    TRY(exec_tick(x));
+    bool pass = true;
+    for (int i = 0; i < l->where_n && pass; i++) {
+      int truth;
+      TRY(expr_test(x, l->where[i].program, &truth));
+      pass = truth == 1;
+    }
+    if (pass) return HDB_ROW;
+  }
+}
+
 static void join_close(exec *x, const plan_node *node) {
   const join_node *j = (const join_node *)node;
   join_state *s = node_state_get(x, node);
@@ -216,3 +242,4 @@ static void join_close(exec *x, const plan_node *node) {
 }
 
 const node_class join_class = {"join", sizeof(join_state), join_open, join_next, join_close};
+const node_class single_class = {"scan", sizeof(join_state), join_open, single_next, join_close};

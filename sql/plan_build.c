@@ -124,7 +124,15 @@ static status build_rowid_access(where_plan *w, const where_loop *l, access *a) 
   return HDB_OK;
 }
 
-static void plain_access(const where_item *item, access *a) {
+/* Columns that a SELECT never reads (columns_used is exact there). Bit 63 stands for all from there on. */
+static uint64_t unwanted_columns(const compile *c, const where_item *item) {
+  if (!c->explain || !c->exact_usage) return 0;
+  uint64_t used = item->s->columns_used;
+  return used >> 63 ? ~used & ~(1ull << 63) : ~used;
+}
+
+static void plain_access(const compile *c, const where_item *item, access *a) {
+  a->unwanted = unwanted_columns(c, item);
   a->slot = item->nested ? -1 : item->slot;
   a->table = item->table;
   a->database = item->s->database;
@@ -164,7 +172,7 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
   where_item *item = &w->items[at];
   access *source = plan_alloc(w->c, sizeof *source);
   if (!source) return plan_no_memory(w->c);
-  plain_access(item, source);
+  plain_access(w->c, item, source);
   source->materialize = false;
   *a = (access){.kind = ACCESS_HASH, .slot = source->slot, .table = source->table, .database = source->database,
                 .alternatives = source, .alternatives_n = 1, .node = source->node, .node_columns = source->node_columns};
@@ -238,7 +246,7 @@ static status build_or_access(where_plan *w, const where_item *item, const where
   for (int i = 0; i < l->arms_n; i++) {
     where_plan *arm = l->arms[i].w;
     access *one = &a->alternatives[i];
-    plain_access(item, one);
+    plain_access(w->c, item, one);
     TRY(build_search(arm, item, l->arms[i].loop, one));
     for (int k = 0; k < arm->conditions_n; k++)
       if (!arm->conditions[k].done) TRY(add_test(w, &one->filters, &one->filters_n, arm->conditions[k].e));
@@ -250,7 +258,7 @@ static status build_access(where_plan *w, int level, source_mask ready, access *
   const where_loop *l = w->path.loops[level];
   const where_item *item = &w->items[l->item];
   if (l->flags & LOOP_AUTO) return build_hash_access(w, l->item, l, ready, a);
-  plain_access(item, a);
+  plain_access(w->c, item, a);
   if (item->node || item->shared || item->s->is_recursive) {
     a->materialize = !item->shared && item->node && !item->nested && !item->s->correlated && (level > 0 || item->right);
     return HDB_OK;
@@ -377,7 +385,7 @@ status where_build(where_plan *w, join_node **out) {
       j->has_right = true;
       v->full = plan_alloc(w->c, sizeof *v->full);
       if (!v->full) return plan_no_memory(w->c);
-      plain_access(item, v->full);
+      plain_access(w->c, item, v->full);
       if (item->module) {
         where_loop all = {.item = l->item};
         TRY(build_function_access(w, item, &all, v->full));
@@ -392,6 +400,7 @@ status where_build(where_plan *w, join_node **out) {
     ready |= l->self;
   }
   TRY(place_conditions(w, j));
+  if (j->levels_n == 1 && !j->levels[0].left && !j->levels[0].right) j->node.k = &single_class;
   *out = j;
   return HDB_OK;
 }

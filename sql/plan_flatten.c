@@ -252,6 +252,6 @@ static status recount(compile *c, select *s) {
 
 status plan_flatten(compile *c, select *s) {
   TRY(flatten_select(c, s));
-  if (c->tree && c->tree->kind == ST_SELECT && !c->parent && !c->in_trigger) TRY(recount(c, s));
-  return HDB_OK;
+  c->exact_usage = c->tree && c->tree->kind == ST_SELECT && c->tree->select == s && !c->parent && !c->in_trigger;
+  return c->exact_usage ? recount(c, s) : HDB_OK;
 }

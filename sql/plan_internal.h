@@ -101,6 +101,7 @@ struct access {
   int database;
   const index_ *index;
   bool reverse, covering, one_row;
+  uint64_t unwanted;       /* columns that nobody reads */
   bool not_null_range;     /* a range with an upper bound only leaves NULLs out */
   bool on_rowid_in_index;
   int parts_n;
@@ -153,7 +154,7 @@ typedef struct join_node {
   int constant_n;
   condition *constant;     /* tested once an open */
 } join_node;
-extern const node_class join_class;
+extern const node_class join_class, single_class; /* single: one level, neither LEFT nor RIGHT */
 
 /* ---- row nodes ---- */
 typedef struct project_node {

@@ -110,7 +110,11 @@ static void fetch_record(slot *s, int column) {
   value *v = s->own + s->decoded;
   const uint8_t *types = s->types, *p = s->payload, *end = s->end;
   int k = s->decoded, last = column < s->record_columns ? column : s->record_columns - 1;
-  for (; k <= last; k++, v++) p = decode(v, *types++, p, end);
+  uint64_t unwanted = k < 64 ? s->unwanted >> k : 0;
+  for (; k <= last; k++, v++, types++, unwanted >>= 1) {
+    if (unwanted & 1) p += record_skip(*types, p);
+    else p = decode(v, *types, p, end);
+  }
   s->types = types;
   s->payload = p;
   for (; k <= column; k++, v++) *v = s->table ? missing_value(s->table, k) : value_null();
@@ -135,6 +139,12 @@ static void fetch_generated(slot *s, int column) {
 static void fetch_null(slot *s, int column) {
   for (int k = s->decoded; k <= column; k++) s->own[k] = value_null();
   s->decoded = column + 1;
+}
+
+void slot_set_table(slot *s, const table *t, uint64_t unwanted) {
+  s->table = t;
+  s->unwanted = unwanted;
+  s->fetch_row = t && t->has_generated ? fetch_generated : fetch_record;
 }
 
 void slot_set_record(slot *s, int64_t rowid, slice record) {
