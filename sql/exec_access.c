@@ -50,6 +50,9 @@ void access_release(access_state *s) {
     s->lists[i] = (key_list){0};
   }
   arena_clear(&s->memory);
+  row_map_free(s->map);
+  s->map = NULL;
+  s->probes = s->map_at = 0;
   spool_free(s->spool);
   s->spool = NULL;
   s->filled = false;
@@ -218,6 +221,18 @@ static status rowid_step(access_state *s) {
   }
   if (s->started) return HDB_DONE;
   s->started = true;
+  slice record;
+  if (s->map) {
+    if (!row_map_find(s->map, s->rowid_low, &record)) return HDB_DONE;
+    slot_point(s->slot, true, s->rowid_low, record);
+    return HDB_ROW;
+  }
+  if (s->probes && s->rowid_high == s->rowid_low && s->c->valid) { /* the row of the last lookup */
+    slot_point(s->slot, true, s->rowid_low, s->c->value);
+    return HDB_ROW;
+  }
+  if (a->may_map && s->probes++) TRY(row_map_consider(s, s->c, &s->map));
+  s->rowid_high = s->rowid_low;
   uint8_t key[8];
   rowid_encode(key, s->rowid_low);
   if (!cursor_find(s->c, slice_of(key, 8))) return cursor_status(s, s->c);
@@ -386,6 +401,18 @@ static void set_key_value(value *out, const key_value *kv) {
   }
 }
 
+/* A number's eight bytes when it is below 2^53: whole ones are integers (key.h). */
+static inline bool small_number(const uint8_t *p, value *out) {
+  uint64_t bits = get_be64(p);
+  bits = bits >> 63 ? bits ^ (1ull << 63) : ~bits;
+  double d;
+  memcpy(&d, &bits, 8);
+  if (!(d > -9007199254740992.0 && d < 9007199254740992.0)) return false;
+  int64_t i = (int64_t)d;
+  *out = (double)i == d ? value_int(i) : value_real(d);
+  return true;
+}
+
 /* slot->fetch of a covering index: decodes the entry's columns that somebody may ask for. */
 static void covering_fetch(slot *slot, int column) {
   access_state *s = slot->owner;
@@ -407,6 +434,10 @@ static void covering_fetch(slot *slot, int column) {
   for (int k = 0; k < a->map_n && p; k++) {
     if (a->map[k].column < 0) {
       p = key_skip(p, end, a->map[k].descending);
+      continue;
+    }
+    if (!a->map[k].descending && end - p >= 9 && p[0] == KEY_CLASS_NUMBER && small_number(p + 1, &slot->own[a->map[k].column])) {
+      p += 9;
       continue;
     }
     key_value kv;
@@ -445,6 +476,18 @@ static slice table_key(access_state *s) {
 /* slot->fetch of a row found through an index: reads the table's row at last. */
 static void table_fetch(slot *slot, int column) {
   access_state *s = slot->owner;
+  if (s->a->may_map) {
+    slice record;
+    if (!s->map && s->probes++) {
+      status rc = row_map_consider(s, s->t, &s->map);
+      if (rc != HDB_OK) s->error = rc;
+    }
+    if (s->map && row_map_find(s->map, slot->rowid, &record)) {
+      slot_point(slot, true, slot->rowid, record);
+      if (column >= slot->decoded) slot->fetch(slot, column);
+      return;
+    }
+  }
   slice key = table_key(s);
   int64_t rowid = slot->rowid;
   bool has_rowid = slot->has_rowid;

@@ -12,6 +12,8 @@ typedef struct key_list { /* encoded keys of one IN, ascending, each once */
   bool loaded;
 } key_list;
 
+typedef struct row_map row_map;
+
 typedef struct access_state {
   exec *x;
   const access *a;
@@ -33,6 +35,8 @@ typedef struct access_state {
   status error;          /* of a fetch, which has no way to say it */
   status (*step)(struct access_state *s);
   bool has_rowid;
+  int64_t probes, map_at; /* row id lookups so far; when a map is worth it (0: not known yet) */
+  row_map *map;
 } access_state;
 
 /* Made once an execution. */
@@ -50,6 +54,10 @@ void access_release(access_state *s);
 /* Bytes that name the current row among the source's rows. */
 slice access_row_key(access_state *s);
 
+/* exec_rowmap.c: *out stays NULL until it is worth it. */
+status row_map_consider(access_state *s, cursor *c, row_map **out);
+bool row_map_find(const row_map *m, int64_t rowid, slice *record);
+void row_map_free(row_map *m);
 /* exec_hash.c */
 status hash_open(access_state *s);
 status hash_step(access_state *s);

@@ -11,13 +11,15 @@
  */
 #include <stdlib.h>
 
+#include "sql/func_aggregate.h"
 #include "sql/plan_internal.h"
 
 typedef struct call_state {
   key_map *distinct;
   sorter *ordered;
-  bool has_best;       /* min/max that decides the bare columns */
-  value best;
+  value last;          /* DISTINCT of values in order: the one before */
+  buf last_bytes;
+  bool has_last;
 } call_state;          /* the function's own state follows */
 
 typedef struct aggregate_state {
@@ -31,6 +33,14 @@ typedef struct aggregate_state {
   bool child_done;
   bool stay;           /* the last min or max that ran was not decided by its row */
   arena results;       /* of the group just given out */
+  arena *bare_memory;  /* where bare columns are kept */
+  struct ordered_group { /* in_order: the group at hand and the one given out */
+    key_entry *entry;
+    value *keys;
+    arena memory;
+    bool live;
+  } ordered[2];
+  int turn;
 } aggregate_state;
 
 static inline value *group_bare(key_entry *e) { return key_entry_payload(e); }
@@ -49,12 +59,17 @@ static void release_group(exec *x, const aggregate_node *a, aggregate_state *s, 
     }
     sorter_free(cs->ordered);
     cs->ordered = NULL;
+    buf_free(&cs->last_bytes);
     s->calls[i].state = cs + 1;
     if (c->f->release) c->f->release(&s->calls[i]);
   }
 }
 
 static void drop_groups(exec *x, const aggregate_node *a, aggregate_state *s) {
+  for (int i = 0; i < 2; i++) {
+    if (s->ordered[i].live) release_group(x, a, s, s->ordered[i].entry);
+    s->ordered[i].live = false;
+  }
   if (!s->ready) return;
   for (size_t i = s->at; i < s->groups.entries_n; i++) release_group(x, a, s, s->groups.entries[i]);
   key_map_clear(&s->groups);
@@ -66,6 +81,8 @@ static void aggregate_close(exec *x, const plan_node *n) {
   aggregate_state *s = node_state_get(x, n);
   drop_groups(x, a, s);
   arena_clear(&s->results);
+  arena_clear(&s->ordered[0].memory);
+  arena_clear(&s->ordered[1].memory);
   node_close(x, a->child);
 }
 
@@ -96,6 +113,7 @@ static status aggregate_open(exec *x, const plan_node *n) {
   drop_groups(x, a, s);
   key_map_init(&s->groups, x, a->keys_n, a->specs, a->payload, true);
   s->ready = true;
+  s->bare_memory = &s->groups.memory;
   s->collected = s->stay = s->child_done = false;
   s->at = 0;
   return node_open(x, a->child);
@@ -123,7 +141,7 @@ static status set_bare(exec *x, const aggregate_node *a, aggregate_state *s, key
       bare[i].subtype = v->subtype;
       bare[i].n = v->n;
     } else {
-      TRY(value_copy(&s->groups.memory, v, &bare[i]));
+      TRY(value_copy(s->bare_memory, v, &bare[i]));
     }
   }
   return HDB_OK;
@@ -132,7 +150,21 @@ static status set_bare(exec *x, const aggregate_node *a, aggregate_state *s, key
 /* DISTINCT and ORDER BY inside an aggregate; *take: step now. */
 static status before_step(exec *x, const aggregate_call *c, call_state *cs, value *arguments, bool *take) {
   *take = true;
-  if (c->distinct) {
+  if (c->distinct && c->distinct_in_order) {
+    const value *v = &arguments[0];
+    if (cs->has_last && value_compare(v, &cs->last, c->distinct_specs[0].c) == 0) {
+      *take = false;
+      return HDB_OK;
+    }
+    cs->has_last = true;
+    cs->last = *v;
+    if (v->type == VAL_TEXT || v->type == VAL_BLOB) {
+      buf_clear(&cs->last_bytes);
+      buf_append(&cs->last_bytes, v->p, v->n);
+      if (buf_failed(&cs->last_bytes)) return node_no_memory(x);
+      cs->last.p = (const char *)cs->last_bytes.p;
+    }
+  } else if (c->distinct) {
     if (!cs->distinct) {
       if (!(cs->distinct = malloc(sizeof *cs->distinct))) return node_no_memory(x);
       key_map_init(cs->distinct, x, c->arguments_n, c->distinct_specs, 0, false);
@@ -155,21 +187,6 @@ static status before_step(exec *x, const aggregate_call *c, call_state *cs, valu
   return HDB_OK;
 }
 
-/* Does this row decide the bare columns? The first of equals stays; a NULL only before any other value. */
-static status decides(exec *x, aggregate_state *s, const aggregate_call *c, call_state *cs, const value *v, bool *yes) {
-  *yes = false;
-  if (v->type == VAL_NULL) {
-    *yes = !cs->has_best;
-    return HDB_OK;
-  }
-  if (cs->has_best) {
-    int order = value_compare(v, &cs->best, c->collation);
-    if (c->name[1] == 'i' || c->name[1] == 'I' ? order >= 0 : order <= 0) return HDB_OK;
-  }
-  cs->has_best = *yes = true;
-  return value_copy(&s->groups.memory, v, &cs->best);
-}
-
 static status step_group(exec *x, const aggregate_node *a, aggregate_state *s, key_entry *e, bool added) {
   bool take_bare = added;
   for (int i = 0; i < a->calls_n; i++) {
@@ -182,11 +199,6 @@ static status step_group(exec *x, const aggregate_node *a, aggregate_state *s, k
       if (truth != 1) continue;
     }
     TRY(eval_all(x, c->arguments, c->arguments_n, s->arguments));
-    if (c->minmax && a->bare_n) {
-      bool yes;
-      TRY(decides(x, s, c, cs, &s->arguments[0], &yes));
-      s->stay = !yes;
-    }
     if (c->distinct || c->order_n) {
       bool take;
       TRY(before_step(x, c, cs, s->arguments, &take));
@@ -196,9 +208,40 @@ static status step_group(exec *x, const aggregate_node *a, aggregate_state *s, k
     call->state = cs + 1;
     status rc = c->f->step(call, c->arguments_n, s->arguments);
     if (rc != HDB_OK) return rc;
+    if (c->minmax) s->stay = !function_minmax_taken(call->state);
   }
   if (a->minmax >= 0) take_bare = !s->stay;
   return take_bare && a->bare_n ? set_bare(x, a, s, e) : HDB_OK;
+}
+
+/* Nothing but steps, the usual ones without a call. */
+static status step_plain(exec *x, const aggregate_node *a, aggregate_state *s, key_entry *e) {
+  for (int i = 0; i < a->calls_n; i++) {
+    const aggregate_call *c = &a->calls[i];
+    void *state = group_call(e, c) + 1;
+    const value *v = s->arguments;
+    if (c->arguments_n == 1) {
+      TRY(operand_eval(x, &c->arguments[0], &v));
+      bool done = false;
+      switch (c->fast) {
+      case FAST_SUM: done = sum_add(state, v); break;
+      case FAST_COUNT: *(int64_t *)state += v->type != VAL_NULL; done = true; break;
+      case FAST_MIN: done = best_add(state, v, -1); break;
+      case FAST_MAX: done = best_add(state, v, 1); break;
+      default: break;
+      }
+      if (done) continue;
+    } else if (c->fast == FAST_COUNT) {
+      ++*(int64_t *)state;
+      continue;
+    } else {
+      TRY(eval_all(x, c->arguments, c->arguments_n, s->arguments));
+    }
+    s->calls[i].state = state;
+    status rc = c->f->step(&s->calls[i], c->arguments_n, v);
+    if (rc != HDB_OK) return rc;
+  }
+  return HDB_OK;
 }
 
 static status new_group(exec *x, const aggregate_node *a, key_entry *e) {
@@ -212,6 +255,7 @@ static status add_row(exec *x, const aggregate_node *a, aggregate_state *s) {
   bool added;
   TRY(eval_all(x, a->keys, a->keys_n, s->keys));
   TRY(key_map_find(&s->groups, s->keys, true, &added, &e));
+  if (a->plain) return step_plain(x, a, s, e);
   if (added) TRY(new_group(x, a, e));
   return step_group(x, a, s, e, added);
 }
@@ -226,7 +270,9 @@ static status collect(exec *x, const aggregate_node *a, aggregate_state *s) {
     TRY(new_group(x, a, only));
   }
   while ((rc = node_next(x, a->child, &ignored)) == HDB_ROW) {
-    if (only) {
+    if (only && a->plain && !a->stop_after_first) {
+      TRY(step_plain(x, a, s, only));
+    } else if (only) {
       TRY(step_group(x, a, s, only, added));
       added = false;
       if (a->stop_after_first) {
@@ -265,6 +311,7 @@ static status finish_call(exec *x, const aggregate_call *c, function_call *call,
   }
   sorter_free(cs->ordered);
   cs->ordered = NULL;
+  buf_free(&cs->last_bytes);
   return HDB_OK;
 }
 
@@ -284,27 +331,70 @@ static status give_out(exec *x, const aggregate_node *a, aggregate_state *s, key
   return HDB_ROW;
 }
 
-/* in_order: reads until the key changes. The group's entry is entries[0]; the next group's first row has been added. */
+/* ---- groups that come one after the other ---- */
+static bool same_group(const aggregate_node *a, const value *x, const value *y) {
+  for (int i = 0; i < a->keys_n; i++) {
+    if (x[i].type == VAL_INTEGER && y[i].type == VAL_INTEGER ? x[i].i != y[i].i : value_compare(&x[i], &y[i], a->specs[i].c) != 0)
+      return false;
+  }
+  return true;
+}
+
+/* Makes the row at hand the first of a group in the other of the two places. */
+static status begin_ordered(exec *x, const aggregate_node *a, aggregate_state *s) {
+  struct ordered_group *g = &s->ordered[s->turn ^= 1];
+  if (!g->entry) {
+    g->entry = arena_zero(&x->lifetime, sizeof *g->entry + a->payload);
+    g->keys = arena_zero(&x->lifetime, (size_t)(a->keys_n + 1) * sizeof(value));
+    if (!g->entry || !g->keys) return node_no_memory(x);
+    g->entry->values = g->keys;
+  } else {
+    memset(key_entry_payload(g->entry), 0, a->payload);
+  }
+  if (g->memory.block) arena_rewind(&g->memory, (arena_mark){0, 0});
+  for (int i = 0; i < a->keys_n; i++) TRY(value_copy(&g->memory, &s->keys[i], &g->keys[i]));
+  g->live = true;
+  TRY(new_group(x, a, g->entry));
+  return HDB_OK;
+}
+
+static status step_ordered(exec *x, const aggregate_node *a, aggregate_state *s, bool added) {
+  struct ordered_group *g = &s->ordered[s->turn];
+  s->bare_memory = &g->memory;
+  return a->plain ? step_plain(x, a, s, g->entry) : step_group(x, a, s, g->entry, added);
+}
+
 static status next_in_order(exec *x, const aggregate_node *a, aggregate_state *s) {
   const value *ignored;
+  if (s->child_done) return HDB_DONE;
   for (;;) {
-    status rc = s->child_done ? HDB_DONE : node_next(x, a->child, &ignored);
+    struct ordered_group *now = &s->ordered[s->turn];
+    status rc = node_next(x, a->child, &ignored);
     if (rc == HDB_DONE) {
       s->child_done = true;
-      if (s->at >= s->groups.entries_n) return HDB_DONE;
-      return give_out(x, a, s, s->groups.entries[s->at++]);
+      if (!now->live) return HDB_DONE;
+      now->live = false;
+      return give_out(x, a, s, now->entry);
     }
     if (rc != HDB_ROW) return rc;
-    size_t before = s->groups.entries_n;
-    TRY(add_row(x, a, s));
-    if (s->groups.entries_n > before && before > s->at) return give_out(x, a, s, s->groups.entries[s->at++]);
+    TRY(eval_all(x, a->keys, a->keys_n, s->keys));
+    if (now->live && same_group(a, s->keys, now->keys)) {
+      TRY(step_ordered(x, a, s, false));
+      continue;
+    }
+    bool first = !now->live;
+    TRY(begin_ordered(x, a, s));
+    TRY(step_ordered(x, a, s, true));
+    if (first) continue;
+    now->live = false;
+    return give_out(x, a, s, now->entry);
   }
 }
 
 static status aggregate_next(exec *x, const plan_node *n, const value **row) {
   const aggregate_node *a = (const aggregate_node *)n;
   aggregate_state *s = node_state_get(x, n);
-  if (a->in_order && a->grouped && !s->groups.by_value) return next_in_order(x, a, s);
+  if (a->in_order && a->grouped) return next_in_order(x, a, s);
   if (!s->collected) TRY(collect(x, a, s));
   if (s->at >= s->groups.entries_n) return HDB_DONE;
   return give_out(x, a, s, s->groups.entries[s->at++]);

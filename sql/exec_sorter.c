@@ -17,7 +17,7 @@ typedef struct sort_row {
   value values[];
 } sort_row;
 typedef struct sort_entry {
-  uint64_t prefix;
+  uint64_t prefix, second; /* the key's first 16 bytes */
   sort_row *row;
 } sort_entry;
 
@@ -81,7 +81,8 @@ static inline int compare_keys(const uint8_t *a, size_t an, const uint8_t *b, si
 static inline bool entry_less_equal(const sorter *s, const sort_entry *a, const sort_entry *b) {
   if (s->by_value) return compare_by_value(s, a->row->values, b->row->values) <= 0;
   if (a->prefix != b->prefix) return a->prefix < b->prefix;
-  if (a->row->key_n <= 8 && b->row->key_n <= 8) return a->row->key_n <= b->row->key_n;
+  if (a->second != b->second) return a->second < b->second;
+  if (a->row->key_n <= 16 && b->row->key_n <= 16) return a->row->key_n <= b->row->key_n;
   return compare_keys(a->row->key, a->row->key_n, b->row->key, b->row->key_n) <= 0;
 }
 /* a after b, insertion order included: for the heap */
@@ -167,6 +168,12 @@ static bool beats_worst(const sorter *s, const value *row) {
   return compare_keys(s->scratch.p, s->scratch.n, worst->row->key, worst->row->key_n) < 0;
 }
 
+bool sorter_refuses(const sorter *s, const value *first_key) {
+  if (s->limit <= 0 || (int64_t)s->n < s->limit) return false;
+  const value *worst = &s->entries[0].row->values[s->keys[0].column];
+  return key_spec_compare(first_key, worst, &s->keys[0].spec) > 0;
+}
+
 status sorter_add(sorter *s, const value *row) {
   if (s->limit == 0) return HDB_OK;
   if (!s->by_value) TRY(encode_key(s, row));
@@ -183,7 +190,11 @@ status sorter_add(sorter *s, const value *row) {
   if (!r) return no_memory(s);
   s->memory_bytes += r->bytes;
   s->live_bytes += r->bytes;
-  sort_entry e = {s->by_value ? 0 : key_prefix(r->key, r->key_n), r};
+  sort_entry e = {0, 0, r};
+  if (!s->by_value) {
+    e.prefix = key_prefix(r->key, r->key_n);
+    e.second = r->key_n > 8 ? key_prefix(r->key + 8, r->key_n - 8) : 0;
+  }
   if (full) {
     s->live_bytes -= s->entries[0].row->bytes;
     s->entries[0] = e;

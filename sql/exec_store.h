@@ -64,6 +64,8 @@ typedef struct sort_key {
 typedef struct sorter sorter;
 /* limit < 0: all; else only the first `limit` rows are kept. */
 sorter *sorter_new(exec *x, int columns_n, int keys_n, const sort_key *keys, int64_t limit);
+/* true: a row whose first key is this is not among the best; it need not be made. */
+bool sorter_refuses(const sorter *s, const value *first_key);
 status sorter_add(sorter *s, const value *row);
 status sorter_finish(sorter *s);
 status sorter_next(sorter *s, const value **row); /* HDB_ROW, HDB_DONE */

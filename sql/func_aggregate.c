@@ -7,24 +7,11 @@
  *
  * What can fail: memory, overflow, the length limit. Cost per row: a few ns; group_concat a copy of the text.
  */
-#include <math.h>
 #include <stdlib.h>
 
-#include "sql/func.h"
+#include "sql/func_aggregate.h"
 
 /* ---- count, sum, total, avg ---- */
-
-typedef struct sum_state {
-  double sum, error;
-  int64_t whole, n;
-  bool approximate, overflow;
-} sum_state;
-
-static void sum_real(sum_state *s, double r) {
-  double before = s->sum, after = before + r;
-  s->error += fabs(before) > fabs(r) ? (before - after) + r : (r - after) + before;
-  s->sum = after;
-}
 
 #define LARGE(i) ((i) <= -4503599627370496 || (i) >= 4503599627370496)
 static void sum_int(sum_state *s, int64_t i) {
@@ -124,14 +111,6 @@ static status count_value(function_call *call, value *result) {
 }
 
 /* ---- min, max ---- */
-
-typedef struct best_state {
-  bool taken; /* first: function_minmax_taken reads it */
-  bool any;
-  value v;
-  char *bytes;
-  size_t capacity;
-} best_state;
 
 bool function_minmax_taken(const void *state) { return ((const best_state *)state)->taken; }
 

@@ -179,6 +179,22 @@ expr *aggregate_minmax(const aggregate_builder *b, bool *is_max) {
   return b->calls[0]->list->items[0].e;
 }
 
+expr *aggregate_distinct(const aggregate_builder *b) {
+  if (b->calls_n != 1 || b->keys || b->bare_n || !b->calls[0]->distinct || !b->calls[0]->list || b->calls[0]->list->n != 1) return NULL;
+  return is_minmax(b->calls[0]) ? NULL : b->calls[0]->list->items[0].e;
+}
+
+static uint8_t fast_kind(const aggregate_call *c) {
+  if ((c->f->flags & FUNC_USER) || c->arguments_n > 1) return FAST_NONE;
+  if (strcasecmp(c->f->name, "count") == 0) return FAST_COUNT;
+  if (c->arguments_n != 1) return FAST_NONE;
+  static const struct { const char *name; uint8_t kind; } names[] = {
+      {"sum", FAST_SUM}, {"total", FAST_SUM}, {"avg", FAST_SUM}, {"min", FAST_MIN}, {"max", FAST_MAX}};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcasecmp(c->f->name, names[i].name) == 0) return names[i].kind;
+  return FAST_NONE;
+}
+
 static status argument_specs(compile *c, const expr_list *l, key_spec **out) {
   *out = plan_alloc(c, (size_t)(l->n + 1) * sizeof **out);
   if (!*out) return plan_no_memory(c);
@@ -217,6 +233,7 @@ static status build_call(aggregate_builder *b, const expr *e, aggregate_call *ca
     call->order_n = n;
   }
   call->minmax = is_minmax(e);
+  call->fast = fast_kind(call);
   call->count_star = call->arguments_n == 0 && !e->filter && strcasecmp(e->text, "count") == 0;
   return HDB_OK;
 }
@@ -251,6 +268,10 @@ status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_or
     if (call->minmax && !call->filter) plain_minmax = true;
   }
   a->payload = payload;
+  a->plain = a->bare_n == 0;
+  for (int i = 0; i < a->calls_n; i++)
+    if (a->calls[i].filter || a->calls[i].distinct || a->calls[i].order_n) a->plain = false;
+  if (in_order && !a->keys_n && a->calls_n == 1) a->calls[0].distinct_in_order = true;
   a->filter_resets = a->grouped || !plain_minmax;
   set_slot_columns(c, b->slot, b->outputs);
   *out = &a->node;

@@ -133,6 +133,7 @@ static uint64_t unwanted_columns(const compile *c, const where_item *item) {
 
 static void plain_access(const compile *c, const where_item *item, access *a) {
   a->unwanted = unwanted_columns(c, item);
+  a->may_map = c->exact_usage && item->table && !item->table->without_rowid;
   a->slot = item->nested ? -1 : item->slot;
   a->table = item->table;
   a->database = item->s->database;

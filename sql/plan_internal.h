@@ -102,6 +102,7 @@ struct access {
   const index_ *index;
   bool reverse, covering, one_row;
   uint64_t unwanted;       /* columns that nobody reads */
+  bool may_map;            /* many lookups may read the table into memory */
   bool not_null_range;     /* a range with an upper bound only leaves NULLs out */
   bool on_rowid_in_index;
   int parts_n;
@@ -203,6 +204,8 @@ typedef struct sort_node {
   int keys_n;
   sort_key *keys;
   const limit_node *limit; /* keep only so many */
+  const project_node *project; /* child, when the first key is a plain column: it can be looked at before */
+  operand first_key;
 } sort_node;
 extern const node_class sort_class;
 
@@ -229,6 +232,7 @@ typedef struct recursive_node {
 extern const node_class recursive_class;
 status recursive_current(exec *x, int state, const value **row); /* the row the steps read */
 
+enum aggregate_fast { FAST_NONE, FAST_COUNT, FAST_SUM, FAST_MIN, FAST_MAX };
 typedef struct aggregate_call {
   const function *f;
   const char *name;
@@ -236,7 +240,7 @@ typedef struct aggregate_call {
   operand *arguments;
   expr_program *filter;
   const collation *collation;
-  bool distinct;
+  bool distinct, distinct_in_order; /* in order: equal values are neighbours */
   key_spec *distinct_specs;
   int order_n;             /* ORDER BY inside: keys behind the arguments in the sorter's rows */
   operand *order;
@@ -261,6 +265,7 @@ typedef struct aggregate_node {
   int minmax;              /* number of the call that decides the bare columns, -1 none */
   bool filter_resets;      /* a row that a min's or max's FILTER drops counts only when it is the group's first */
   bool grouped;            /* GROUP BY present */
+  bool plain;              /* no FILTER, DISTINCT, ORDER BY, bare columns */
   bool in_order;           /* the child delivers equal keys together */
   bool stop_after_first;   /* min/max by an index edge */
   size_t payload;
@@ -366,6 +371,8 @@ status query_describe(compile *c, select *s, query *q);
 typedef struct aggregate_builder aggregate_builder;
 status aggregate_begin(compile *c, select *s, expr_list *order_by, aggregate_builder **out);
 status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_order, plan_node **out);
+/* The argument of f(DISTINCT x) when that is the only call and there is no GROUP BY; NULL. */
+expr *aggregate_distinct(const aggregate_builder *b);
 const expr_list *aggregate_keys(const aggregate_builder *b);
 const key_spec *aggregate_specs(const aggregate_builder *b);
 /* min(x) or max(x) alone: its argument, and whether it is max; NULL. */

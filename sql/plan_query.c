@@ -59,8 +59,12 @@ static status wanted_order(core *k) {
       k->order.exact_direction = k->group_gives_order;
       return HDB_OK;
     }
-    bool is_max;
+    bool is_max = false;
     expr *e = aggregate_minmax(k->aggregate, &is_max);
+    if (!e) {
+      e = aggregate_distinct(k->aggregate);
+      k->order.any_order = true;
+    }
     if (!e) return HDB_OK;
     expr_list *one = ast_list_add(k->c->memory, NULL, e);
     if (!one) return plan_no_memory(k->c);
@@ -99,7 +103,8 @@ static bool plain_count(const core *k, const aggregate_node *a) {
 static status plan_aggregation(core *k, const plan_node *child, const plan_node **out) {
   compile *c = k->c;
   plan_node *node;
-  bool in_order = k->order.n && k->ordered == k->order.n && aggregate_keys(k->aggregate);
+  bool in_order = k->order.n && k->ordered == k->order.n &&
+                  (aggregate_keys(k->aggregate) || aggregate_distinct(k->aggregate));
   TRY(aggregate_finish(k->aggregate, child, in_order, &node));
   aggregate_node *a = (aggregate_node *)node;
   bool is_max;
@@ -195,6 +200,11 @@ static status plan_order(core *k, sort_key *keys, plan_node **node) {
   n->child = *node;
   n->keys_n = k->order_by->n;
   n->keys = keys;
+  expr *first = k->order_by->items[0].e;
+  if ((*node)->k == &project_class && (first->op == EX_COLUMN || first->op == EX_AGG_COLUMN) && !plan_is_rowid(first)) {
+    TRY(plan_operand(c, first, &n->first_key));
+    if (!n->first_key.program) n->project = (const project_node *)*node;
+  }
   explain_add(c, "USE TEMP B-TREE FOR ORDER BY");
   *node = &n->node;
   return HDB_OK;
