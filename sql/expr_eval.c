@@ -90,6 +90,8 @@ static status raise_step(exec *x, const step *s, const value *r) {
 #define ORDER(v, w, op)                                                                                                \
   ((v)->type == VAL_INTEGER && (w)->type == VAL_INTEGER ? (v)->i op(w)->i                                              \
    : (v)->type == VAL_REAL && (w)->type == VAL_REAL     ? (v)->r op(w)->r                                              \
+   : (v)->type == VAL_REAL && (w)->type == VAL_INTEGER && (w)->i >= -(1ll << 53) && (w)->i <= 1ll << 53                  \
+     ? (v)->r op(double)(w)->i                                                                                         \
                                                         : compare_under(s, (v), (w), memory) op 0)
 #define EITHER_NULL(v, w) ((v)->type == VAL_NULL || (w)->type == VAL_NULL)
 
