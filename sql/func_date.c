@@ -489,14 +489,42 @@ static status f_unixepoch(function_call *call, int n, const value *a, value *res
   return HDB_OK;
 }
 
-static size_t put_date(const moment *m, char *out, size_t room) {
-  int y = m->year < 0 ? -m->year : m->year;
-  return (size_t)snprintf(out, room, "%s%04d-%02d-%02d", m->year < 0 ? "-" : "", y % 10000, m->month, m->day);
+/* v in at least `width` digits (at most 5), filled with `fill`. */
+static char *put_number(char *out, int v, int width, char fill) {
+  char text[12], *end = text + sizeof text, *p = end;
+  bool negative = v < 0;
+  unsigned u = negative ? -(unsigned)v : (unsigned)v;
+  do *--p = (char)('0' + u % 10);
+  while ((u /= 10));
+  for (int left = width - (int)(end - p) - negative; left > 0; left--) *--p = fill;
+  if (negative) *--p = '-';
+  return mempcpy(out, p, (size_t)(end - p));
 }
-static size_t put_time(const moment *m, char *out, size_t room) {
-  if (!m->subsecond) return (size_t)snprintf(out, room, "%02d:%02d:%02d", m->hour, m->minute, (int)m->second);
-  int ms = (int)(1000.0 * m->second + 0.5);
-  return (size_t)snprintf(out, room, "%02d:%02d:%02d.%03d", m->hour, m->minute, ms / 1000 % 100, ms % 1000);
+static char *put_two(char *out, int v) {
+  out[0] = (char)('0' + v / 10 % 10);
+  out[1] = (char)('0' + v % 10);
+  return out + 2;
+}
+static char *put_date(char *out, const moment *m) {
+  if (m->year < 0) *out++ = '-';
+  int y = m->year < 0 ? -m->year : m->year;
+  out = put_two(put_two(out, y / 100), y);
+  *out++ = '-';
+  out = put_two(out, m->month);
+  *out++ = '-';
+  return put_two(out, m->day);
+}
+static char *put_time(char *out, const moment *m, bool subsecond) {
+  int ms = subsecond ? (int)(1000.0 * m->second + 0.5) : 0;
+  out = put_two(out, m->hour);
+  *out++ = ':';
+  out = put_two(out, m->minute);
+  *out++ = ':';
+  out = put_two(out, subsecond ? ms / 1000 : (int)m->second);
+  if (!subsecond) return out;
+  *out++ = '.';
+  *out++ = (char)('0' + ms / 100 % 10);
+  return put_two(out, ms);
 }
 
 static status shown(function_call *call, int n, const value *a, bool date, bool time, value *result) {
@@ -507,27 +535,25 @@ static status shown(function_call *call, int n, const value *a, bool date, bool 
   if (!ok) return HDB_OK;
   if (date) need_date(&m);
   if (time) need_time(&m);
-  char text[64];
-  size_t used = 0;
-  if (date) used += put_date(&m, text, sizeof text);
-  if (date && time) text[used++] = ' ';
-  if (time) used += put_time(&m, text + used, sizeof text - used);
-  return function_result_text(call, text, used, result);
+  char text[64], *p = text;
+  if (date) p = put_date(p, &m);
+  if (date && time) *p++ = ' ';
+  if (time) p = put_time(p, &m, m.subsecond);
+  return function_result_text(call, text, (size_t)(p - text), result);
 }
 static status f_date(function_call *call, int n, const value *a, value *result) { return shown(call, n, a, true, false, result); }
 static status f_time(function_call *call, int n, const value *a, value *result) { return shown(call, n, a, false, true, result); }
 static status f_datetime(function_call *call, int n, const value *a, value *result) { return shown(call, n, a, true, true, result); }
 
 /* %j and %W */
-static void put_day_of_year(const moment *m, bool week, buf *out) {
+static char *put_day_of_year(char *out, const moment *m, bool week) {
   moment first = *m;
   first.has_ms = false;
   first.month = first.day = 1;
   need_ms(&first);
   int day = (int)((m->ms - first.ms + DAY_MS / 2) / DAY_MS);
   int weekday = (int)((m->ms + DAY_MS / 2) / DAY_MS % 7); /* 0: Monday */
-  if (week) buf_printf(out, "%02d", (day + 7 - weekday) / 7);
-  else buf_printf(out, "%03d", day + 1);
+  return week ? put_number(out, (day + 7 - weekday) / 7, 2, '0') : put_number(out, day + 1, 3, '0');
 }
 
 static status put_with_format(function_call *call, const char *format, double r, buf *out) {
@@ -538,39 +564,47 @@ static status put_with_format(function_call *call, const char *format, double r,
 /* One conversion; *ok false: there is no such one. */
 static status put_conversion(function_call *call, const moment *m, char c, buf *out, bool *ok) {
   int twelve = m->hour % 12 == 0 ? 12 : m->hour % 12;
+  char text[64], *p = text;
   switch (c) {
-  case 'd': buf_printf(out, "%02d", m->day); break;
-  case 'e': buf_printf(out, "%2d", m->day); break;
+  case 'd': p = put_number(p, m->day, 2, '0'); break;
+  case 'e': p = put_number(p, m->day, 2, ' '); break;
   case 'f': return put_with_format(call, "%06.3f", m->second > 59.999 ? 59.999 : m->second, out);
-  case 'F': buf_printf(out, "%04d-%02d-%02d", m->year, m->month, m->day); break;
-  case 'H': buf_printf(out, "%02d", m->hour); break;
-  case 'k': buf_printf(out, "%2d", m->hour); break;
-  case 'I': buf_printf(out, "%02d", twelve); break;
-  case 'l': buf_printf(out, "%2d", twelve); break;
-  case 'j': put_day_of_year(m, false, out); break;
-  case 'W': put_day_of_year(m, true, out); break;
+  case 'F':
+    p = put_number(p, m->year, 4, '0');
+    *p++ = '-';
+    p = put_two(p, m->month);
+    *p++ = '-';
+    p = put_two(p, m->day);
+    break;
+  case 'H': p = put_number(p, m->hour, 2, '0'); break;
+  case 'k': p = put_number(p, m->hour, 2, ' '); break;
+  case 'I': p = put_number(p, twelve, 2, '0'); break;
+  case 'l': p = put_number(p, twelve, 2, ' '); break;
+  case 'j': p = put_day_of_year(p, m, false); break;
+  case 'W': p = put_day_of_year(p, m, true); break;
   case 'J': return put_with_format(call, "%.16g", (double)m->ms / 86400000.0, out);
-  case 'm': buf_printf(out, "%02d", m->month); break;
-  case 'M': buf_printf(out, "%02d", m->minute); break;
-  case 'p': buf_text(out, m->hour >= 12 ? "PM" : "AM"); break;
-  case 'P': buf_text(out, m->hour >= 12 ? "pm" : "am"); break;
-  case 'R': buf_printf(out, "%02d:%02d", m->hour, m->minute); break;
+  case 'm': p = put_number(p, m->month, 2, '0'); break;
+  case 'M': p = put_number(p, m->minute, 2, '0'); break;
+  case 'p': p = mempcpy(p, m->hour >= 12 ? "PM" : "AM", 2); break;
+  case 'P': p = mempcpy(p, m->hour >= 12 ? "pm" : "am", 2); break;
+  case 'R':
+  case 'T': p = put_time(p, m, false) - (c == 'R' ? 3 : 0); break;
   case 's':
     if (m->subsecond) return put_with_format(call, "%.3f", (double)(m->ms - UNIX_EPOCH_MS) / 1000.0, out);
-    buf_printf(out, "%lld", (long long)(m->ms / 1000 - UNIX_EPOCH_MS / 1000));
+    p += int_to_text(m->ms / 1000 - UNIX_EPOCH_MS / 1000, p);
     break;
-  case 'S': buf_printf(out, "%02d", (int)m->second); break;
-  case 'T': buf_printf(out, "%02d:%02d:%02d", m->hour, m->minute, (int)m->second); break;
+  case 'S': p = put_number(p, (int)m->second, 2, '0'); break;
   case 'u':
   case 'w': {
     int weekday = (int)((m->ms + DAY_MS + DAY_MS / 2) / DAY_MS % 7); /* 0: Sunday */
-    buf_byte(out, (uint8_t)('0' + (c == 'u' && weekday == 0 ? 7 : weekday)));
+    *p++ = (char)('0' + (c == 'u' && weekday == 0 ? 7 : weekday));
     break;
   }
-  case 'Y': buf_printf(out, "%04d", m->year); break;
-  case '%': buf_byte(out, '%'); break;
+  case 'Y': p = put_number(p, m->year, 4, '0'); break;
+  case '%': *p++ = '%'; break;
   default: *ok = false;
   }
+  buf_append(out, text, (size_t)(p - text));
   return HDB_OK;
 }
 

@@ -5,6 +5,22 @@
 
 #include "sql/json.h"
 
+/* Most payloads are a few bytes: cheaper than a call. */
+static inline void copy_bytes(uint8_t *to, const void *from, size_t n) {
+  const uint8_t *p = from;
+  if (n > 16) {
+    memcpy(to, p, n);
+  } else if (n >= 8) {
+    memcpy(to, p, 8);
+    memcpy(to + n - 8, p + n - 8, 8);
+  } else if (n >= 4) {
+    memcpy(to, p, 4);
+    memcpy(to + n - 4, p + n - 4, 4);
+  } else {
+    for (size_t i = 0; i < n; i++) to[i] = p[i];
+  }
+}
+
 /* ---- headers ---- */
 
 bool json_node_read(slice blob, size_t at, size_t end, json_node *out) {
@@ -13,7 +29,10 @@ bool json_node_read(slice blob, size_t at, size_t end, json_node *out) {
   size_t left = end - at, size = *p >> 4, header = 1;
   out->kind = *p & 0x0f;
   if (out->kind > JSON_OBJECT) return false;
-  if (size > 11) {
+  if (size == 12 && left > 1) {
+    header = 2;
+    size = p[1];
+  } else if (size > 11) {
     header = 1 + ((size_t)1 << (size - 12));
     if (header > left) return false;
     size = 0;
@@ -50,8 +69,13 @@ void json_put_header(buf *out, uint8_t kind, size_t payload_n) {
 }
 
 void json_put_node(buf *out, uint8_t kind, const void *p, size_t n) {
-  json_put_header(out, kind, n);
-  buf_append(out, p, n);
+  uint8_t *q = buf_reserve(out, n + 9);
+  if (!q) return;
+  size_t header = 1;
+  if (n <= 11) *q = (uint8_t)(kind | n << 4);
+  else header = header_bytes(kind, n, q);
+  copy_bytes(q + header, p, n);
+  out->n += header + n;
 }
 
 int json_set_size(buf *blob, size_t at, size_t payload_n) {
@@ -296,21 +320,26 @@ static bool print_container(slice blob, const json_node *node, int depth, buf *o
 
 static bool print(slice blob, const json_node *node, int depth, buf *out) {
   const uint8_t *p = blob.p + node->start;
+  uint8_t *room;
   switch (node->kind) {
   case JSON_NULL: buf_append(out, "null", 4); return true;
   case JSON_TRUE: buf_append(out, "true", 4); return true;
   case JSON_FALSE: buf_append(out, "false", 5); return true;
   case JSON_INT:
   case JSON_FLOAT:
-    buf_append(out, p, node->n);
+    if (!(room = buf_reserve(out, node->n))) return false;
+    copy_bytes(room, p, node->n);
+    out->n += node->n;
     return node->n > 0;
   case JSON_INT5: return print_hex(p, node->n, out);
   case JSON_FLOAT5: print_real5(p, node->n, out); return node->n > 0;
   case JSON_TEXT:
   case JSON_TEXTJ:
-    buf_byte(out, '"');
-    buf_append(out, p, node->n);
-    buf_byte(out, '"');
+    if (!(room = buf_reserve(out, node->n + 2))) return false;
+    *room = '"';
+    copy_bytes(room + 1, p, node->n);
+    room[node->n + 1] = '"';
+    out->n += node->n + 2;
     return true;
   case JSON_TEXT5: return print_text5(p, node->n, out);
   case JSON_TEXTRAW: json_quote(slice_of(p, node->n), out); return true;
@@ -320,7 +349,9 @@ static bool print(slice blob, const json_node *node, int depth, buf *out) {
 
 bool json_to_text(slice blob, size_t at, buf *out) {
   json_node node;
-  return json_node_read(blob, at, blob.n, &node) && print(blob, &node, 1, out);
+  if (!json_node_read(blob, at, blob.n, &node)) return false;
+  buf_reserve(out, node.n + node.n / 4 + 16); /* about what it will be */
+  return print(blob, &node, 1, out) || out->failed;
 }
 
 /* ---- checking ---- */

@@ -90,13 +90,18 @@ static size_t escape(const char *p, uint8_t *kind) {
   return n;
 }
 
+/* What a text may hold as it is, whatever its delimiter. */
+static const bool plain_letter[256] = {[' '] = true, ['!'] = true, ['#' ... '&'] = true, ['(' ... '['] = true, [']' ... 255] = true};
+
 static int64_t parse_text(parser *s, size_t i) {
   const char *z = s->z, delimiter = z[i];
   uint8_t kind = JSON_TEXT;
   size_t j = i + 1;
   if (delimiter == '\'') s->json5 = true;
   for (; z[j] != delimiter; j++) {
+    while (plain_letter[(unsigned char)z[j]]) j++;
     unsigned char c = (unsigned char)z[j];
+    if (z[j] == delimiter) break;
     if (c == '\\') {
       size_t n = escape(z + j, &kind);
       if (n == 0) return bad(s, j + 1);
@@ -221,6 +226,7 @@ static int64_t parse_array(parser *s, size_t i) {
     }
     if (x <= 0) return x == BAD ? BAD : bad(s, j);
     j = (size_t)x;
+    if (s->z[j] == ',') continue;
     int more = separator(s, &j, ']', CLOSE_ARRAY);
     if (more < 0) return BAD;
     if (!more) break;
@@ -280,6 +286,7 @@ static int64_t parse_object(parser *s, size_t i) {
     x = parse_value(s, j);
     if (x <= 0) return x == BAD ? BAD : bad(s, j);
     j = (size_t)x;
+    if (s->z[j] == ',') continue;
     int more = separator(s, &j, '}', CLOSE_OBJECT);
     if (more < 0) return BAD;
     if (!more) break;
