@@ -128,15 +128,32 @@ status dml_resolve_terms(compile *c, const table *t, int slot, expr_list *list, 
 /* ---- run time ---- */
 exec *dml_root_exec(exec *x) { return exec_outermost(x); }
 
+static void run_release(exec_kept *k) {
+  dml_run *run = (dml_run *)k;
+  trigger_run_free(run);
+  free(run);
+}
+
+static void run_forget(exec_kept *k, int database) { trigger_run_forget((dml_run *)k, database); }
+
 dml_run *dml_run_of(exec *x, const dml_root *root) {
   exec *top = exec_outermost(x);
   dml_run *run = top->states[root->state];
   if (run) return run;
-  run = arena_zero(&top->lifetime, sizeof *run);
+  run = (dml_run *)exec_kept_find(top, root);
   if (!run) {
-    dml_no_memory(x->err);
-    return NULL;
+    run = calloc(1, sizeof *run);
+    if (!run) {
+      dml_no_memory(x->err);
+      return NULL;
+    }
+    run->root = root;
+    run->kept.release = run_release;
+    run->kept.forget = run_forget;
+    exec_keep(top, &run->kept, root);
   }
+  run->violations = run->upserted = 0;
+  run->sequences = NULL;
   top->states[root->state] = run;
   return run;
 }
@@ -169,25 +186,7 @@ status dml_count_changes(compile *c, dml_statement *d, const char *name) {
 
 static void dml_stop(exec *x) {
   const dml_statement *d = x->program->data;
-  dml_run *run = exec_outermost(x)->states[d->root->state];
-  if (!run) return;
-  for (writer_run **at = &run->writers; *at;) {
-    writer_run *r = *at;
-    if (r->x != x) {
-      at = &r->next;
-      continue;
-    }
-    *at = r->next;
-    for (int i = 0; i < r->w->indexes_n; i++) {
-      if (r->entries) entry_free(&r->entries[i]);
-      if (r->old_entries) entry_free(&r->old_entries[i]);
-    }
-    record_writer_free(&r->record);
-    buf_free(&r->key);
-    buf_free(&r->conflict_key);
-  }
   if (d->stop) d->stop(x, x->program->data);
-  if (!x->parent) trigger_run_free(run, d->root);
 }
 
 static void dml_destroy(program *p) {

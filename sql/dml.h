@@ -35,11 +35,12 @@ typedef struct sequence {    /* AUTOINCREMENT: a row of sqlite_sequence */
   struct sequence *next;
 } sequence;
 typedef struct dml_run {
+  exec_kept kept;
+  const dml_root *root;
   int64_t violations;        /* immediate foreign keys broken for now */
   int64_t upserted;          /* rows that an ON CONFLICT clause has updated: count_changes leaves them out */
   sequence *sequences;
   struct activation **idle;  /* by trigger program number */
-  struct writer_run *writers; /* all of this statement's own, to be freed */
 } dml_run;
 exec *dml_root_exec(exec *x);
 dml_run *dml_run_of(exec *x, const dml_root *root); /* NULL: out of memory (error set) */
@@ -124,7 +125,8 @@ status trigger_query_make(compile *c, const table *t, int database, select *s, t
 status trigger_fire(exec *x, const dml_root *root, const trigger_list *list, slot *old, slot *new_row);
 status trigger_fire_one(exec *x, const dml_root *root, const trigger_program *p, slot *old, slot *new_row);
 status trigger_query(exec *x, const dml_root *root, const trigger_program *p, slot *old, slot *new_row, int64_t *out);
-void trigger_run_free(dml_run *run, const dml_root *root);
+void trigger_run_free(dml_run *run);
+void trigger_run_forget(dml_run *run, int database);
 void trigger_programs_destroy(dml_root *root);
 
 /* ---- foreign keys (fkey.c) ---- */
@@ -179,7 +181,7 @@ struct writer {
 enum { KEY_STEP = -1 };      /* the table's own key: row id or primary key */
 
 typedef struct writer_run {
-  exec *x;
+  exec_kept kept;
   const writer *w;
   cursor *table;
   cursor **indexes;
@@ -188,7 +190,6 @@ typedef struct writer_run {
   record_writer record;
   buf key, conflict_key;
   bool fresh;                /* the row id is new: nothing to look up */
-  struct writer_run *next;
 } writer_run;
 writer_run *writer_run_of(exec *x, const writer *w); /* NULL: error set */
 

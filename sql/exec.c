@@ -77,6 +77,8 @@ void exec_rewind(exec *x) {
 }
 
 void exec_forget_database(exec *x, int database) {
+  for (exec_kept *k = x->kept; k; k = k->next)
+    if (k->forget) k->forget(k, database);
   struct exec_cursors *pool = x->cursors;
   for (int i = 0; pool && i < pool->n;) {
     if (database >= 0 && pool->items[i].database != database) {
@@ -91,6 +93,11 @@ void exec_forget_database(exec *x, int database) {
 void exec_close(exec *x) {
   node_states_release(x);
   exec_forget_database(x, -1);
+  while (x->kept) {
+    exec_kept *k = x->kept;
+    x->kept = k->next;
+    k->release(k);
+  }
   if (x->cursors) free(x->cursors->items);
   free(x->cursors);
   arena_clear(&x->memory);

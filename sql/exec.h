@@ -82,6 +82,14 @@ status table_missing_values(table *t, arena *memory);
 
 typedef struct program program;
 typedef struct exec exec;
+/* What a plan keeps from one execution to the next (buffers, inner execs): found by its key, gone with the exec. */
+typedef struct exec_kept exec_kept;
+struct exec_kept {
+  exec_kept *next;
+  const void *key;
+  void (*release)(exec_kept *k);              /* frees it */
+  void (*forget)(exec_kept *k, int database); /* its cursors on a database that goes away; NULL: it has none */
+};
 struct exec {
   hdb *db;
   const program *program;
@@ -103,6 +111,7 @@ struct exec {
   void *run;               /* the program kind's own state */
   struct node_state *node_states; /* plan nodes' states, given back by node_states_release */
   struct exec_cursors *cursors; /* those of exec_cursor, kept for the next execution */
+  exec_kept *kept;
   arena frame;             /* slots, registers, states: as long as the exec */
   int64_t trigger_changes;    /* rows changed inside triggers and foreign key actions: total_changes() only */
 };
@@ -113,6 +122,17 @@ struct exec {
 static inline exec *exec_outermost(exec *x) {
   while (x->parent) x = x->parent;
   return x;
+}
+
+static inline exec_kept *exec_kept_find(const exec *x, const void *key) {
+  exec_kept *k = x->kept;
+  while (k && k->key != key) k = k->next;
+  return k;
+}
+static inline void exec_keep(exec *x, exec_kept *k, const void *key) {
+  k->key = key;
+  k->next = x->kept;
+  x->kept = k;
 }
 
 /* Looks at interrupt and progress handler now and then; call once a row in every loop. HDB_INTERRUPT. */

@@ -4,7 +4,7 @@
  * compiled and run as any statement is. All programs of a statement hang on its dml_root, one for each (trigger, OR
  * clause): a trigger that fires itself finds its own program, and runs in another activation.
  *
- * G1  An activation is the set of execs of one firing; idle ones are kept until the statement ends.
+ * G1  An activation is the set of execs of one firing; idle ones are kept as long as the statement's exec.
  * G2  Without recursive_triggers a trigger that is running does not fire again; foreign key actions always do.
  * G3  changes() and last_insert_rowid() inside are the trigger's own; both are as before when it has ended.
  * Fails: with a step's failure, EXEC_IGNORE, "too many levels of trigger recursion".
@@ -241,7 +241,7 @@ static status activation_take(exec *x, const dml_root *root, const trigger_progr
   dml_run *run = dml_run_of(x, root);
   if (!run) return HDB_NOMEM;
   if (!run->idle) {
-    run->idle = arena_zero(&exec_outermost(x)->lifetime, (size_t)root->programs_n * sizeof *run->idle);
+    run->idle = calloc((size_t)root->programs_n, sizeof *run->idle);
     if (!run->idle) return dml_no_memory(x->err);
   }
   activation *a = run->idle[tp->number];
@@ -259,12 +259,22 @@ static void activation_give(exec *x, const dml_root *root, const trigger_program
   run->idle[tp->number] = a;
 }
 
-void trigger_run_free(dml_run *run, const dml_root *root) {
-  for (const trigger_program *tp = root->programs; tp && run->idle; tp = tp->next)
+void trigger_run_free(dml_run *run) {
+  for (const trigger_program *tp = run->root->programs; tp && run->idle; tp = tp->next)
     while (run->idle[tp->number]) {
       activation *a = run->idle[tp->number];
       run->idle[tp->number] = a->next;
       activation_free(a, tp);
+    }
+  free(run->idle);
+  run->idle = NULL;
+}
+
+void trigger_run_forget(dml_run *run, int database) {
+  for (const trigger_program *tp = run->root->programs; tp && run->idle; tp = tp->next)
+    for (activation *a = run->idle[tp->number]; a; a = a->next) {
+      if (tp->when.p) exec_forget_database(&a->when, database);
+      for (int i = 0; i < tp->steps_n; i++) exec_forget_database(&a->steps[i], database);
     }
 }
 

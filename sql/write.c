@@ -12,6 +12,8 @@
  */
 #include "sql/dml.h"
 
+#include <stdlib.h>
+
 #include "kv/base/key.h"
 
 /* ---- compile ---- */
@@ -104,32 +106,59 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
 }
 
 /* ---- the run ---- */
-writer_run *writer_run_of(exec *x, const writer *w) {
-  writer_run *r = x->states[w->state];
-  if (r) return r;
-  dml_run *run = dml_run_of(x, w->root);
-  if (!run) return NULL;
+static void run_release(exec_kept *k) {
+  writer_run *r = (writer_run *)k;
+  for (int i = 0; i < r->w->indexes_n; i++) {
+    if (r->entries) entry_free(&r->entries[i]);
+    if (r->old_entries) entry_free(&r->old_entries[i]);
+  }
+  record_writer_free(&r->record);
+  buf_free(&r->key);
+  buf_free(&r->conflict_key);
+  free(r->values);
+  free(r->indexes);
+  free(r->entries);
+  free(r->old_entries);
+  free(r);
+}
+
+static writer_run *run_new(exec *x, const writer *w) {
   size_t n = (size_t)w->indexes_n + 1, columns = (size_t)w->t->columns_n + 1;
-  r = arena_zero(&x->lifetime, sizeof *r);
-  if (!r) goto nomem;
-  r->x = x, r->w = w;
-  r->values = arena_zero(&x->lifetime, columns * sizeof *r->values);
-  r->indexes = arena_zero(&x->lifetime, n * sizeof *r->indexes);
-  r->entries = arena_zero(&x->lifetime, n * sizeof *r->entries);
-  r->old_entries = arena_zero(&x->lifetime, n * sizeof *r->old_entries);
-  if (!r->values || !r->indexes || !r->entries || !r->old_entries) goto nomem;
+  writer_run *r = calloc(1, sizeof *r);
+  if (!r) return NULL;
+  r->w = w;
+  r->kept.release = run_release;
+  r->values = calloc(columns, sizeof *r->values);
+  r->indexes = calloc(n, sizeof *r->indexes);
+  r->entries = calloc(n, sizeof *r->entries);
+  r->old_entries = calloc(n, sizeof *r->old_entries);
+  if (!r->values || !r->indexes || !r->entries || !r->old_entries) {
+    run_release(&r->kept);
+    return NULL;
+  }
   for (size_t k = 0; k < columns; k++) r->values[k] = value_null();
+  exec_keep(x, &r->kept, w);
+  return r;
+}
+
+/* Found, or made, once an execution: its cursors are of this execution. */
+static writer_run *run_begin(exec *x, const writer *w) {
+  writer_run *r = (writer_run *)exec_kept_find(x, w);
+  if (!r && !(r = run_new(x, w))) {
+    dml_no_memory(x->err);
+    return NULL;
+  }
   if (w->new_slot >= 0) x->slots[w->new_slot].table = w->t;
   if (w->old_slot >= 0) x->slots[w->old_slot].table = w->t;
+  memset(r->indexes, 0, (size_t)w->indexes_n * sizeof *r->indexes);
+  if (w->t->kind != TABLE_VIEW && exec_cursor(x, w->database, w->t->tree, 0, &r->table) != HDB_OK) return NULL;
   x->states[w->state] = r;
-  r->next = run->writers;
-  run->writers = r;
-  if (w->t->kind == TABLE_VIEW) return r;
-  if (exec_cursor(x, w->database, w->t->tree, 0, &r->table) != HDB_OK) return NULL;
   return r;
-nomem:
-  dml_no_memory(x->err);
-  return NULL;
+}
+
+writer_run *writer_run_of(exec *x, const writer *w) {
+  writer_run *r = x->states[w->state];
+  return r ? r : run_begin(x, w);
 }
 
 static txn *txn_of(exec *x, const writer *w) { return x->db->databases[w->database].txn; }
