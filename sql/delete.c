@@ -46,31 +46,31 @@ static status delete_from_view(exec *x, const delete_program *p, const value *ro
   return p->w->returning ? returning_add(x, p->w->returning) : HDB_OK;
 }
 
-static status delete_by_key(exec *x, const delete_program *p, slice key) {
-  writer_run *r = writer_run_of(x, p->w);
-  stored_row row;
-  bool written;
-  if (!r) return x->err->code;
-  if (!cursor_find(r->table, key)) return dml_failed(x, r->table->error); /* gone since */
-  TRY(stored_row_copy(x, p->target.t, r->table, &row));
-  stored_row_set(&x->slots[p->old_slot], p->target.t, &row);
-  return writer_delete(x, p->w, &row, &written);
-}
-
-static status delete_work(exec *x, void *self) {
-  const delete_program *p = self;
-  slice key;
-  const value *row;
+static status delete_rows(exec *x, const delete_program *p) {
+  found_row row = {0};
   status rc;
-  if (p->everything && !x->db->update_hook) return clear_table(x, p);
-  TRY(row_search_start(x, &p->search));
-  while ((rc = row_search_next(x, &p->search, &key, &row)) == HDB_ROW) {
+  writer_run *r = writer_run_of(x, p->w);
+  if (!r) return x->err->code;
+  while ((rc = row_search_next(x, &p->search, &row)) == HDB_ROW) {
     arena_mark mark = arena_save(&x->memory);
-    TRY(p->target.t->kind == TABLE_VIEW ? delete_from_view(x, p, row) : delete_by_key(x, p, key));
+    bool found = true, written;
+    if (p->target.t->kind == TABLE_VIEW) {
+      TRY(delete_from_view(x, p, row.row));
+    } else {
+      TRY(row_search_read(x, &p->search, r->table, p->old_slot, &row, &found));
+      if (found) TRY(writer_delete(x, p->w, &row.stored, &written));
+    }
     arena_rewind(&x->memory, mark);
     TRY(exec_tick(x));
   }
   return rc == HDB_DONE ? HDB_OK : rc;
+}
+
+static status delete_work(exec *x, void *self) {
+  const delete_program *p = self;
+  if (p->everything && !x->db->update_hook) return clear_table(x, p);
+  TRY(row_search_start(x, &p->search));
+  return delete_rows(x, p);
 }
 
 static void delete_stop(exec *x, void *self) {
@@ -101,13 +101,17 @@ status compile_delete(compile *c, delete_statement *s) {
     s->with->outer = c->with;
     c->with = s->with;
   }
-  p->old_slot = compile_slot(c, p->target.t->columns_n);
+  source_list *lone;
   row_request r = {.target = &p->target, .name = &s->table, .where = s->where, .order_by = s->order_by,
                    .limit = s->limit, .offset = s->offset};
   status rc = HDB_OK;
+  CHECK(dml_lone_source(c, &s->table, &p->target, &lone, &p->old_slot));
+  r.lone = lone;
   CHECK(row_search_compile(c, &r, &p->search));
   p->head.explained = p->search.q;
+  p->head.explained_line = p->search.explained;
   CHECK(delete_writer(c, p, s));
+  p->search.keep_records = !writer_touches_others(p->w);
   CHECK(dml_count_changes(c, &p->head, "rows deleted"));
   p->everything = !s->where && !s->limit && !s->returning && !ignore && !p->w->before.n && !p->w->after.n && !p->w->keys &&
                   p->target.t->kind == TABLE_ORDINARY;

@@ -196,7 +196,8 @@ static void dml_destroy(program *p) {
 
 static status dml_explain(const program *p, explain_visitor visit, void *context) {
   const dml_statement *d = p->data;
-  return d->explained ? query_explain(d->explained, visit, context) : HDB_OK;
+  if (d->explained) return query_explain(d->explained, visit, context);
+  return d->explained_line ? visit(context, 2, 0, d->explained_line) : HDB_OK;
 }
 
 status dml_program(compile *c, const dml_target *target, void *data, status (*work)(exec *x, void *self), uint8_t conflict) {

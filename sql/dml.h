@@ -219,6 +219,8 @@ status write_check_row(exec *x, const writer *w, writer_run *r);
 /* Encodes the new entries and looks for equal ones; may delete rows (REPLACE). own: the key of the row under UPDATE.
  * EXEC_IGNORE: the row is not to be written (IGNORE, or an upsert has done it). */
 status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own);
+/* Can writing one row change or remove another, or be seen by what is computed for it? */
+bool writer_touches_others(const writer *w);
 status write_check_compile(compile *c, writer *w);
 /* NULL: the default is NULL. */
 status write_default_compile(compile *c, const table *t, int column, expr_program **out);
@@ -273,7 +275,8 @@ typedef struct dml_statement { /* head of every program's data */
   dml_root *root;
   status (*work)(exec *x, void *self);
   void (*stop)(exec *x, void *self); /* NULL: nothing to give back */
-  const query *explained;            /* for EXPLAIN QUERY PLAN */
+  const query *explained;            /* for EXPLAIN QUERY PLAN; NULL: explained_line, if any */
+  const char *explained_line;
   bool counts_changes;
 } dml_statement;
 /* Fills c->program for one of ours; data begins with a dml_statement. */
@@ -285,14 +288,23 @@ status dml_count_changes(compile *c, dml_statement *d, const char *name);
 typedef struct row_search {
   const table *t;
   int database;
-  query *q;
+  query *q;                  /* NULL: point */
+  expr_program *point, *rest; /* WHERE rowid = point AND rest */
+  const char *explained;     /* the plan's line of a point */
   int key_columns;           /* the first columns of q: row id or primary key; a view's: all columns */
   int columns_n;             /* with SET values behind (UPDATE FROM) */
   bool in_key_order;         /* LIMIT, UPDATE FROM: each row once, by key */
   bool keeps_rows;           /* a view, or values behind the key: rows are kept whole */
+  bool keep_records;         /* set by whoever knows that no row can change before its turn */
   const collation **collations; /* of a primary key */
+  int slot;                  /* of the target in q */
   int state;
 } row_search;
+typedef struct found_row {
+  stored_row stored;         /* key; record when has_record or read */
+  bool has_record;
+  const value *row;          /* keeps_rows */
+} found_row;
 typedef struct row_request {
   const dml_target *target;
   const qualified_name *name;
@@ -302,11 +314,13 @@ typedef struct row_request {
   expr_list *order_by;
   expr *limit, *offset;
   expr_list *extra;          /* further result columns */
+  source_list *lone;         /* the target alone, its slot being where the row at hand lies; NULL: no point search */
 } row_request;
 status row_search_compile(compile *c, const row_request *r, row_search *out);
 /* Collects first, then gives one key (or row) after the other: HDB_ROW, HDB_DONE. */
 status row_search_start(exec *x, const row_search *s);
-status row_search_next(exec *x, const row_search *s, slice *key, const value **row);
+status row_search_next(exec *x, const row_search *s, found_row *out);
+status row_search_read(exec *x, const row_search *s, cursor *table_cursor, int slot, found_row *row, bool *found);
 void row_search_stop(exec *x, const row_search *s);
 
 #endif

@@ -135,29 +135,18 @@ static status update_one(exec *x, const update_program *p, const stored_row *sto
   return p->w->returning ? returning_add(x, p->w->returning) : HDB_OK;
 }
 
-/* Reads the row again; *found false: it has gone since. */
-static status read_again(exec *x, const update_program *p, slice key, stored_row *row, bool *found) {
-  writer_run *r = writer_run_of(x, p->w);
-  if (!r) return x->err->code;
-  *found = cursor_find(r->table, key);
-  if (!*found) return dml_failed(x, r->table->error);
-  TRY(stored_row_copy(x, p->target.t, r->table, row));
-  stored_row_set(&x->slots[p->old_slot], p->target.t, row);
-  return HDB_OK;
-}
-
 static status update_rows(exec *x, const update_program *p) {
-  slice key;
-  const value *row;
+  found_row row = {0};
   status rc;
   bool is_view = p->target.t->kind == TABLE_VIEW;
-  while ((rc = row_search_next(x, &p->search, &key, &row)) == HDB_ROW) {
+  writer_run *r = writer_run_of(x, p->w);
+  if (!r) return x->err->code;
+  while ((rc = row_search_next(x, &p->search, &row)) == HDB_ROW) {
     arena_mark mark = arena_save(&x->memory);
-    stored_row stored = {0};
     bool found = true;
-    if (is_view) slot_set_values(&x->slots[p->old_slot], (value *)row, false, 0);
-    else TRY(read_again(x, p, key, &stored, &found));
-    if (found) TRY(update_one(x, p, &stored, row ? row + p->search.key_columns : NULL));
+    if (is_view) slot_set_values(&x->slots[p->old_slot], (value *)row.row, false, 0);
+    else TRY(row_search_read(x, &p->search, r->table, p->old_slot, &row, &found));
+    if (found) TRY(update_one(x, p, &row.stored, row.row ? row.row + p->search.key_columns : NULL));
     arena_rewind(&x->memory, mark);
     TRY(exec_tick(x));
   }
@@ -223,10 +212,13 @@ status compile_update(compile *c, update_statement *s) {
                    .limit = s->limit, .offset = s->offset, .extra = s->from ? p->set.list : NULL};
   status rc = HDB_OK;
   CHECK(dml_lone_source(c, &s->table, &p->target, &lone, &p->old_slot));
+  r.lone = lone;
   if (!s->from) CHECK(update_values(c, p, lone));
   CHECK(row_search_compile(c, &r, &p->search));
   p->head.explained = p->search.q;
+  p->head.explained_line = p->search.explained;
   CHECK(update_writer(c, p, s, conflict));
+  p->search.keep_records = !writer_touches_others(p->w);
   CHECK(dml_count_changes(c, &p->head, "rows updated"));
 out:
   c->with = outer;

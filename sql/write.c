@@ -105,6 +105,8 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   return HDB_OK;
 }
 
+bool writer_touches_others(const writer *w) { return w->before.n || w->after.n || w->keys || w->victim; }
+
 /* ---- the run ---- */
 static void run_release(exec_kept *k) {
   writer_run *r = (writer_run *)k;
