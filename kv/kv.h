@@ -85,7 +85,9 @@ status kv_write(kv *store, kv_batch *batch, bool sync);
 /* All that was written before is on stable storage when this returns HDB_OK. */
 status kv_sync(kv *store);
 
-status kv_flush(kv *store);
+status kv_flush(kv *store); /* from the log into table files; everything durable */
+/* What a close does before it closes: durable, and flushed when much is in the log. Free when nothing was written. */
+status kv_settle(kv *store);
 status kv_compact(kv *store, enum kv_family family, slice from, slice to);
 /* A copy of the store at `path` by hard links where possible. */
 status kv_checkpoint(kv *store, const char *path);

@@ -409,6 +409,7 @@ static const kv_backend memory_backend = {
     .write = memory_write,
     .sync = memory_nothing,
     .flush = memory_nothing,
+    .settle = memory_nothing,
     .compact = memory_compact,
     .bytes = memory_bytes,
 };

@@ -435,7 +435,7 @@ void engine_close(engine *e) {
       registry_remove(e);
       engine_free(e);
     } else {
-      kv_flush(e->store); /* quiet from now on; a failure shows at the close */
+      kv_settle(e->store); /* quiet from now on; a failure shows at the close */
     }
   }
   pthread_mutex_unlock(&registry_lock);
