@@ -5,9 +5,11 @@
  * Layouts of a table (tree id, then):
  *   row        row id -> record: a row a key
  *   shift      row id >> 4 -> group of up to 16 rows; found by a get
- *   range      first row's key -> group of about 1.5 KB; found by seek_for_prev; split at twice, joined when small
- *   range_mem  the same with the groups' first keys kept in memory: found by binary search and a get
- * Layouts of an index: single (an entry a key), packed (blocks of about 64 prefix-compressed entries, cut by range).
+ *   range      lower bound -> group of about 1.5 KB; found by seek_for_prev; split at twice, joined with a neighbour
+ *              when small. The first group's bound is empty; a bound stays when its first row goes.
+ *   range_mem  the same with the bounds kept in memory: found by binary search and a get
+ * Layouts of an index: single (an entry a key), packed (blocks of about 64 prefix-compressed entries, cut by range),
+ * packed_mem (the blocks' bounds in memory).
  * History: a record a version, or neighbours in time packed into blocks of up to 4 KB.
  *
  * ns is CPU time of the thread (the machine may be shared), wall_ns the clock; both an operation or a row. It measures
@@ -25,7 +27,7 @@
 #include "kv/base/record.h"
 #include "kv/kv.h"
 
-enum { GROUP_AIM = 1500, SHIFT = 4, INDEX_AIM = 64, GROUP_ROWS_MAX = 4096, VERSIONS = 10, HISTORY_BLOCK = 4096 };
+enum { GROUP_AIM = 1500, SHIFT = 4, INDEX_AIM = 64, GROUP_ROWS_MAX = 512, VERSIONS = 10, HISTORY_BLOCK = 4096 };
 enum layout { ROW, BY_SHIFT, RANGE, RANGE_MEM, LAYOUTS };
 static const char *const layout_names[] = {"row", "shift", "range", "range_mem"};
 
@@ -297,12 +299,12 @@ static void store_group(table *t, const buf *where, const group *g) {
     else kv_batch_delete(batch, KV_ROWS, old);
     return;
   }
-  bool same = g->n && slice_equal(slice_of(old.p + 4, old.n - 4), g->key[0]);
-  if (!same) {
+  bool first = old.n == 4;
+  if (g->n == 0 && !first) {
     kv_batch_delete(batch, KV_ROWS, old);
     firsts_remove(t, old);
+    return;
   }
-  if (g->n == 0) return;
   int cut = g->n;
   if (g->bytes > 2 * GROUP_AIM && g->n > 1) {
     size_t bytes = 0;
@@ -312,25 +314,43 @@ static void store_group(table *t, const buf *where, const group *g) {
     kv_batch_put(batch, KV_ROWS, full, group_close(g, cut, g->n, &close_buf2));
     if (t->layout == RANGE_MEM) firsts_add(t, full);
   }
-  slice full = full_key(t, g->key[0]);
-  kv_batch_put(batch, KV_ROWS, full, group_close(g, 0, cut, &close_buf));
-  if (t->layout == RANGE_MEM && !same) firsts_add(t, full);
+  kv_batch_put(batch, KV_ROWS, old, group_close(g, 0, cut, &close_buf));
 }
 
-/* A join: the group after this one is small too. */
-static void join_next(table *t, const buf *where, group *g, kv_iter *it) {
-  if (t->layout != RANGE || !g->n || g->bytes > GROUP_AIM / 3 || !it) return;
-  it->seek(it, buf_slice(where));
-  if (it->valid) it->next(it);
-  if (!it->valid || it->value.n > GROUP_AIM) return;
-  int n = group_count(it->value);
-  if (g->n + n > GROUP_ROWS_MAX) return;
-  kv_batch_delete(batch, KV_ROWS, it->key);
-  for (int i = 0; i < n; i++) {
-    group_entry(it->value, n, i, &g->key[g->n], &g->value[g->n]);
-    g->bytes += g->key[g->n].n + g->value[g->n].n + 8;
-    g->n++;
+/* The group is small: takes in the next one, or goes into the one before, when that is small too. */
+static void join(table *t, buf *where, group *g) {
+  static buf left = BUF_INIT, right = BUF_INIT;
+  if (g->bytes > GROUP_AIM / 4) return;
+  uint8_t keys[64];
+  kv_iter *it = open_iter(t, NULL);
+  for (int side = 0; side < 2; side++) {
+    it->seek(it, buf_slice(where));
+    if (it->valid) side == 0 ? it->next(it) : it->prev(it);
+    if (!it->valid || it->value.n + g->bytes > GROUP_AIM) continue;
+    buf *copy = side == 0 ? &right : &left; /* g's slices stay where they are */
+    buf_clear(copy);
+    buf_append(copy, it->value.p, it->value.n);
+    static group joined;
+    if (side == 0) {
+      group other;
+      group_open(buf_slice(copy), &other);
+      for (int i = 0; i < other.n; i++) group_put(g, g->n, false, other.key[i], other.value[i]);
+      kv_batch_delete(batch, KV_ROWS, it->key);
+      firsts_remove(t, it->key);
+    } else {
+      group_open(buf_slice(copy), &joined);
+      for (int i = 0; i < g->n; i++) group_put(&joined, joined.n, false, g->key[i], g->value[i]);
+      *g = joined;
+      kv_batch_delete(batch, KV_ROWS, buf_slice(where));
+      firsts_remove(t, buf_slice(where));
+      memcpy(keys, it->key.p, it->key.n);
+      slice k = slice_of(keys, it->key.n);
+      buf_clear(where);
+      buf_append(where, k.p, k.n);
+    }
+    break;
   }
+  it->close(it);
 }
 
 /* One row changes (value.p NULL: goes); into the batch. history: the former row becomes a record. */
@@ -367,7 +387,7 @@ static void table_write(table *t, slice key, slice value, bool history) {
   group_open(content, &scratch_group);
   if (value.p) group_put(&scratch_group, at, found, key, value);
   else if (found) group_remove(&scratch_group, at);
-  if (!value.p) join_next(t, &where, &scratch_group, it);
+  if (!value.p && t->layout != BY_SHIFT) join(t, &where, &scratch_group);
   store_group(t, &where, &scratch_group);
   if (it) it->close(it);
   kv_release(&v);
@@ -382,11 +402,14 @@ static void table_load(table *t, int64_t n, slice (*key_of)(int64_t i), int64_t 
   size_t used = 0;
   g->n = 0, g->bytes = 0;
   uint64_t shift_of = 0;
+  bool first_group = true;
   for (int64_t i = 0; i <= n; i++) {
     slice key = i < n ? key_of(i) : slice_of(NULL, 0);
     bool flush = g->n && (i == n || (t->layout == BY_SHIFT ? get_be64(key.p) >> SHIFT != shift_of : g->bytes >= GROUP_AIM));
     if (flush) {
       slice full = full_key(t, g->key[0]);
+      if (t->layout != BY_SHIFT && first_group) full = slice_of(t->prefix, 4);
+      first_group = false;
       kv_batch_put(batch, KV_ROWS, full, group_close(g, 0, g->n, &close_buf));
       if (t->layout == RANGE_MEM) firsts_add(t, full);
       g->n = 0, g->bytes = 0, used = 0;
@@ -464,40 +487,12 @@ static int compare_ids(const void *a, const void *b) {
 
 /* ---- indexes ---- */
 
-enum index_layout { SINGLE, PACKED };
-static const char *const index_names[] = {"single", "packed"};
+enum index_layout { SINGLE, PACKED, PACKED_MEM };
+static const char *const index_names[] = {"single", "packed", "packed_mem"};
 
-/* Block: n 2, then entries: shared 1, rest 1, rest's bytes. */
-typedef struct block {
-  int n;
-  uint8_t entry[INDEX_AIM * 2 + 2][40], length[INDEX_AIM * 2 + 2];
-} block;
-
-static void block_open(slice s, block *b) {
-  const uint8_t *p = s.p + 2;
-  b->n = s.n ? s.p[0] | s.p[1] << 8 : 0;
-  for (int i = 0; i < b->n; i++) {
-    uint8_t shared = p[0], rest = p[1];
-    if (i) memcpy(b->entry[i], b->entry[i - 1], shared);
-    memcpy(b->entry[i] + shared, p + 2, rest);
-    b->length[i] = (uint8_t)(shared + rest);
-    p += 2 + rest;
-  }
-}
-static slice block_close(const block *b, int from, int to, buf *out) {
-  buf_clear(out);
-  buf_byte(out, (uint8_t)(to - from)), buf_byte(out, (uint8_t)((to - from) >> 8));
-  for (int i = from; i < to; i++) {
-    uint8_t shared = 0;
-    if (i > from)
-      while (shared < b->length[i - 1] && shared < b->length[i] && b->entry[i][shared] == b->entry[i - 1][shared]) shared++;
-    buf_byte(out, shared), buf_byte(out, (uint8_t)(b->length[i] - shared));
-    buf_append(out, b->entry[i] + shared, (size_t)(b->length[i] - shared));
-  }
-  return buf_slice(out);
-}
-
+/* Block: n 2, then entries: shared 1, rest 1, rest's bytes. Changed by splicing: only the neighbour is encoded anew. */
 static const uint8_t index_prefix[4] = {0, 0, 0, 9}, index_end[4] = {0, 0, 0, 10};
+static table index_bounds = {.layout = RANGE_MEM}; /* PACKED_MEM */
 
 static slice entry_key(int64_t a, int64_t rowid, buf *b) {
   buf_clear(b);
@@ -512,69 +507,141 @@ static kv_iter *index_iter(const kv_snapshot *s) {
   return it;
 }
 
-static void packed_change(slice entry, bool add) {
-  static block b;
-  static buf out = BUF_INIT, out2 = BUF_INIT, where = BUF_INIT;
-  kv_iter *it = index_iter(NULL);
-  it->seek_for_prev(it, entry);
-  if (!it->valid) it->seek(it, slice_of(NULL, 0));
-  b.n = 0;
-  buf_clear(&where);
-  if (it->valid) {
-    block_open(it->value, &b);
-    buf_append(&where, it->key.p, it->key.n);
+static void put_entry(buf *out, slice before, slice e) {
+  size_t n = before.n < e.n ? before.n : e.n, shared = 0;
+  while (shared < n && before.p[shared] == e.p[shared]) shared++;
+  buf_byte(out, (uint8_t)shared), buf_byte(out, (uint8_t)(e.n - shared));
+  buf_append(out, e.p + shared, e.n - shared);
+}
+/* Decodes the entry at p over `entry`, which holds the one before. */
+static const uint8_t *next_entry(const uint8_t *p, uint8_t entry[256], size_t *n) {
+  memcpy(entry + p[0], p + 2, p[1]);
+  *n = (size_t)p[0] + p[1];
+  return p + 2 + p[1];
+}
+
+static void splice(slice block, slice e, bool add, buf *out) {
+  const uint8_t *p = block.p + 2, *end = block.p + block.n;
+  uint8_t before[256], entry[256];
+  size_t before_n = 0, entry_n = 0;
+  int count = block.n ? block.p[0] | block.p[1] << 8 : 0, c = 1;
+  const uint8_t *next = p;
+  while (block.n && p < end) {
+    next = next_entry(p, entry, &entry_n);
+    if ((c = slice_compare(slice_of(entry, entry_n), e)) >= 0) break;
+    memcpy(before, entry, entry_n);
+    before_n = entry_n;
+    p = next;
   }
-  slice e = slice_of(entry.p + 4, entry.n - 4);
-  int at = 0, c = 1;
-  while (at < b.n && (c = slice_compare(slice_of(b.entry[at], b.length[at]), e)) < 0) at++;
+  bool more = block.n && p < end;
+  buf_clear(out);
+  if (add == (more && c == 0)) { /* nothing to do: there already, or not there */
+    buf_append(out, block.p, block.n);
+    return;
+  }
+  count += add ? 1 : -1;
+  buf_byte(out, (uint8_t)count), buf_byte(out, (uint8_t)(count >> 8));
+  if (block.n) buf_append(out, block.p + 2, (size_t)(p - block.p) - 2);
+  slice left = slice_of(before, before_n);
   if (add) {
-    memmove(b.entry + at + 1, b.entry + at, (size_t)(b.n - at) * sizeof b.entry[0]);
-    memmove(b.length + at + 1, b.length + at, (size_t)(b.n - at));
-    memcpy(b.entry[at], e.p, e.n);
-    b.length[at] = (uint8_t)e.n;
-    b.n++;
-  } else if (at < b.n && c == 0) {
-    b.n--;
-    memmove(b.entry + at, b.entry + at + 1, (size_t)(b.n - at) * sizeof b.entry[0]);
-    memmove(b.length + at, b.length + at + 1, (size_t)(b.n - at));
+    put_entry(out, left, e);
+    left = e;
+  } else { /* the entry at p goes; the one behind it is encoded anew */
+    p = next;
+    more = p < end;
+    if (more) next = next_entry(p, entry, &entry_n);
   }
-  it->close(it);
-  if (where.n && (b.n == 0 || !slice_equal(slice_of(where.p + 4, where.n - 4), slice_of(b.entry[0], b.length[0]))))
-    kv_batch_delete(batch, KV_INDEX, buf_slice(&where));
-  if (b.n == 0) return;
-  int cut = b.n > 2 * INDEX_AIM ? b.n / 2 : b.n;
-  buf_clear(&where);
-  buf_append(&where, index_prefix, 4);
-  buf_append(&where, b.entry[0], b.length[0]);
-  kv_batch_put(batch, KV_INDEX, buf_slice(&where), block_close(&b, 0, cut, &out));
-  if (cut < b.n) {
-    buf_clear(&where);
-    buf_append(&where, index_prefix, 4);
-    buf_append(&where, b.entry[cut], b.length[cut]);
-    kv_batch_put(batch, KV_INDEX, buf_slice(&where), block_close(&b, cut, b.n, &out2));
+  if (more) {
+    put_entry(out, left, slice_of(entry, entry_n));
+    buf_append(out, next, (size_t)(end - next));
   }
 }
+
+/* Stores a block, cut in two when large. */
+static void put_block(enum index_layout layout, slice bound, slice block) {
+  static buf half = BUF_INIT, key = BUF_INIT;
+  int count = block.p[0] | block.p[1] << 8;
+  if (count == 0 && bound.n > 4) {
+    kv_batch_delete(batch, KV_INDEX, bound);
+    if (layout == PACKED_MEM) firsts_remove(&index_bounds, bound);
+    return;
+  }
+  if (count <= 2 * INDEX_AIM) {
+    kv_batch_put(batch, KV_INDEX, bound, block);
+    return;
+  }
+  const uint8_t *p = block.p + 2, *end = block.p + block.n;
+  uint8_t entry[256];
+  size_t n = 0;
+  for (int i = 0; i < count / 2; i++) p = next_entry(p, entry, &n);
+  size_t left = (size_t)(p - block.p);
+  p = next_entry(p, entry, &n);
+  buf_clear(&half);
+  buf_byte(&half, (uint8_t)(count - count / 2)), buf_byte(&half, 0);
+  put_entry(&half, slice_of(NULL, 0), slice_of(entry, n));
+  buf_append(&half, p, (size_t)(end - p));
+  buf_clear(&key);
+  buf_append(&key, index_prefix, 4);
+  buf_append(&key, entry, n);
+  kv_batch_put(batch, KV_INDEX, buf_slice(&key), buf_slice(&half));
+  if (layout == PACKED_MEM) firsts_add(&index_bounds, buf_slice(&key));
+  uint8_t *head = (uint8_t *)(uintptr_t)block.p;
+  head[0] = (uint8_t)(count / 2), head[1] = 0;
+  kv_batch_put(batch, KV_INDEX, bound, slice_of(block.p, left));
+}
+
+static void packed_change(enum index_layout layout, slice entry, bool add) {
+  static buf out = BUF_INIT, bound = BUF_INIT;
+  kv_iter *it = NULL;
+  kv_value v = {.pin = NULL};
+  slice block = {0};
+  buf_clear(&bound);
+  if (layout == PACKED) {
+    it = index_iter(NULL);
+    it->seek_for_prev(it, entry);
+    must(it->valid, "a block");
+    buf_append(&bound, it->key.p, it->key.n);
+    block = it->value;
+  } else {
+    const buf *b = &index_bounds.first[firsts_find(&index_bounds, entry)];
+    buf_append(&bound, b->p, b->n);
+    must(kv_get(store, NULL, KV_INDEX, buf_slice(&bound), &v) == HDB_OK, "a block");
+    block = v.data;
+  }
+  splice(block, slice_of(entry.p + 4, entry.n - 4), add, &out);
+  put_block(layout, buf_slice(&bound), buf_slice(&out));
+  if (it) it->close(it);
+  kv_release(&v);
+}
 static void index_change(enum index_layout layout, slice entry, bool add) {
-  if (layout == PACKED) packed_change(entry, add);
+  if (layout != SINGLE) packed_change(layout, entry, add);
   else if (add) kv_batch_put(batch, KV_INDEX, entry, slice_of(NULL, 0));
   else kv_batch_delete(batch, KV_INDEX, entry);
 }
 
 static void index_load(enum index_layout layout, int64_t n) {
-  static block b;
-  static buf key = BUF_INIT, out = BUF_INIT, first = BUF_INIT;
-  b.n = 0;
+  static buf key = BUF_INIT, out = BUF_INIT, first = BUF_INIT, last = BUF_INIT;
+  int count = 0;
+  buf_clear(&first);
+  buf_append(&first, index_prefix, 4);
   for (int64_t i = 0; i < n; i++) { /* a = i / 3: three rows a value */
-    slice e = entry_key(i / 3, i + 1, &key);
+    slice e = entry_key(i / 3, i + 1, &key), bare = slice_of(e.p + 4, e.n - 4);
     if (layout == SINGLE) {
       kv_batch_put(batch, KV_INDEX, e, slice_of(NULL, 0));
     } else {
-      if (b.n == 0) buf_clear(&first), buf_append(&first, e.p, e.n);
-      memcpy(b.entry[b.n], e.p + 4, e.n - 4);
-      b.length[b.n++] = (uint8_t)(e.n - 4);
-      if (b.n == INDEX_AIM || i + 1 == n) {
-        kv_batch_put(batch, KV_INDEX, buf_slice(&first), block_close(&b, 0, b.n, &out));
-        b.n = 0;
+      if (count == 0) {
+        buf_clear(&out), buf_clear(&last);
+        buf_append(&out, "\0\0", 2);
+        if (i) buf_clear(&first), buf_append(&first, e.p, e.n);
+        if (layout == PACKED_MEM) firsts_add(&index_bounds, buf_slice(&first));
+      }
+      put_entry(&out, buf_slice(&last), bare);
+      buf_clear(&last);
+      buf_append(&last, bare.p, bare.n);
+      if (++count == INDEX_AIM || i + 1 == n) {
+        out.p[0] = (uint8_t)count;
+        kv_batch_put(batch, KV_INDEX, buf_slice(&first), buf_slice(&out));
+        count = 0;
       }
     }
     if (kv_batch_bytes(batch) > 256 << 10) commit();
@@ -655,18 +722,26 @@ static void point_reads(table *t, const char *what, int64_t n, slice (*key_of)(i
 
 static void single_commits(table *t, const char *what, int64_t n, bool history, int index, int64_t operations) {
   static buf old = BUF_INIT, new = BUF_INIT;
+  int64_t *moved = NULL;
+  if (index >= 0) {
+    moved = malloc((size_t)n * sizeof *moved);
+    for (int64_t i = 0; i < n; i++) moved[i] = -1;
+  }
   stopwatch s = start();
   for (int64_t i = 0; i < operations; i++) {
     int64_t id = (int64_t)(rnd() % (uint64_t)n);
     slice key = dense_key(id);
     table_write(t, key, make_row(id + 1, (int64_t)(rnd() % 1000003)), history);
     if (index >= 0) { /* the entry moves */
-      index_change((enum index_layout)index, entry_key(id / 3, id + 1, &old), false);
-      index_change((enum index_layout)index, entry_key((int64_t)(rnd() % (uint64_t)n) / 3, id + 1, &new), true);
+      int64_t a = (int64_t)(rnd() % (uint64_t)n) / 3;
+      index_change((enum index_layout)index, entry_key(moved[id] < 0 ? id / 3 : moved[id], id + 1, &old), false);
+      index_change((enum index_layout)index, entry_key(a, id + 1, &new), true);
+      moved[id] = a;
     }
     commit();
   }
   report(s, what, layout_names[t->layout], (double)operations);
+  free(moved);
 }
 
 static void dense_table(enum layout layout) {
@@ -797,11 +872,16 @@ static void index_cases(enum index_layout layout) {
   }
   it->close(it);
   kv_snapshot_close(store, snapshot);
-  table t = {.layout = RANGE, .prefix = {0, 0, 0, 16}};
+  table t = {.layout = layout == PACKED_MEM ? RANGE_MEM : RANGE, .prefix = {0, 0, 0, 16}};
   table_load(&t, rows, dense_key, dense_id);
   settle();
-  single_commits(&t, layout == PACKED ? "commit_update_index_packed" : "commit_update_index_single", rows, false, layout,
-                 rows / 20);
+  static const char *const names[] = {"commit_update_index_single", "commit_update_index_packed",
+                                      "commit_update_index_packed_mem"};
+  single_commits(&t, names[layout], rows, false, layout, rows / 20);
+  for (size_t i = 0; i < index_bounds.firsts; i++) buf_free(&index_bounds.first[i]);
+  index_bounds.firsts = 0;
+  for (size_t i = 0; i < t.firsts; i++) buf_free(&t.first[i]);
+  free(t.first);
   close_store();
 }
 
@@ -1097,6 +1177,7 @@ int main(int argc, char **argv) {
     if (l != BY_SHIFT) text_table(l);
   index_cases(SINGLE);
   index_cases(PACKED);
+  index_cases(PACKED_MEM);
   history_cases();
   sqlite_integer_table();
   sqlite_text_table();
