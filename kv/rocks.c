@@ -1,8 +1,9 @@
 /* The rocks backend: a RocksDB directory, one column family a family. The only file that names rocksdb_*.
  *
  * R1  The log is never off and is recovered to a point in time: what a crash leaves is a prefix of the batches.
- * R2  A directory with data but without CURRENT is damaged, never taken for a new store. Only what a creation that
- *     was cut short leaves behind (MANIFEST-000001, no log, no table) may be started anew.
+ * R2  A directory with data but without CURRENT or MANIFEST is damaged, never taken for a new store. Only what a
+ *     creation that was cut short leaves behind (no log, no table, MANIFEST-000001 or a CURRENT that names it) may be
+ *     started anew.
  * R3  The first failed write or sync is kept, and every later one is refused with it (KV4).
  * R4  No merge operator and the built-in bytewise comparator, so RocksDB's own tools read everything.
  *
@@ -471,6 +472,18 @@ static bool ends_with(const char *name, const char *tail) {
   return n >= t && strcmp(name + n - t, tail) == 0;
 }
 
+/* R2: a CURRENT whose MANIFEST-000001 never reached the disk. */
+static bool forget_first_current(const char *path) {
+  static const char first[] = "MANIFEST-000001\n";
+  char name[4096], text[sizeof first + 1];
+  if (snprintf(name, sizeof name, "%s/CURRENT", path) >= (int)sizeof name) return false;
+  FILE *f = fopen(name, "rb");
+  if (!f) return false;
+  size_t n = fread(text, 1, sizeof text, f);
+  fclose(f);
+  return n == sizeof first - 1 && memcmp(text, first, n) == 0 && unlink(name) == 0;
+}
+
 /* R2: what lies in the directory; R7: its logs are synced. */
 enum contents { CONTENTS_NONE, CONTENTS_STORE, CONTENTS_DAMAGED };
 
@@ -504,6 +517,7 @@ static status look(const char *path, enum contents *contents, size_t *log_bytes,
   }
   if (*logs && fsync(dirfd(d)) != 0 && errno != EINVAL && errno != EROFS) rc = kv_fail(HDB_IOERR_FSYNC, "%s: %s", path, strerror(errno));
   closedir(d);
+  if (current && !manifest && !data && forget_first_current(path)) current = false;
   if (current && manifest) *contents = CONTENTS_STORE;
   else if (current || data) *contents = CONTENTS_DAMAGED;
   return rc;
