@@ -25,14 +25,13 @@
 #include <ctime>
 #include <map>
 #include <memory>
-#include <fcntl.h>
 #include <mutex>
 #include <set>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <rocksdb/db.h>
