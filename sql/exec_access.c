@@ -69,10 +69,11 @@ static status cursor_status(access_state *s, const cursor *c) {
 /* ---- search values ---- */
 
 /* The value of one part or bound after its comparison's affinity. */
-static status search_value(access_state *s, const operand *o, uint8_t affinity, value *out) {
+static inline status search_value(access_state *s, const operand *o, uint8_t affinity, value *out) {
   const value *v;
   TRY(operand_eval(s->x, o, &v));
   *out = *v;
+  if (v->type == VAL_INTEGER && affinity != AFF_TEXT) return HDB_OK;
   if (affinity >= AFF_TEXT && v->type != VAL_NULL) return value_apply_affinity(out, affinity, &s->memory);
   return HDB_OK;
 }
@@ -141,6 +142,20 @@ static status list_load(access_state *s, key_list *l, const key_part *part) {
 static slice list_key(const key_list *l, bool reverse) {
   const struct key_range *r = &l->keys[reverse ? l->n - 1 - l->at : l->at];
   return slice_of(l->bytes.p + r->at, r->n);
+}
+
+/* A key column's bytes; false: no row can have this value (a row id that is none). */
+static bool write_part(buf *out, const key_part *part, const value *from) {
+  value v = *from;
+  if (!part->is_rowid) {
+    value_write_key(out, &v, part->collation, part->descending);
+    return true;
+  }
+  if (v.type == VAL_REAL && v.r >= -9223372036854775808.0 && v.r < 9223372036854775808.0 && (double)(int64_t)v.r == v.r)
+    v = value_int((int64_t)v.r);
+  if (v.type != VAL_INTEGER) return false;
+  key_put_rowid(out, v.i);
+  return true;
 }
 
 /* ---- row ids ---- */
@@ -289,8 +304,24 @@ static status scan_step_back(access_state *s) {
 }
 
 /* ---- indexes ---- */
+/* Row ids from rowid_low to rowid_high behind the columns. */
+static status index_rowid_bounds(access_state *s) {
+  uint8_t key[8];
+  TRY(rowid_bounds(s));
+  if (s->done) return HDB_OK;
+  buf_clear(&s->low_bound);
+  buf_clear(&s->high_bound);
+  rowid_encode(key, s->rowid_low);
+  buf_append(&s->low_bound, key, 8);
+  if (s->rowid_high == INT64_MAX) return HDB_OK; /* to the end of the prefix */
+  rowid_encode(key, s->rowid_high + 1);
+  buf_append(&s->high_bound, key, 8);
+  return buf_failed(&s->low_bound) || buf_failed(&s->high_bound) ? node_no_memory(s->x) : HDB_OK;
+}
+
 static status index_bounds(access_state *s) {
   const access *a = s->a;
+  if (a->rowid_range) return index_rowid_bounds(s);
   const range_bound *from = a->range_descending ? &a->high : &a->low, *to = a->range_descending ? &a->low : &a->high;
   value v;
   buf_clear(&s->low_bound);
@@ -374,12 +405,12 @@ static status index_open(access_state *s) {
       s->done = true;
       return HDB_OK;
     }
-    if (!l) {
-      value_write_key(&s->prefix, &v, part->collation, part->descending);
-      continue;
+    if (l) buf_clear(&l->bytes);
+    if (!write_part(l ? &l->bytes : &s->prefix, part, &v)) {
+      s->done = true;
+      return HDB_OK;
     }
-    buf_clear(&l->bytes);
-    value_write_key(&l->bytes, &v, part->collation, part->descending);
+    if (!l) continue;
     if (!l->keys && !(l->keys = malloc(sizeof *l->keys))) return node_no_memory(s->x);
     if (buf_failed(&l->bytes)) return node_no_memory(s->x);
     l->keys[0] = (struct key_range){0, (uint32_t)l->bytes.n};

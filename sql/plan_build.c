@@ -93,11 +93,15 @@ static status build_index_access(where_plan *w, const where_item *item, const wh
   a->index = l->index;
   a->covering = (l->flags & LOOP_COVERING) && !l->index->is_primary;
   for (int k = 0; k < l->equal_n; k++) {
-    TRY(build_part(w, l->terms[k], &l->index->columns[k], &a->parts[k]));
+    bool is_rowid = k == l->index->columns_n;
+    TRY(build_part(w, l->terms[k], is_rowid ? NULL : &l->index->columns[k], &a->parts[k]));
+    a->parts[k].is_rowid = is_rowid;
     mark_used(w, l->terms[k]);
   }
   a->parts_n = l->equal_n;
-  if (l->terms_n > l->equal_n) {
+  if (l->terms_n > l->equal_n && l->equal_n == l->index->columns_n) {
+    a->rowid_range = true;
+  } else if (l->terms_n > l->equal_n) {
     const index_column *ic = &l->index->columns[l->equal_n];
     a->not_null_range = true;
     a->range_descending = ic->descending;
@@ -273,7 +277,7 @@ static status build_access(where_plan *w, int level, source_mask ready, access *
 
 /* ---- EXPLAIN QUERY PLAN ---- */
 static const char *column_name(const where_plan *w, const where_item *item, const index_ *i, int k) {
-  int c = i ? i->columns[k].column : -1;
+  int c = i && k < i->columns_n ? i->columns[k].column : -1;
   if (c == -1) return "rowid";
   if (c == -2) return "<expr>";
   return item->table->columns[c].name;

@@ -54,12 +54,16 @@ static bool plain_columns(const expr_list *l, int slot) {
   return true;
 }
 
+bool cte_is_materialized(const cte *k) {
+  return k->materialized == CTE_MATERIALIZED || (k->materialized == CTE_ANY && k->uses > 1);
+}
+
 static bool may_flatten(const select *q, const source *s, int at, bool is_arm) {
   const select *sub = s->select;
   if (!sub || sub->prior || sub->is_values || !sub->from || sub->from->n == 0) return false;
   if (sub->is_aggregate || (sub->group_by && sub->group_by->n) || sub->having || sub->distinct || sub->has_window) return false;
   if (sub->limit || sub->offset || sub->is_recursive || q->has_window) return false;
-  if (s->cte && (s->cte->materialized == CTE_MATERIALIZED || s->cte->recursive)) return false;
+  if (s->cte && (s->cte->recursive || cte_is_materialized(s->cte))) return false;
   if ((q->is_recursive || is_arm) && sub->order_by && sub->order_by->n) return false;
   if (sub->order_by && sub->order_by->n && (q->is_aggregate || (q->group_by && q->group_by->n))) return false;
   if (s->join & JOIN_RIGHT || s->lateral || s->time != TIME_NONE) return false;

@@ -61,12 +61,25 @@ static const char *source_label(const source *s) { return s->alias ? s->alias : 
 static status plan_query_item(where_plan *w, where_item *item, source *s, bool first) {
   compile *c = w->c;
   bool recursive = select_is_recursive(s->select);
-  int former = explain_push(c, "%s %s", first && !recursive ? "CO-ROUTINE" : "MATERIALIZE", source_label(s));
+  bool shared = s->cte && cte_is_materialized(s->cte) && !s->correlated && !s->select->correlated;
+  if (shared && s->cte->extra) { /* another reference has planned it */
+    item->shared = s->cte->extra;
+    item->query = item->shared->query;
+    item->rows = item->query->rows;
+    return HDB_OK;
+  }
+  int former = explain_push(c, "%s %s", first && !recursive && !shared ? "CO-ROUTINE" : "MATERIALIZE", source_label(s));
   status rc = recursive ? plan_recursive(c, s, &item->query) : plan_select(c, s->select, &item->query);
   explain_pop(c, former);
   TRY(rc);
-  item->node = item->query->top;
   item->rows = item->query->rows;
+  item->node = item->query->top;
+  if (!shared || s->cte->uses < 2) return HDB_OK;
+  struct shared_rows *rows = plan_node_new(c, &shared_class, sizeof *rows, item->query->columns_n);
+  if (!rows) return plan_no_memory(c);
+  rows->source = item->node;
+  rows->query = item->query;
+  item->shared = s->cte->extra = rows;
   return HDB_OK;
 }
 

@@ -73,6 +73,7 @@ typedef struct key_part { /* one column of a search key */
   int subplan_column;
   bool is_in, list_constant;
   bool null_matches;       /* IS, IS NULL */
+  bool is_rowid;           /* the row id behind an index's columns */
   uint8_t affinity;
   bool descending;
   const collation *collation;
@@ -104,7 +105,7 @@ struct access {
   uint64_t unwanted;       /* columns that nobody reads */
   bool may_map;            /* many lookups may read the table into memory */
   bool not_null_range;     /* a range with an upper bound only leaves NULLs out */
-  bool on_rowid_in_index;
+  bool rowid_range;        /* the range is one of row ids behind the index's columns */
   int parts_n;
   key_part *parts;
   range_bound low, high;
@@ -323,6 +324,7 @@ status plan_windows(compile *c, select *s, expr_list *order_by, const plan_node 
 struct shared_rows {
   plan_node node;          /* its state holds the spool */
   const plan_node *source;
+  query *query;
 };
 status shared_rows_fill(exec *x, const struct shared_rows *s, const spool **out);
 extern const node_class shared_class;
@@ -381,6 +383,7 @@ expr *aggregate_minmax(const aggregate_builder *b, bool *is_max);
 size_t aggregate_call_head(void); /* bytes before a function's own state */
 /* plan_flatten.c: once, before a statement's outermost query is planned. */
 status plan_flatten(compile *c, select *s);
+bool cte_is_materialized(const cte *k); /* MATERIALIZED, or used more than once and not NOT MATERIALIZED */
 /* plan_compound.c */
 status plan_compound(compile *c, select *s, query **out);
 status plan_recursive(compile *c, source *s, query **out);

@@ -178,10 +178,10 @@ static bool term_fits_column(const loop_builder *b, const search_term *t, int k)
   if (ic->column == -2) {
     if (t->column != -2 && t->column >= 0) return false;
     if (!b->expressions[k] || !ast_equal(t->e, b->expressions[k])) return false;
-  } else if (t->column != ic->column) {
+  } else if (t->column != where_index_column(b->item->table, ic)) {
     return false;
   }
-  if (t->op == SEARCH_NULL) return true;
+  if (t->op == SEARCH_NULL || t->column == -1) return true;
   const collation *c = t->collation ? t->collation : &collation_binary;
   if (!c->builtin) return false;
   const char *name = ic->collation ? ic->collation : "BINARY";
@@ -309,6 +309,7 @@ static status search_from(loop_builder *b, log_estimate in_factor) {
     search_term *t = w->terms[i];
     if (!(t->op & ops) || !term_fits_column(b, t, k)) continue;
     if (t->op == SEARCH_NULL && column_not_null(b, k)) continue;
+    if (t->op == SEARCH_IN && b->index && k == b->index->columns_n) continue;
     if (t->right & saved.self) continue;
     if (t->like && (t->op & (SEARCH_LT | SEARCH_LE))) continue;
     if (!outer_join_allows(b, t)) continue;
@@ -333,7 +334,7 @@ static bool column_orders(const where_plan *w, const where_item *item, const ind
     const expr *e = o->e[k];
     while (e->op == EX_COLLATE) e = e->left;
     if (e->op == EX_COLUMN && e->slot == item->slot) {
-      if (plan_is_rowid(e)) return true;
+      if (plan_is_rowid(e)) return true; /* any index has it */
       for (int c = 0; i && c < i->key_columns_n; c++)
         if (i->columns[c].column == e->column) return true;
     } else if (i && has_expression_columns(i)) {
@@ -376,7 +377,7 @@ static status index_loops(loop_builder *b, const index_ *i, source_mask needs, l
   if (!b->rows || !b->expressions) return plan_no_memory(w->c);
   for (int k = 0; k < i->columns_n; k++)
     if (i->columns[k].column == -2) b->expressions[k] = where_index_expr(w, item, &i->columns[k]);
-  b->columns_n = i->columns_n;
+  b->columns_n = i->columns_n + !t->without_rowid; /* the row id stands behind the columns */
   b->key_columns_n = i->key_columns_n;
   b->index_width = index_width(i);
   b->loop = (where_loop){.item = b->at, .self = item->self, .needs = needs, .index = i};
@@ -483,7 +484,7 @@ static status item_loops(where_plan *w, int at, source_mask needs) {
   loop_builder b = {.w = w, .item = item, .at = at};
   const table *t = item->table;
   needs |= item->needs;
-  if (!t || item->node || item->module) {
+  if (!t || item->node || item->shared || item->module) {
     if (item->module) return function_loops(&b, needs);
     TRY(auto_loops(&b, needs, item->rows));
     return whole_loop(&b, needs, item->rows, item->module ? LOOP_VIRTUAL : LOOP_VIEW, false);

@@ -65,7 +65,7 @@ static bool term_is_index_column(order_state *s, const where_loop *l, int term, 
   } else {
     if (e->op != EX_COLUMN || e->slot != item->slot) return false;
     int column = plan_is_rowid(e) ? -1 : e->column;
-    if (column != ic->column) return false;
+    if (column != where_index_column(item->table, ic)) return false;
     if (column == -1) return true;
   }
   const collation *c = o->specs[term].c ? o->specs[term].c : &collation_binary;

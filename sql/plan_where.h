@@ -145,6 +145,10 @@ int where_path_order(where_plan *w, where_loop **loops, int n, where_loop *last,
 status where_build(where_plan *w, join_node **out);
 
 bool where_partial_index_holds(where_plan *w, const where_item *item, const index_ *i);
+/* Table column of an index column; -1 also for the INTEGER PRIMARY KEY. */
+static inline int where_index_column(const table *t, const index_column *ic) {
+  return ic->column >= 0 && ic->column == t->rowid_column ? -1 : ic->column;
+}
 expr *where_index_expr(where_plan *w, const where_item *item, const index_column *ic);
 
 log_estimate log_of(uint64_t x);
