@@ -445,6 +445,17 @@ static status compile_add_column(compile *c, alter *a, const alter_statement *s,
   return ddl_program(c, a->database, add_column_start, a);
 }
 
+/* ALTER_TABLE with the database, the table, and the column in the third place. */
+static status authorize_drop(compile *c, const alter *a, const table *t, bool *ignore) {
+  hdb *db = c->db;
+  *ignore = false;
+  if (!db->authorize) return HDB_OK;
+  int answer = db->authorize(db->authorize_data, HDB_ALTER_TABLE, db->databases[a->database].name, t->name, a->column, c->auth_context);
+  if (answer == HDB_OK || answer == HDB_IGNORE) return HDB_OK;
+  if (answer == HDB_DENY) return error_set(c->err, HDB_AUTH, "not authorized");
+  return error_set(c->err, HDB_ERROR, "authorizer malfunction");
+}
+
 static status compile_drop_column(compile *c, alter *a, const alter_statement *s, const table *t) {
   TRY(may_be_altered(c, t));
   if (t->kind != TABLE_ORDINARY)
@@ -454,6 +465,8 @@ static status compile_drop_column(compile *c, alter *a, const alter_statement *s
     if (table_column(t, a->column) < 0) c->err->offset = s->column_offset;
     return rc;
   }
+  bool ignore; /* as in SQLite, the column is the database's argument */
+  TRY(authorize_drop(c, a, t, &ignore));
   return ddl_program(c, a->database, drop_column_start, a);
 }
 
@@ -470,7 +483,7 @@ status compile_alter(compile *c, statement *st) {
   a->new_name = s->new_name;
   if (!a->table_name) return sql_nomem(c->err);
   if (a->database != DB_TEMP && c->db->databases[DB_TEMP].engine) compile_writes(c, DB_TEMP);
-  TRY(compile_authorize(c, HDB_ALTER_TABLE, c->db->databases[a->database].name, t->name, -1, &ignore));
+  if (st->kind != ST_ALTER_DROP_COLUMN) TRY(compile_authorize(c, HDB_ALTER_TABLE, c->db->databases[a->database].name, t->name, -1, &ignore));
   switch (st->kind) {
   case ST_ALTER_RENAME_TABLE: return compile_rename_table(c, a, s, t);
   case ST_ALTER_RENAME_COLUMN: return compile_rename_column(c, a, s, t);

@@ -166,7 +166,34 @@ static status analyze_start(exec *x) {
   return HDB_OK;
 }
 
+/* sqlite_stat1 made or emptied, each table, and the new rows read back. */
+static status analyze_authorize(compile *c, const analyze *a, int database) {
+  static const char *const columns[] = {"tbl", "idx", "stat"};
+  schema *s;
+  bool ignore;
+  if (!c->db->authorize) return HDB_OK;
+  TRY(catalog_schema(c->db, database, &s));
+  if (!schema_table(s, "sqlite_stat1")) {
+    TRY(compile_authorize(c, HDB_INSERT, schema_table_name(database), NULL, database, &ignore));
+    TRY(compile_authorize(c, database == DB_TEMP ? HDB_CREATE_TEMP_TABLE : HDB_CREATE_TABLE, "sqlite_stat1", NULL, database, &ignore));
+    TRY(ddl_authorize_row(c, database));
+  } else if (a->table_name) {
+    TRY(compile_authorize(c, HDB_DELETE, "sqlite_stat1", NULL, database, &ignore));
+    TRY(compile_authorize(c, HDB_READ, "sqlite_stat1", a->index_name ? "idx" : "tbl", database, &ignore));
+  }
+  for (int i = s->tables_n - 1; i >= 0; i--) {
+    const table *t = s->in_order[i];
+    if (t->kind != TABLE_ORDINARY || strncasecmp(t->name, "sqlite_", 7) == 0 || (a->table_name && !name_equal(a->table_name, t->name))) continue;
+    TRY(compile_authorize(c, HDB_ANALYZE, t->name, NULL, database, &ignore));
+  }
+  TRY(compile_authorize(c, HDB_SELECT, NULL, NULL, -1, &ignore));
+  for (int i = 0; i < 3; i++) TRY(compile_authorize(c, HDB_READ, "sqlite_stat1", columns[i], database, &ignore));
+  return HDB_OK;
+}
+
 static status analyze_program(compile *c, analyze *a) {
+  for (int i = 0; i < c->db->databases_n; i++)
+    if (a->database >= 0 ? i == a->database : i != DB_TEMP && c->db->databases[i].name) TRY(analyze_authorize(c, a, i));
   for (int i = 0; i < c->db->databases_n; i++)
     if (a->database >= 0 ? i == a->database : i != DB_TEMP && c->db->databases[i].name) compile_writes(c, i);
   c->program->changes_schema = true;
@@ -176,7 +203,6 @@ static status analyze_program(compile *c, analyze *a) {
 status compile_analyze(compile *c, statement *s) {
   analyze *a = arena_zero(c->memory, sizeof *a);
   const qualified_name *name = &s->name;
-  bool ignore = false;
   if (!a) return sql_nomem(c->err);
   a->database = -1;
   if (!name->name) return analyze_program(c, a);
@@ -188,7 +214,6 @@ status compile_analyze(compile *c, statement *s) {
   a->database = number;
   a->table_name = arena_strdup(c->memory, t->name);
   a->index_name = i ? arena_strdup(c->memory, i->name) : NULL;
-  TRY(compile_authorize(c, HDB_ANALYZE, a->table_name, NULL, number, &ignore));
   return analyze_program(c, a);
 }
 
@@ -204,11 +229,12 @@ typedef struct reindex_visit {
   int database;
   const char *name;
   uint32_t tree;
+  const char *type;
 } reindex_visit;
 
 static status visit_reindex(void *context, const schema_object *o) {
   reindex_visit *v = context;
-  if (strcmp(o->type, "index") != 0 || !name_equal(o->name, v->name)) return HDB_OK;
+  if (strcmp(o->type, v->type) != 0 || !name_equal(o->name, v->name)) return HDB_OK;
   schema_object changed = *o;
   changed.root = v->tree;
   return schema_update(v->x->db, v->database, &changed);
@@ -218,7 +244,7 @@ static status reindex_one(exec *x, int database, const char *name, uint32_t old)
   hdb *db = x->db;
   txn *t = db->databases[database].txn;
   schema *s;
-  reindex_visit v = {.x = x, .database = database, .name = name};
+  reindex_visit v = {.x = x, .database = database, .name = name, .type = "index"};
   TRY(fail(db, txn_new_tree(t, &v.tree)));
   TRY(schema_each(db, database, visit_reindex, &v));
   TRY(fail(db, txn_clear(t, old)));
@@ -277,6 +303,7 @@ status compile_reindex(compile *c, statement *s) {
     if (t) r->table_name = arena_strdup(c->memory, t->name);
     else r->index_name = arena_strdup(c->memory, i->name);
     if (i) TRY(compile_authorize(c, HDB_REINDEX, i->name, NULL, number, &ignore));
+    for (const index_ *k = t ? t->indexes : NULL; k; k = k->next) TRY(compile_authorize(c, HDB_REINDEX, k->name, NULL, number, &ignore));
   }
   error_clear(&ignored);
   for (int i = 0; i < c->db->databases_n; i++)
@@ -292,12 +319,66 @@ typedef struct vacuum {
   expr_program *into;
 } vacuum;
 
+/* As in SQLite, a table without INTEGER PRIMARY KEY and without an index gets new row ids, 1, 2, 3 ... */
+static status renumber(exec *x, int database, const table *t, bool *any) {
+  hdb *db = x->db;
+  txn *own = db->databases[database].txn;
+  cursor *c;
+  bulk *out = NULL;
+  uint32_t tree = 0;
+  int64_t rowid = 0;
+  bool gaps = false;
+  TRY(fail(db, cursor_open(own, t->tree, 0, &c)));
+  for (cursor_first(c); c->valid && !gaps; cursor_next(c)) gaps = rowid_decode(c->key.p) != ++rowid;
+  status rc = fail(db, c->error);
+  if (rc != HDB_OK || !gaps) goto out;
+  CHECK(fail(db, txn_new_tree(own, &tree)));
+  CHECK(fail(db, bulk_open(own, tree, &out)));
+  rowid = 0;
+  for (cursor_first(c); c->valid; cursor_next(c)) {
+    uint8_t key[8];
+    rowid_encode(key, ++rowid);
+    CHECK(fail(db, bulk_add(out, slice_of(key, 8), c->value)));
+    CHECK(exec_tick(x));
+  }
+  CHECK(fail(db, c->error));
+  rc = fail(db, bulk_finish(out));
+  out = NULL;
+  if (rc == HDB_OK) rc = fail(db, txn_clear(own, t->tree));
+  reindex_visit v = {.x = x, .database = database, .name = t->name, .tree = tree, .type = "table"};
+  if (rc == HDB_OK) rc = schema_each(db, database, visit_reindex, &v);
+  *any = true;
+out:
+  if (out) bulk_abandon(out);
+  cursor_close(c);
+  return rc;
+}
+
+static status vacuum_database(exec *x, int database) {
+  hdb *db = x->db;
+  schema *s;
+  bool any = false;
+  if (db->databases[database].read_only || !db->databases[database].engine) return HDB_OK;
+  TRY(catalog_schema(db, database, &s));
+  s->references++;
+  status rc = HDB_OK;
+  for (int i = 0; i < s->tables_n && rc == HDB_OK; i++) {
+    const table *t = s->in_order[i];
+    if (t->kind == TABLE_ORDINARY && !t->without_rowid && t->rowid_column < 0 && !t->indexes) rc = renumber(x, database, t, &any);
+  }
+  schema_release(s);
+  if (rc == HDB_OK && any) rc = schema_changed(db, database);
+  if (rc == HDB_OK && any) rc = transaction_commit(db);
+  if (rc != HDB_OK) transaction_rollback(db);
+  return rc;
+}
+
 static status vacuum_start(exec *x) {
   const vacuum *v = x->program->data;
   hdb *db = x->db;
   if (!db->autocommit) return error_set(x->err, HDB_ERROR, "cannot VACUUM from within a transaction");
   if (atomic_load(&db->active) > 1) return error_set(x->err, HDB_ERROR, "cannot VACUUM - SQL statements in progress");
-  if (!v->into) return HDB_OK; /* space is given back by compaction */
+  if (!v->into) return vacuum_database(x, v->database); /* space is given back by compaction */
   const value *name;
   TRY(expr_eval(x, v->into, &name));
   if (name->type != VAL_TEXT) return error_set(x->err, HDB_ERROR, "non-text filename");

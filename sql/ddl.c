@@ -103,6 +103,35 @@ status schema_changed(hdb *db, int database) {
   return HDB_OK;
 }
 
+/* What was stored must parse: a text whose words mean something else without what stood before them does not. */
+status schema_reload(hdb *db, int database) {
+  schema *s;
+  TRY(schema_changed(db, database));
+  return catalog_schema(db, database, &s);
+}
+
+/* ---- the authorizer ---- */
+
+/* What SQLite's own statements on its schema table ask: the new row written; rows removed. */
+status ddl_authorize_row(compile *c, int database) {
+  static const char *const columns[] = {"type", "name", "tbl_name", "rootpage", "sql"};
+  const char *master = schema_table_name(database);
+  bool ignore;
+  for (int i = 0; i < 5; i++) TRY(compile_authorize(c, HDB_UPDATE, master, columns[i], database, &ignore));
+  return compile_authorize(c, HDB_READ, master, "ROWID", database, &ignore);
+}
+
+status ddl_authorize_removal(compile *c, int database, const char *key, bool has_tree) {
+  const char *master = schema_table_name(database);
+  bool ignore;
+  TRY(compile_authorize(c, HDB_DELETE, master, NULL, database, &ignore));
+  TRY(compile_authorize(c, HDB_READ, master, key, database, &ignore));
+  TRY(compile_authorize(c, HDB_READ, master, "type", database, &ignore));
+  if (!has_tree) return HDB_OK;
+  TRY(compile_authorize(c, HDB_UPDATE, master, "rootpage", database, &ignore));
+  return compile_authorize(c, HDB_READ, master, "rootpage", database, &ignore);
+}
+
 /* ---- plain rows ---- */
 
 status plain_row_append(hdb *db, int database, const table *t, const value *values, int n) {

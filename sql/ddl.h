@@ -18,6 +18,10 @@ status schema_update(hdb *db, int database, const schema_object *o);
 status schema_delete(hdb *db, int database, int64_t rowid);
 /* The schema's version moves: at the end of every DDL statement. Two DDL transactions thereby conflict. */
 status schema_changed(hdb *db, int database);
+status schema_reload(hdb *db, int database); /* ... and the texts parse */
+/* What SQLite's statements on its schema table ask the authorizer: a row written, rows removed by a column. */
+status ddl_authorize_row(compile *c, int database);
+status ddl_authorize_removal(compile *c, int database, const char *key, bool has_tree);
 /* A row appended to / a plain row of an ordinary table (sqlite_sequence, sqlite_stat1). */
 status plain_row_append(hdb *db, int database, const table *t, const value *values, int n);
 /* Deletes the rows whose text column k is `name`. */

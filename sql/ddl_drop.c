@@ -155,6 +155,20 @@ static bool may_not_be_dropped(const table *t) {
          strncasecmp(t->name + 7, "parameters", 10) != 0;
 }
 
+/* Rows about it in sqlite_stat1 and sqlite_sequence. */
+static status authorize_traces(compile *c, int database, bool sequence, bool is_index) {
+  schema *s;
+  bool ignore;
+  TRY(catalog_schema(c->db, database, &s));
+  if (schema_table(s, "sqlite_stat1")) {
+    TRY(compile_authorize(c, HDB_DELETE, "sqlite_stat1", NULL, database, &ignore));
+    TRY(compile_authorize(c, HDB_READ, "sqlite_stat1", is_index ? "idx" : "tbl", database, &ignore));
+  }
+  if (!sequence) return HDB_OK;
+  TRY(compile_authorize(c, HDB_DELETE, "sqlite_sequence", NULL, database, &ignore));
+  return compile_authorize(c, HDB_READ, "sqlite_sequence", "name", database, &ignore);
+}
+
 static status compile_drop_table(compile *c, statement *s, drop *d) {
   bool view = s->kind == ST_DROP_VIEW, ignore = false;
   table *t = catalog_table(c->db, s->drop.name.schema, s->drop.name.name, &d->database);
@@ -168,6 +182,13 @@ static status compile_drop_table(compile *c, statement *s, drop *d) {
   if (may_not_be_dropped(t)) return error_set(c->err, HDB_ERROR, "table %s may not be dropped", t->name);
   if (view && t->kind != TABLE_VIEW) return error_set(c->err, HDB_ERROR, "use DROP TABLE to delete table %s", t->name);
   if (!view && t->kind == TABLE_VIEW) return error_set(c->err, HDB_ERROR, "use DROP VIEW to delete view %s", t->name);
+  if (!view) TRY(authorize_traces(c, d->database, t->autoincrement, false));
+  TRY(ddl_authorize_removal(c, d->database, "tbl_name", !view));
+  for (const index_ *i = t->indexes; i; i = i->next) {
+    if (i->is_primary) continue;
+    TRY(compile_authorize(c, HDB_UPDATE, schema_table_name(d->database), "rootpage", d->database, &ignore));
+    TRY(compile_authorize(c, HDB_READ, schema_table_name(d->database), "rootpage", d->database, &ignore));
+  }
   if (!temp && c->db->databases[DB_TEMP].engine) compile_writes(c, DB_TEMP);
   return ddl_program(c, d->database, drop_start, d);
 }
@@ -181,6 +202,10 @@ static status compile_drop_index(compile *c, statement *s, drop *d) {
   d->name = arena_strdup(c->memory, i->name);
   TRY(compile_authorize(c, HDB_DELETE, schema_table_name(d->database), NULL, d->database, &ignore));
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_DROP_TEMP_INDEX : HDB_DROP_INDEX, i->name, i->owner->name, d->database, &ignore));
+  TRY(ddl_authorize_removal(c, d->database, "name", false));
+  TRY(authorize_traces(c, d->database, false, true));
+  TRY(compile_authorize(c, HDB_UPDATE, schema_table_name(d->database), "rootpage", d->database, &ignore));
+  TRY(compile_authorize(c, HDB_READ, schema_table_name(d->database), "rootpage", d->database, &ignore));
   return ddl_program(c, d->database, drop_start, d);
 }
 
@@ -191,6 +216,7 @@ static status compile_drop_trigger(compile *c, statement *s, drop *d) {
   d->name = arena_strdup(c->memory, g->name);
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_DROP_TEMP_TRIGGER : HDB_DROP_TRIGGER, g->name, g->table_name, d->database, &ignore));
   TRY(compile_authorize(c, HDB_DELETE, schema_table_name(d->database), NULL, d->database, &ignore));
+  TRY(ddl_authorize_removal(c, d->database, "name", false));
   return ddl_program(c, d->database, drop_start, d);
 }
 

@@ -337,6 +337,9 @@ status compile_create_index(compile *c, create_index_statement *s) {
   copy->where = s->where ? ast_copy_expr(c->memory, s->where) : NULL;
   TRY(build_index(&b, t, copy, &i));
   TRY(index_resolve(&b, i));
+  for (int k = 0; k < i->key_columns_n; k++)
+    if (i->columns[k].column >= 0) TRY(compile_authorize(c, HDB_READ, t->name, t->columns[i->columns[k].column].name, d->database, &ignore));
+  TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
   TRY(compile_authorize(c, HDB_REINDEX, d->name, NULL, d->database, &ignore));
   return ddl_program(c, d->database, create_index_start, d);
 }

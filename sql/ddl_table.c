@@ -138,7 +138,7 @@ static status create_table_start(exec *x) {
     TRY(schema_insert(db, d->database, "index", d->indexes[i], d->name, index_tree, NULL));
   }
   if (d->autoincrement) TRY(ensure_sequence(x, d->database));
-  TRY(schema_changed(db, d->database));
+  TRY(schema_reload(db, d->database));
   return d->query ? copy_rows(x, d, tree) : HDB_OK;
 }
 
@@ -162,13 +162,44 @@ static status automatic_indexes(compile *c, const table *t, create_table *d) {
   return c->memory->failed ? sql_nomem(c->err) : HDB_OK;
 }
 
+/* UNIQUE and PRIMARY KEY make indexes: asked for each in the order of their making. */
+static status authorize_indexes(compile *c, const table *t, int database) {
+  bool ignore;
+  const char *master = schema_table_name(database);
+  int n = 0;
+  if (!c->db->authorize) return HDB_OK;
+  for (const index_ *i = t->indexes; i; i = i->next) n++;
+  for (int number = 1; number <= n; number++) {
+    const char *wanted = arena_printf(c->memory, "sqlite_autoindex_%s_%d", t->name, number);
+    const index_ *i = t->indexes;
+    while (i && wanted && strcmp(i->name, wanted) != 0) i = i->next;
+    if (!i) continue;
+    TRY(compile_authorize(c, HDB_INSERT, master, NULL, database, &ignore));
+    TRY(compile_authorize(c, database == DB_TEMP ? HDB_CREATE_TEMP_INDEX : HDB_CREATE_INDEX, i->name, t->name, database, &ignore));
+    for (int k = 0; k < i->key_columns_n; k++)
+      TRY(compile_authorize(c, HDB_READ, t->name, t->columns[i->columns[k].column].name, database, &ignore));
+    TRY(compile_authorize(c, HDB_INSERT, master, NULL, database, &ignore));
+  }
+  return HDB_OK;
+}
+
 static status define_columns(compile *c, create_table_statement *s, create_table *d) {
   build b = {c->db, c->memory, c->err, NULL, false};
   table *t;
   TRY(catalog_build_table(&b, s, &t));
   TRY(table_check_expressions(c, t));
   TRY(automatic_indexes(c, t, d));
+  TRY(authorize_indexes(c, t, d->database));
+  TRY(ddl_authorize_row(c, d->database));
   d->autoincrement = t->autoincrement;
+  schema *sc;
+  TRY(catalog_schema(c->db, d->database, &sc));
+  if (d->autoincrement && !schema_table(sc, "sqlite_sequence")) {
+    bool ignore;
+    TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
+    TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_TABLE : HDB_CREATE_TABLE, "sqlite_sequence", NULL, d->database, &ignore));
+    TRY(ddl_authorize_row(c, d->database));
+  }
   d->sql = stored_text(c, "CREATE TABLE ", s->span);
   return d->sql ? HDB_OK : sql_nomem(c->err);
 }
@@ -252,6 +283,7 @@ static status define_by_select(compile *c, create_table_statement *s, create_tab
     d->affinities[i] = declared_affinity(s->select, i);
   }
   if (unique_column_names(c->memory, names, d->columns_n) != HDB_OK) return sql_nomem(c->err);
+  TRY(ddl_authorize_row(c, d->database));
   d->sql = as_select_text(c, d->name, names, d->affinities, d->columns_n);
   return d->sql ? HDB_OK : sql_nomem(c->err);
 }
@@ -282,7 +314,7 @@ typedef struct create_view {
 static status create_view_start(exec *x) {
   const create_view *d = x->program->data;
   TRY(schema_insert(x->db, d->database, "view", d->name, d->name, 0, d->sql));
-  return schema_changed(x->db, d->database);
+  return schema_reload(x->db, d->database);
 }
 
 typedef struct param_search {
@@ -311,6 +343,7 @@ status compile_create_view(compile *c, create_view_statement *s) {
   if (exists) return nothing_program(c);
   const char *other = d->database == DB_TEMP ? NULL : select_foreign_schema(c->db, s->select, d->database);
   if (other) return error_set(c->err, HDB_ERROR, "view %s cannot reference objects in database %s", d->name, other);
+  TRY(ddl_authorize_row(c, d->database));
   d->sql = stored_text(c, "CREATE VIEW ", s->span);
   if (!d->sql) return sql_nomem(c->err);
   return ddl_program(c, d->database, create_view_start, d);

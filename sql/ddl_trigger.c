@@ -11,11 +11,11 @@ typedef struct create_trigger {
 static status create_trigger_start(exec *x) {
   const create_trigger *d = x->program->data;
   TRY(schema_insert(x->db, d->database, "trigger", d->name, d->table_name, 0, d->sql));
-  return schema_changed(x->db, d->database);
+  return schema_reload(x->db, d->database);
 }
 
 /* A trigger lies where its table lies, but TEMP triggers may be on any table. */
-static status find_table(compile *c, const create_trigger_statement *s, int *database, table **t) {
+static status find_table(compile *c, const create_trigger_statement *s, int *database, int *on, table **t) {
   hdb *db = c->db;
   int found = 0;
   *database = DB_MAIN;
@@ -35,20 +35,24 @@ static status find_table(compile *c, const create_trigger_statement *s, int *dat
     if (!*t) return error_set(c->err, HDB_ERROR, "no such table: %s.%s", s->table.schema, s->table.name);
     if (*database != DB_TEMP && number != *database)
       return error_set(c->err, HDB_ERROR, "trigger %s cannot reference objects in database %s", s->trigger.name, s->table.schema);
+    *on = found;
     return HDB_OK;
   }
   if (s->temp) {
     *t = catalog_table(db, NULL, s->table.name, &found);
     if (!*t) return error_set(c->err, HDB_ERROR, "no such table: %s", s->table.name);
+    *on = found;
     return HDB_OK;
   }
   *t = s->trigger.schema ? NULL : catalog_table(db, NULL, s->table.name, &found);
   if (*t && found == DB_TEMP) {
     *database = DB_TEMP;
+    *on = found;
     return HDB_OK;
   }
   *t = catalog_table(db, db->databases[*database].name, s->table.name, &found);
   if (!*t) return error_set(c->err, HDB_ERROR, "no such table: %s.%s", db->databases[*database].name, s->table.name);
+  *on = found;
   return HDB_OK;
 }
 
@@ -140,7 +144,8 @@ status compile_create_trigger(compile *c, create_trigger_statement *s) {
   bool ignore = false;
   if (!d) return sql_nomem(c->err);
   if (c->tree && c->tree->parameters) return error_set(c->err, HDB_ERROR, "trigger cannot use variables");
-  TRY(find_table(c, s, &d->database, &t));
+  int on = DB_MAIN;
+  TRY(find_table(c, s, &d->database, &on, &t));
   d->name = s->trigger.name;
   d->table_name = t->name;
   TRY(ddl_check_name(c, d->name, "trigger", t->name));
@@ -154,6 +159,7 @@ status compile_create_trigger(compile *c, create_trigger_statement *s) {
   const char *foreign = trigger_foreign_schema(c->db, s, d->database);
   if (foreign) return error_set(c->err, HDB_ERROR, "trigger %s cannot reference objects in database %s", d->name, foreign);
   TRY(compile_authorize(c, d->database == DB_TEMP ? HDB_CREATE_TEMP_TRIGGER : HDB_CREATE_TRIGGER, d->name, t->name, d->database, &ignore));
+  TRY(compile_authorize(c, HDB_INSERT, schema_table_name(on), NULL, on, &ignore));
   TRY(compile_authorize(c, HDB_INSERT, schema_table_name(d->database), NULL, d->database, &ignore));
   slice span = s->span;
   d->sql = arena_printf(c->memory, "CREATE TRIGGER %.*s", (int)span.n, (const char *)span.p);
