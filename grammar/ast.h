@@ -212,6 +212,7 @@ struct select {
   bool opened;           /* FROM looked up, * expanded */
   bool is_recursive;     /* an arm that reads the recursive CTE it belongs to */
   int32_t agg_slot;
+  int32_t window_id;     /* resolver: what its EX_WINDOW nodes carry as slot, so that a subquery's are told apart */
   void *extra;           /* planner */
 };
 

@@ -218,6 +218,7 @@ static status single_next(exec *x, const plan_node *node, const value **row) {
     rewind_memory(x, r->mark); /* J1 */
     status rc = access_step(&r->a);
     if (rc != HDB_ROW) return rc;
+    if (is_streaming(&l->a)) r->mark = arena_save(&x->memory);
     TRY(exec_tick(x));
     bool pass = true;
     for (int i = 0; i < l->where_n && pass; i++) {

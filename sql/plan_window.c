@@ -17,6 +17,7 @@ typedef struct window_builder {
   int *call_column;      /* of each call in the final row */
   int *slots;            /* columns of these become inputs */
   int slots_n;
+  int owner;             /* only this select's calls: subqueries have their own */
   bool failed;
 } window_builder;
 
@@ -53,7 +54,7 @@ static bool is_input_slot(const window_builder *b, int slot) {
 /* First pass: the calls. */
 static bool find_calls(void *context, expr *e) {
   window_builder *b = context;
-  if (e->op != EX_WINDOW) return false;
+  if (e->op != EX_WINDOW || e->slot != b->owner) return false;
   expr *copy = ast_copy_expr(b->c->memory, e);
   if (!copy) b->failed = true;
   else e->extra = add_expr(b, &b->calls, &b->calls_n, &b->calls_capacity, copy);
@@ -79,7 +80,7 @@ static void become_column(window_builder *b, expr *e, int column) {
 /* Second pass: columns become inputs, calls results (their columns are set once all are known). */
 static bool rewrite_columns(void *context, expr *e) {
   window_builder *b = context;
-  if (e->op == EX_WINDOW) {
+  if (e->op == EX_WINDOW && e->slot == b->owner) {
     become_column(b, e, b->call_column[e->extra]);
     return true;
   }
@@ -92,7 +93,7 @@ static bool rewrite_columns(void *context, expr *e) {
 
 static bool collect_columns(void *context, expr *e) {
   window_builder *b = context;
-  if (e->op == EX_WINDOW) return true;
+  if (e->op == EX_WINDOW && e->slot == b->owner) return true;
   if ((e->op == EX_COLUMN || e->op == EX_AGG_COLUMN) && is_input_slot(b, e->slot)) input(b, e);
   return false;
 }
@@ -242,6 +243,7 @@ status plan_windows(compile *c, select *s, expr_list *order_by, const plan_node 
   if (!b) return plan_no_memory(c);
   b->c = c;
   enum { SLOTS = 1024 };
+  b->owner = s->window_id;
   b->slots = plan_alloc(c, SLOTS * sizeof(int));
   if (!b->slots) return plan_no_memory(c);
   slots_of(b, s->from, &b->slots_n, SLOTS - 1);

@@ -114,7 +114,11 @@ static status name_window(compile *c, scope *s, expr *e, const function *f) {
   TRY(name_frame_offset(c, s, &e->over->end_value));
   e->op = EX_WINDOW;
   s->has_window = true;
-  if (s->query) s->query->has_window = true;
+  if (s->query && !s->query->has_window) {
+    s->query->has_window = true;
+    s->query->window_id = compile_slot(c, 0);
+  }
+  if (s->query) e->slot = s->query->window_id;
   return HDB_OK;
 }
 

@@ -113,7 +113,9 @@ static void bind_table_column(const table *t, int slot, int column, expr *e) {
 }
 
 static void use_column(source *s, int column) {
+  const table *t = s->table;
   if (column < 0) return;
+  if (t && t->columns[column].generated == 1) s->columns_used = UINT64_MAX; /* its expression may read any */
   s->columns_used |= (uint64_t)1 << (column < 63 ? column : 63);
 }
 
