@@ -408,9 +408,13 @@ expr *build_between(parser *p, bool negated, expr *left, expr *low, expr *high) 
 expr *build_in(parser *p, bool negated, expr *left, expr_list *list, select *query, source_list *table) {
   if (!left) return NULL;
   if (!list && !query && !table) { /* x IN () is false, whatever x is */
-    expr *e = node(p, EX_INT, left->span.p, left->span.p);
-    if (e) e->i = negated, e->text = negated ? "1" : "0", e->text_n = 1;
+    expr *e = node(p, EX_ID, left->span.p, left->span.p);
+    if (e) e->text = negated ? "true" : "false", e->text_n = negated ? 4 : 5;
     return e;
+  }
+  if (list && list->n == 1 && list->items[0].e && list->items[0].e->op == EX_SUBQUERY) { /* x IN ((SELECT ...)): its rows */
+    query = list->items[0].e->select;
+    list = NULL;
   }
   expr *e = node(p, EX_IN, left->span.p, left->span.p);
   if (!e) return NULL;

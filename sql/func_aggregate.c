@@ -231,11 +231,17 @@ static status concat_inverse(function_call *call, int n, const value *a) {
   return HDB_OK;
 }
 
-static status concat_value(function_call *call, value *result) {
+static status concat_text(function_call *call, value *result) {
   concat_state *s = call->state;
   *result = value_null();
   if (s->n <= 0) return HDB_OK;
   return function_result_text(call, s->text.p ? s->text.p + s->start : (uint8_t *)"", s->text.n - s->start, result);
+}
+/* Within a window SQLite shows an empty text as NULL. */
+static status concat_value(function_call *call, value *result) {
+  concat_state *s = call->state;
+  *result = value_null();
+  return s->text.n > s->start ? concat_text(call, result) : HDB_OK;
 }
 static void concat_release(function_call *call) {
   concat_state *s = call->state;
@@ -244,7 +250,7 @@ static void concat_release(function_call *call) {
   *s = (concat_state){0};
 }
 static status concat_final(function_call *call, value *result) {
-  status rc = concat_value(call, result);
+  status rc = concat_text(call, result);
   concat_release(call);
   return rc;
 }
