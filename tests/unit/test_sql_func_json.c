@@ -60,7 +60,7 @@ START_TEST(plain_documents_are_handled_as_by_340) {
       {"json_type", "SELECT json_type(?,?)", 2}, {"json_array_length", "SELECT json_array_length(?,?)", 2},
       {"json_valid", "SELECT json_valid(?)", 1}, {"->", "SELECT ?->?", 2}, {"->>", "SELECT ?->>?", 2}};
   char *text = malloc(1 << 20), path[2][100];
-  for (int round = 0; round < 20000; round++) {
+  for (int round = 0; round < 10000; round++) {
     size_t k = below(sizeof calls / sizeof *calls);
     value a[3] = {value_text(text, random_document(text, 0)), value_text(path[0], random_path(path[0])), value_text(path[1], random_path(path[1]))};
     compare(calls[k].sql, calls[k].name, calls[k].n, a);
@@ -74,7 +74,7 @@ START_TEST(changes_are_those_of_340) {
       {"json_set", "SELECT json_set(?,?,?)", 3}, {"json_insert", "SELECT json_insert(?,?,?)", 3}, {"json_replace", "SELECT json_replace(?,?,?)", 3},
       {"json_remove", "SELECT json_remove(?,?)", 2}, {"json_array", "SELECT json_array(?,?,?)", 3}, {"json_quote", "SELECT json_quote(?)", 1}};
   char *text = malloc(1 << 20), path[100];
-  for (int round = 0; round < 20000; round++) {
+  for (int round = 0; round < 10000; round++) {
     size_t k = below(sizeof calls / sizeof *calls);
     value v = (value[]){value_int(5), T("x\"y\n"), value_real(1.5), value_null(), T("[1]")}[below(5)];
     value a[3] = {value_text(text, random_document(text, 0)), value_text(path, random_path(path)), v};
@@ -257,7 +257,7 @@ START_TEST(damaged_blobs_and_broken_texts_are_only_errors) {
   static const char *const with_path[] = {"json_extract", "jsonb_extract", "json_type", "json_array_length", "json_remove", "->", "->>", "json_patch"};
   char path[100];
   char *text = malloc(1 << 20);
-  for (int round = 0; round < 40000; round++) {
+  for (int round = 0; round < 10000; round++) {
     value r, v = value_text(text, random_document(text, 1));
     if (below(3)) {
       ck_assert_int_eq(call_scalar("jsonb", 1, &v, &r), HDB_OK);
