@@ -11,6 +11,12 @@
 
 enum { MEMORY, ROCKS, BACKENDS };
 
+/* An assertion for inner loops: Check's own writes to a pipe each time. */
+#define must(condition)                                                                                                \
+  do {                                                                                                                 \
+    if (!(condition)) ck_abort_msg("%s", #condition);                                                                  \
+  } while (0)
+
 static uint64_t seed = 0x2545f4914f6cdd1dull;
 static uint64_t rnd(void) {
   seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
@@ -153,8 +159,8 @@ static void check_get(kv *store, const kv_snapshot *snapshot, enum kv_family fam
   bool equal;
   size_t i = model_find(m, key, &equal);
   status rc = kv_get(store, snapshot, family, key, &v);
-  ck_assert_int_eq(rc, equal ? HDB_OK : HDB_NOTFOUND);
-  if (equal) ck_assert(slice_equal(v.data, pair_value(&m->pair[i])));
+  must((rc) == (equal ? HDB_OK : HDB_NOTFOUND));
+  if (equal) must(slice_equal(v.data, pair_value(&m->pair[i])));
   kv_release(&v);
 }
 
@@ -166,8 +172,8 @@ static void check_walk(kv *store, const kv_snapshot *snapshot, enum kv_family fa
   size_t first = model_find(m, lower, &equal), end = upper.n ? model_find(m, upper, &equal) : m->n;
   if (end < first) end = first;
   kv_iter *it;
-  ck_assert_int_eq(kv_iter_open(store, snapshot, family, lower, upper, &it), HDB_OK);
-  ck_assert(!it->valid);
+  must((kv_iter_open(store, snapshot, family, lower, upper, &it)) == (HDB_OK));
+  must(!it->valid);
   size_t at = end;
   bool valid = false;
   while (steps-- > 0) {
@@ -207,11 +213,11 @@ static void check_walk(kv *store, const kv_snapshot *snapshot, enum kv_family fa
       it->prev(it);
       if (valid) valid = at-- > first;
     }
-    ck_assert_int_eq(it->error, HDB_OK);
-    ck_assert_int_eq(it->valid, valid);
+    must((it->error) == (HDB_OK));
+    must((it->valid) == (valid));
     if (!valid) continue;
-    ck_assert(slice_equal(it->key, pair_key(&m->pair[at])));
-    ck_assert(slice_equal(it->value, pair_value(&m->pair[at])));
+    must(slice_equal(it->key, pair_key(&m->pair[at])));
+    must(slice_equal(it->value, pair_value(&m->pair[at])));
   }
   it->close(it);
 }
@@ -219,15 +225,15 @@ static void check_walk(kv *store, const kv_snapshot *snapshot, enum kv_family fa
 static void check_all(kv *store, const kv_snapshot *snapshot, enum kv_family family, const model *m) {
   kv_iter *it;
   size_t i = 0;
-  ck_assert_int_eq(kv_iter_open(store, snapshot, family, slice_of(NULL, 0), slice_of(NULL, 0), &it), HDB_OK);
+  must((kv_iter_open(store, snapshot, family, slice_of(NULL, 0), slice_of(NULL, 0), &it)) == (HDB_OK));
   for (it->seek(it, slice_of(NULL, 0)); it->valid; it->next(it), i++) {
-    ck_assert_uint_lt(i, m->n);
-    ck_assert(slice_equal(it->key, pair_key(&m->pair[i])));
-    ck_assert(slice_equal(it->value, pair_value(&m->pair[i])));
+    must((i) < (m->n));
+    must(slice_equal(it->key, pair_key(&m->pair[i])));
+    must(slice_equal(it->value, pair_value(&m->pair[i])));
   }
-  ck_assert_uint_eq(i, m->n);
-  for (it->seek_last(it); it->valid; it->prev(it)) ck_assert(slice_equal(it->key, pair_key(&m->pair[--i])));
-  ck_assert_uint_eq(i, 0);
+  must((i) == (m->n));
+  for (it->seek_last(it); it->valid; it->prev(it)) must(slice_equal(it->key, pair_key(&m->pair[--i])));
+  must((i) == (0));
   it->close(it);
 }
 
@@ -341,7 +347,7 @@ START_TEST(many_keys_in_order_and_back_to_none) {
     uint32_t n = 0;
     ck_assert_int_eq(kv_iter_open(store, NULL, KV_INDEX, slice_of(NULL, 0), slice_of(NULL, 0), &it), HDB_OK);
     for (it->seek(it, slice_of(NULL, 0)); it->valid; it->next(it), n++) {
-      if (pass < 2) ck_assert_uint_eq(get_be64(it->key.p), n);
+      if (pass < 2) must(get_be64(it->key.p) == n);
     }
     if (pass < 2) ck_assert_uint_eq(n, KEYS);
     it->close(it);
