@@ -95,22 +95,30 @@ static status raise_step(exec *x, const step *s, const value *r) {
                                                         : compare_under(s, (v), (w), memory) op 0)
 #define EITHER_NULL(v, w) ((v)->type == VAL_NULL || (w)->type == VAL_NULL)
 
-#define COMPARE(name, op)                                                                                              \
+/* v = w: text of other lengths differs under BINARY without a look at its bytes. */
+static inline bool equal_values(const step *s, const value *v, const value *w, arena *memory) {
+  if (v->type == VAL_INTEGER && w->type == VAL_INTEGER) return v->i == w->i;
+  if (v->type == VAL_TEXT && w->type == VAL_TEXT && s->affinity < AFF_NUMERIC && (!s->collation || s->collation->builtin == 1))
+    return v->n == w->n && (v->n == 0 || memcmp(v->p, w->p, v->n) == 0);
+  return compare_under(s, v, w, memory) == 0;
+}
+
+#define COMPARE(name, holds)                                                                                           \
   do_##name : {                                                                                                        \
     const value *v = &r[s->b], *w = &r[s->c];                                                                          \
     if (EITHER_NULL(v, w)) value_put_null(&r[s->a]);                                                                   \
-    else value_put_int(&r[s->a], ORDER(v, w, op));                                                                     \
+    else value_put_int(&r[s->a], holds);                                                                               \
     NEXT;                                                                                                              \
   }                                                                                                                    \
   do_JUMP_##name : {                                                                                                   \
     const value *v = &r[s->b], *w = &r[s->c];                                                                          \
-    bool go = EITHER_NULL(v, w) ? s->flags & STEP_NULL_JUMPS : ORDER(v, w, op);                                        \
+    bool go = EITHER_NULL(v, w) ? s->flags & STEP_NULL_JUMPS : (holds);                                                \
     if (go) GO_TO(s->d);                                                                                               \
     NEXT;                                                                                                              \
   }                                                                                                                    \
   do_COLUMN_##name : {                                                                                                 \
     const value *v = slot_column(&slots[s->b], s->c), *w = &r[s->e];                                                   \
-    bool go = EITHER_NULL(v, w) ? s->flags & STEP_NULL_JUMPS : ORDER(v, w, op);                                        \
+    bool go = EITHER_NULL(v, w) ? s->flags & STEP_NULL_JUMPS : (holds);                                                \
     if (go) GO_TO(s->d);                                                                                               \
     NEXT;                                                                                                              \
   }
@@ -133,7 +141,7 @@ static status raise_step(exec *x, const step *s, const value *r) {
 
 static bool same_value(const step *s, const value *v, const value *w, arena *memory) { /* IS */
   if (EITHER_NULL(v, w)) return v->type == w->type;
-  return ORDER(v, w, ==);
+  return equal_values(s, v, w, memory);
 }
 
 static status run(exec *x, const expr_program *p, const step *s, int *truth) {
@@ -227,12 +235,12 @@ do_TRUTH: {
   value_put_int(&r[s->a], is != !!(s->flags & STEP_NEGATED));
   NEXT;
 }
-  COMPARE(EQ, ==)
-  COMPARE(NE, !=)
-  COMPARE(LT, <)
-  COMPARE(LE, <=)
-  COMPARE(GT, >)
-  COMPARE(GE, >=)
+  COMPARE(EQ, equal_values(s, v, w, memory))
+  COMPARE(NE, !equal_values(s, v, w, memory))
+  COMPARE(LT, ORDER(v, w, <))
+  COMPARE(LE, ORDER(v, w, <=))
+  COMPARE(GT, ORDER(v, w, >))
+  COMPARE(GE, ORDER(v, w, >=))
 do_IS:
   r[s->a] = value_int(same_value(s, &r[s->b], &r[s->c], memory));
   NEXT;
