@@ -3,8 +3,9 @@
  * Documents come as text (JSON5 allowed) or as JSONB blobs; a blob that is no JSONB is taken for text. Whatever
  * gives JSON text marks it with SUBTYPE_JSON, which makes it a document instead of a string when it is an argument.
  * What can fail: "malformed JSON", "bad JSON path: 'x'", "JSON cannot hold BLOB values", argument counts and labels.
- * Cost: parsing the document each time (json_parse.c), then the edit.
+ * Cost: parsing the document (json_parse.c) unless it is one of the last four that this thread parsed, then the edit.
  */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "sql/json.h"
@@ -40,17 +41,86 @@ static status c_text(function_call *call, const value *v, const char **out, size
 
 /* ---- documents ---- */
 
+/* The last documents parsed by this thread: json_extract(j, '$.a'), json_extract(j, '$.b') parse j once, and a document
+ * a row reuses the same two buffers. An entry stays put while the next three are read. */
+typedef struct parsed {
+  buf text, blob;
+  size_t n;      /* of the text without the NUL behind it; SIZE_MAX: nothing valid */
+  bool json5;
+} parsed;
+enum { CACHE_ENTRIES = 4, CACHE_BYTES_MAX = 1 << 20 };
+typedef struct parsed_cache {
+  parsed entries[CACHE_ENTRIES];
+  int next;
+} parsed_cache;
+
+static pthread_key_t cache_key;
+static pthread_once_t cache_once = PTHREAD_ONCE_INIT;
+static _Thread_local parsed_cache *cache;
+
+static void cache_free(void *p) {
+  parsed_cache *c = p;
+  for (int i = 0; i < CACHE_ENTRIES; i++) {
+    buf_free(&c->entries[i].text);
+    buf_free(&c->entries[i].blob);
+  }
+  free(c);
+  cache = NULL;
+}
+static void cache_make_key(void) { pthread_key_create(&cache_key, cache_free); }
+
+/* The entry for a text, *found; else the one to parse it into. NULL: out of memory. */
+static parsed *cache_entry(slice text, bool *found) {
+  *found = false;
+  if (!cache) {
+    pthread_once(&cache_once, cache_make_key);
+    parsed_cache *fresh = calloc(1, sizeof *fresh);
+    if (!fresh || pthread_setspecific(cache_key, fresh) != 0) {
+      free(fresh);
+      return NULL;
+    }
+    for (int i = 0; i < CACHE_ENTRIES; i++) fresh->entries[i].n = SIZE_MAX;
+    cache = fresh;
+  }
+  for (int i = 0; i < CACHE_ENTRIES; i++) {
+    parsed *p = &cache->entries[i];
+    *found = p->n == text.n && memcmp(p->text.p, text.p, text.n) == 0;
+    if (*found) return p;
+  }
+  parsed *p = &cache->entries[cache->next];
+  cache->next = (cache->next + 1) % CACHE_ENTRIES;
+  p->n = SIZE_MAX;
+  if (p->blob.failed || p->text.failed || p->blob.capacity > CACHE_BYTES_MAX || p->text.capacity > CACHE_BYTES_MAX) {
+    buf_free(&p->text);
+    buf_free(&p->blob);
+  }
+  buf_clear(&p->text);
+  buf_clear(&p->blob);
+  return p;
+}
+
 status json_document_read(function_call *call, const value *v, json_document *d) {
   *d = (json_document){0};
   if (json_is_blob(v)) {
     d->blob = slice_of(v->p, v->n);
     return HDB_OK;
   }
-  const char *text;
-  size_t n = 0;
-  TRY(c_text(call, v, &text, &n));
-  if (!json_parse(text, n, &d->own, &d->json5, NULL)) return d->own.failed ? function_nomem(call) : malformed(call);
-  d->blob = buf_slice(&d->own);
+  slice text;
+  bool found;
+  TRY(function_text(call, v, &text));
+  text = text_until_nul(text);
+  parsed *p = cache_entry(text, &found);
+  if (p && !found) {
+    buf_append(&p->text, text.p, text.n);
+    const char *z = buf_cstr(&p->text);
+    bool ok = z && json_parse(z, text.n, &p->blob, &p->json5, NULL);
+    if (!ok && z && !p->blob.failed) return malformed(call);
+    if (ok) p->n = text.n;
+    else p = NULL;
+  }
+  if (!p) return function_nomem(call);
+  d->blob = buf_slice(&p->blob);
+  d->json5 = p->json5;
   return HDB_OK;
 }
 

@@ -69,7 +69,8 @@ bool json_merge_patch(buf *target, slice patch);
 
 /* ---- func_json.c: arguments and results ---- */
 
-/* A document argument as JSONB: borrowed from a blob, or parsed into own. */
+/* A document argument as JSONB: borrowed from a blob or from the thread's last parsed texts (until three others have
+ * been read), or in `own`. */
 typedef struct json_document {
   slice blob;
   buf own;
