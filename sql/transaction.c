@@ -178,10 +178,14 @@ status transaction_commit(hdb *db) {
     database *d = &db->databases[i];
     if (!(open >> i & 1)) continue;
     int64_t time = 0, newest = d->is_memory ? 0 : engine_newest(d->engine);
+    schema_stamp stamp = txn_schema_stamp(d->txn);
     status rc = txn_commit(d->txn, db->busy_timeout_ms, &time);
     if (rc != HDB_OK) return commit_error(db, i, rc);
     if (time == 0) continue;
     db->committed_parts++;
+    /* what was parsed of our own DDL is what everybody sees from now on: the commit has seen that it is the newest */
+    if (stamp.local && d->schema && d->schema->stamp.time == stamp.time && d->schema->stamp.local == stamp.local)
+      d->schema->stamp = (schema_stamp){time, 0};
     db->last_commit = time;
     if (newest != 0 && newest == d->last_seen) d->last_seen = time;
   }
