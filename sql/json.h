@@ -87,7 +87,10 @@ const char *json_type_name(uint8_t kind);
 typedef struct json_walk json_walk;
 enum json_column { JSON_KEY, JSON_VALUE, JSON_TYPE, JSON_ATOM, JSON_ID, JSON_PARENT, JSON_FULLKEY, JSON_PATH };
 /* json not NULL; path NULL or a VAL_TEXT. recursive: json_tree. *out NULL: no rows. Errors: "malformed JSON",
- * "bad JSON path: 'x'". call->memory is not used beyond the call. */
+ * "bad JSON path: 'x'". call->memory is not used beyond the call. A walk may be started again with another document:
+ * it keeps its buffers. */
+json_walk *json_walk_new(void);
+status json_walk_restart(function_call *call, json_walk *w, const value *json, const value *path, bool recursive, bool *rows);
 status json_walk_open(function_call *call, const value *json, const value *path, bool recursive, json_walk **out);
 /* HDB_ROW, HDB_DONE or an error. */
 status json_walk_next(json_walk *w);

@@ -75,7 +75,6 @@ void json_walk_close(json_walk *w) {
   free(w);
 }
 
-/* *label: the offset of a member's label, when the path's last step went into an object. */
 static enum json_found find_root(json_walk *w, const char *path, size_t *value_at) {
   enum json_found found = json_lookup(document(w), path, value_at);
   size_t n = strlen(path);
@@ -112,7 +111,7 @@ static status set_root(function_call *call, json_walk *w, const value *path, boo
   if (path) TRY(function_text(call, path, &s));
   if (!s.p) return HDB_OK;
   s = text_until_nul(s);
-  text = strndup((const char *)s.p, s.n);
+  text = arena_strndup(call->memory, (const char *)s.p, s.n);
   if (!text) return function_nomem(call);
   size_t at = 0;
   json_node root;
@@ -133,39 +132,35 @@ static status set_root(function_call *call, json_walk *w, const value *path, boo
   } else if (found != JSON_NOT_FOUND) {
     rc = error_set(call->err, HDB_ERROR, "malformed JSON");
   }
-  free(text);
   return rc;
 }
 
-status json_walk_open(function_call *call, const value *json, const value *path, bool recursive, json_walk **out) {
-  *out = NULL;
-  json_document d = {0};
-  json_walk *w = NULL;
-  bool rows = false;
-  status rc = HDB_OK;
-  CHECK(json_document_read(call, json, &d));
-  w = calloc(1, sizeof *w);
-  if (!w) {
-    rc = function_nomem(call);
-    goto out;
-  }
+status json_walk_restart(function_call *call, json_walk *w, const value *json, const value *path, bool recursive, bool *rows) {
+  json_document d;
+  *rows = false;
+  buf_clear(&w->document);
+  buf_clear(&w->path);
+  buf_clear(&w->levels);
+  w->at = w->end = w->root_n = 0;
+  w->root_has_label = w->started = false;
+  w->rowid = 0;
   w->recursive = recursive;
-  if (d.own.p) {
-    w->document = d.own;
-    d.own = (buf)BUF_INIT;
-  } else {
-    buf_append(&w->document, d.blob.p, d.blob.n);
-  }
-  if (w->document.failed) rc = function_nomem(call);
-  else rc = set_root(call, w, path, &rows);
+  status rc = json_document_read(call, json, &d);
+  if (rc == HDB_OK) buf_append(&w->document, d.blob.p, d.blob.n);
+  if (rc == HDB_OK) rc = w->document.failed ? function_nomem(call) : set_root(call, w, path, rows);
   if (rc == HDB_OK && (w->path.failed || w->levels.failed)) rc = function_nomem(call);
-  if (rc == HDB_OK && rows) {
-    *out = w;
-    w = NULL;
-  }
-out:
   buf_free(&d.own);
-  json_walk_close(w);
+  return rc;
+}
+
+json_walk *json_walk_new(void) { return calloc(1, sizeof(json_walk)); }
+
+status json_walk_open(function_call *call, const value *json, const value *path, bool recursive, json_walk **out) {
+  json_walk *w = json_walk_new();
+  bool rows = false;
+  status rc = w ? json_walk_restart(call, w, json, path, recursive, &rows) : function_nomem(call);
+  *out = rc == HDB_OK && rows ? w : NULL;
+  if (!*out) json_walk_close(w);
   return rc;
 }
 

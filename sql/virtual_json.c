@@ -8,7 +8,7 @@
 #include "sql/virtual.h"
 
 typedef struct json_cursor {
-  json_walk *walk; /* NULL: no rows */
+  json_walk *walk; /* used again by each filter */
   value json, root;
   arena kept, row;
   bool recursive, at_end;
@@ -22,7 +22,12 @@ static const virtual_column columns[] = {{"key", "", false},    {"value", "", fa
 static status json_open(exec *x, const table *t, void **cursor) {
   json_cursor *c = calloc(1, sizeof *c);
   *cursor = c;
-  if (!c) return error_set(x->err, HDB_NOMEM, "out of memory");
+  if (c) c->walk = json_walk_new();
+  if (!c || !c->walk) {
+    free(c);
+    *cursor = NULL;
+    return error_set(x->err, HDB_NOMEM, "out of memory");
+  }
   c->recursive = t->module == &virtual_json_tree;
   return HDB_OK;
 }
@@ -36,10 +41,10 @@ static status step(exec *x, json_cursor *c) {
 
 static status json_filter(exec *x, void *cursor, int number, const char *text, uint64_t given, const value *arguments, int n) {
   json_cursor *c = cursor;
-  json_walk_close(c->walk);
-  c->walk = NULL;
+  bool rows = false;
   c->at_end = true;
-  arena_clear(&c->kept);
+  arena_rewind(&c->kept, (arena_mark){0});
+  arena_rewind(&c->row, (arena_mark){0});
   c->json = value_null();
   c->root = value_text("$", 1);
   if (!(given & 1)) return HDB_OK;
@@ -47,8 +52,8 @@ static status json_filter(exec *x, void *cursor, int number, const char *text, u
   if ((given & 2) && value_copy(&c->kept, &arguments[1], &c->root) != HDB_OK) return error_set(x->err, HDB_NOMEM, "out of memory");
   if (c->json.type == VAL_NULL || c->root.type == VAL_NULL) return HDB_OK;
   function_call call = {.db = x->db, .memory = &c->kept, .err = x->err, .exec = x};
-  TRY(json_walk_open(&call, &c->json, given & 2 ? &c->root : NULL, c->recursive, &c->walk));
-  return c->walk ? step(x, c) : HDB_OK;
+  TRY(json_walk_restart(&call, c->walk, &c->json, given & 2 ? &c->root : NULL, c->recursive, &rows));
+  return rows ? step(x, c) : HDB_OK;
 }
 
 static bool json_at_end(void *cursor) { return ((json_cursor *)cursor)->at_end; }
