@@ -257,7 +257,7 @@ static status concat_final(function_call *call, value *result) {
 
 /* ---- table ---- */
 
-enum { AGGREGATE = FUNC_DETERMINISTIC | FUNC_INNOCUOUS | FUNC_AGGREGATE | FUNC_WINDOW };
+enum { AGGREGATE = FUNC_INNOCUOUS | FUNC_AGGREGATE | FUNC_WINDOW };
 #define SUM(name, get)                                                                                                 \
   {name,             1,           1, AGGREGATE, sizeof(sum_state), .step = sum_step, .final = get, .value = get,       \
    .inverse = sum_inverse}

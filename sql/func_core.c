@@ -254,7 +254,7 @@ static const function functions[] = {
     F("substr", 3, 3, PURE, text_substr),
     F("substring", 2, 2, PURE, text_substr),
     F("substring", 3, 3, PURE, text_substr),
-    F("subtype", 1, 1, PURE | FUNC_SUBTYPE, f_subtype),
+    F("subtype", 1, 1, PURE, f_subtype),
     F("total_changes", 0, 0, FUNC_INNOCUOUS, f_total_changes),
     F("trim", 1, 1, PURE, text_trim),
     F("trim", 2, 2, PURE, text_trim),

@@ -648,37 +648,38 @@ static status group_final(function_call *call, value *result) {
 
 /* ---- table ---- */
 
-enum { PURE = FUNC_DETERMINISTIC | FUNC_INNOCUOUS | FUNC_SUBTYPE };
+/* TAKES_JSON: looks at the subtype of its arguments. */
+enum { PURE = FUNC_DETERMINISTIC | FUNC_INNOCUOUS, TAKES_JSON = PURE | FUNC_SUBTYPE };
 static char blob_mark; /* function.data of the jsonb_ variants */
-#define F(name, arguments, least, f) {name, arguments, least, PURE, .scalar = f}
-#define BOTH(name, arguments, least, f)                                                                                \
-  {"json" name, arguments, least, PURE, .scalar = f}, {                                                                \
-    "jsonb" name, arguments, least, PURE, .scalar = f, .data = &blob_mark                                              \
+#define F(name, arguments, least, flags, f) {name, arguments, least, flags, .scalar = f}
+#define BOTH(name, arguments, least, flags, f)                                                                         \
+  {"json" name, arguments, least, flags, .scalar = f}, {                                                               \
+    "jsonb" name, arguments, least, flags, .scalar = f, .data = &blob_mark                                             \
   }
 #define GROUP(name, n, mark)                                                                                           \
-  {name, n, n, PURE | FUNC_AGGREGATE | FUNC_WINDOW, sizeof(group_state), .step = group_step, .final = group_final,     \
+  {name, n, n, TAKES_JSON | FUNC_AGGREGATE | FUNC_WINDOW, sizeof(group_state), .step = group_step, .final = group_final,     \
    .value = group_value, .inverse = group_inverse, .release = group_release, .data = mark}
 
 static const function functions[] = {
-    F("->", 2, 2, f_arrow),
-    F("->>", 2, 2, f_arrow2),
-    BOTH("", 1, 1, f_json),
-    BOTH("_array", -1, 0, f_array),
-    F("json_array_length", 1, 1, f_array_length),
-    F("json_array_length", 2, 2, f_array_length),
-    F("json_error_position", 1, 1, f_error_position),
-    BOTH("_extract", -1, 0, f_extract),
-    BOTH("_insert", -1, 0, f_insert),
-    BOTH("_object", -1, 0, f_object),
-    BOTH("_patch", 2, 2, f_patch),
-    F("json_quote", 1, 1, f_quote),
-    BOTH("_remove", -1, 0, f_remove),
-    BOTH("_replace", -1, 0, f_replace),
-    BOTH("_set", -1, 0, f_set),
-    F("json_type", 1, 1, f_type),
-    F("json_type", 2, 2, f_type),
-    F("json_valid", 1, 1, f_valid),
-    F("json_valid", 2, 2, f_valid),
+    F("->", 2, 2, PURE, f_arrow),
+    F("->>", 2, 2, PURE, f_arrow2),
+    BOTH("", 1, 1, PURE, f_json),
+    BOTH("_array", -1, 0, TAKES_JSON, f_array),
+    F("json_array_length", 1, 1, PURE, f_array_length),
+    F("json_array_length", 2, 2, PURE, f_array_length),
+    F("json_error_position", 1, 1, PURE, f_error_position),
+    BOTH("_extract", -1, 0, PURE, f_extract),
+    BOTH("_insert", -1, 0, TAKES_JSON, f_insert),
+    BOTH("_object", -1, 0, TAKES_JSON, f_object),
+    BOTH("_patch", 2, 2, PURE, f_patch),
+    F("json_quote", 1, 1, TAKES_JSON, f_quote),
+    BOTH("_remove", -1, 0, PURE, f_remove),
+    BOTH("_replace", -1, 0, TAKES_JSON, f_replace),
+    BOTH("_set", -1, 0, TAKES_JSON, f_set),
+    F("json_type", 1, 1, PURE, f_type),
+    F("json_type", 2, 2, PURE, f_type),
+    F("json_valid", 1, 1, PURE, f_valid),
+    F("json_valid", 2, 2, PURE, f_valid),
     GROUP("json_group_array", 1, NULL),
     GROUP("jsonb_group_array", 1, &blob_mark),
     GROUP("json_group_object", 2, NULL),
