@@ -30,6 +30,7 @@ typedef struct column {
   bool primary_key;           /* part of the primary key */
   bool hidden;                /* virtual tables */
   uint8_t generated;          /* 0, 1 virtual, 2 stored */
+  int vector_dimensions;      /* VECTOR(n): n; else 0 */
   uint8_t strict_type;        /* STRICT: 0 ANY, else affinity; 'T' text ... see catalog_build.c */
   int stored;                 /* C1 */
   const char *collation;      /* NULL: BINARY */

@@ -9,6 +9,7 @@
  * strict_type: 0 in other tables and for ANY; AFF_INTEGER (INT, INTEGER), AFF_REAL, AFF_TEXT, AFF_BLOB.
  * What can fail: every mistake of a definition, with SQLite's words.
  */
+#include "sql/vector.h"
 #include "sql/catalog_build.h"
 
 #include <stdlib.h>
@@ -351,6 +352,7 @@ static status strict_column(build *b, table *t, column *c) {
     uint8_t affinity;
   } types[] = {{"ANY", 0}, {"INT", AFF_INTEGER}, {"INTEGER", AFF_INTEGER}, {"REAL", AFF_REAL}, {"TEXT", AFF_TEXT}, {"BLOB", AFF_BLOB}};
   if (!c->type[0]) return error_set(b->err, HDB_ERROR, "missing datatype for %s.%s", t->name, c->name);
+  if (c->vector_dimensions) return HDB_OK;
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     if (!name_equal(types[i].name, c->type)) continue;
     c->strict_type = types[i].affinity;
@@ -368,7 +370,8 @@ static status add_column(table_build *w, const column_definition *d) {
   if (t->columns_n >= b->db->limits[HDB_LIMIT_COLUMN]) return error_set(b->err, HDB_ERROR, "too many columns on %s", t->name);
   column *c = &t->columns[t->columns_n++];
   *c = (column){.name = d->name, .type = d->type ? d->type : "", .stored = -1};
-  c->affinity = affinity_of_type(c->type);
+  c->vector_dimensions = vector_dimensions_of_type(c->type);
+  c->affinity = c->vector_dimensions ? AFF_BLOB : affinity_of_type(c->type);
   for (const constraint *k = d->constraints; k; k = k->next) TRY(apply_constraint(w, k, t->columns_n - 1));
   return HDB_OK;
 }

@@ -296,10 +296,6 @@ static status emit_operation(builder *b, expr *e, int target) {
   case EX_RAISE: return emit_raise(b, e);
   case EX_AGGREGATE: return resolve_error(b->c, e->offset, "misuse of aggregate: %s()", e->text);
   case EX_WINDOW: return resolve_error(b->c, e->offset, "misuse of window function %s()", e->text);
-  case EX_VEC_L2:
-  case EX_VEC_COS:
-  case EX_VEC_IP:
-  case EX_VEC_L1: return error_set(b->c->err, HDB_ERROR, "not supported yet: vector operators");
   default: return error_set(b->c->err, HDB_INTERNAL, "expression %d was not resolved", e->op);
   }
 }

@@ -5,6 +5,7 @@
  * count, then -1 (any). Lookup happens at compile time only.
  */
 #include "sql/func.h"
+#include "sql/vector.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -139,7 +140,7 @@ uint64_t function_random(function_call *call) {
 
 /* ---- registry ---- */
 
-static const function_table *const tables[] = {&functions_core, &functions_math, &functions_date, &functions_json, &functions_aggregate};
+static const function_table *const tables[] = {&functions_core, &functions_math, &functions_date, &functions_json, &functions_aggregate, &functions_vector};
 enum { HASH_SIZE = 1024 };
 static const function *hash[HASH_SIZE];
 static pthread_once_t hash_once = PTHREAD_ONCE_INIT;

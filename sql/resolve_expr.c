@@ -122,10 +122,22 @@ static status name_like(compile *c, scope *s, expr **pe) {
   return *pe ? HDB_OK : resolve_no_memory(c);
 }
 
-static status name_arrow(compile *c, scope *s, expr *e) {
+/* The function an operator stands for. */
+static const char *operator_function(const expr *e) {
+  switch (e->op) {
+  case EX_ARROW: return "->";
+  case EX_ARROW2: return "->>";
+  case EX_VEC_L2: return "l2_distance";
+  case EX_VEC_COS: return "cosine_distance";
+  case EX_VEC_IP: return "negative_inner_product";
+  default: return "l1_distance";
+  }
+}
+
+static status name_operator(compile *c, scope *s, expr *e) {
   TRY(name_children(c, s, e));
   bool exists;
-  const char *name = e->op == EX_ARROW ? "->" : "->>";
+  const char *name = operator_function(e);
   const function *f = function_find(c->db, name, 2, &exists);
   if (!f) return resolve_error(c, e->offset, "no such function: %s", name);
   expr_list *arguments = ast_list_add(c->memory, ast_list_add(c->memory, NULL, e->left), e->right);
@@ -204,7 +216,11 @@ static status name_node(compile *c, scope *s, expr **pe) {
   case EX_REGEXP:
   case EX_MATCH: return name_like(c, s, pe);
   case EX_ARROW:
-  case EX_ARROW2: return name_arrow(c, s, e);
+  case EX_ARROW2:
+  case EX_VEC_L2:
+  case EX_VEC_COS:
+  case EX_VEC_IP:
+  case EX_VEC_L1: return name_operator(c, s, e);
   case EX_SUBQUERY:
   case EX_EXISTS: return name_subquery(c, s, e);
   case EX_IN: return name_in(c, s, e);

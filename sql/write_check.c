@@ -6,6 +6,7 @@
  * K3  Stored generated columns are computed in the order of their dependence.
  * K4  After REPLACE has deleted rows whose triggers or foreign keys did something, everything is looked up once more.
  */
+#include "sql/vector.h"
 #include "sql/dml.h"
 
 #include <strings.h>
@@ -158,8 +159,22 @@ static status strict_type(exec *x, const table *t, int k, value *v) {
                         type_word(v), c->type, t->name, c->name);
 }
 
+/* A VECTOR(n) column holds n finite float32 elements, as a blob. */
+static status vector_store(exec *x, const table *t, const column *c, value *v) {
+  const float *floats;
+  int n;
+  error why = ERROR_INIT;
+  status rc = vector_read(v, c->vector_dimensions, &x->memory, &floats, &n, &why);
+  if (rc == HDB_OK) *v = value_blob(floats, (size_t)n * sizeof *floats);
+  else if (rc == HDB_ERROR)
+    rc = dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_DATATYPE, "%s in column %s.%s", why.message, t->name, c->name);
+  error_clear(&why);
+  return rc;
+}
+
 static status store_as(exec *x, const writer *w, int k, value *v) {
   const column *c = &w->t->columns[k];
+  if (c->vector_dimensions && v->type != VAL_NULL) return vector_store(x, w->t, c, v);
   if (c->affinity >= AFF_TEXT && v->type != VAL_NULL) TRY(value_apply_affinity(v, c->affinity, &x->memory));
   if (w->t->strict) TRY(strict_type(x, w->t, k, v));
   return HDB_OK;
