@@ -84,10 +84,24 @@ static status read_text(const char *p, const char *end, arena *a, const float **
   return HDB_OK;
 }
 
+/* A float64 buffer where the length says that it must be one (twice the bytes wanted). */
+static status read_doubles(const value *v, int want, arena *a, const float **out, int *n, error *err) {
+  float *floats = arena_alloc(a, (size_t)want * sizeof *floats);
+  if (!floats) return error_set(err, HDB_NOMEM, "out of memory");
+  for (int i = 0; i < want; i++) {
+    double d;
+    memcpy(&d, v->p + 8 * (size_t)i, 8);
+    floats[i] = (float)d;
+  }
+  *out = floats, *n = want;
+  return check_finite(floats, want, err);
+}
+
 status vector_read(const value *v, int want, arena *a, const float **floats, int *n, error *err) {
   if (v->type == VAL_TEXT) {
     TRY(read_text(v->n ? v->p : "", v->n ? v->p + v->n : "", a, floats, n, err));
   } else if (v->type == VAL_BLOB) {
+    if (want > 0 && v->n == 8 * (size_t)want) return read_doubles(v, want, a, floats, n, err);
     if (v->n == 0 || v->n % 4 || v->n / 4 > VECTOR_DIMENSIONS_MAX) return bad(err, "malformed vector: a blob must hold float32 elements");
     *n = (int)(v->n / 4);
     *floats = (uintptr_t)v->p % 4 ? arena_copy(a, v->p, v->n) : (const void *)v->p;
@@ -111,6 +125,8 @@ static status read_pair(function_call *call, const value *a, pair *out, bool *is
   if (*is_null) return HDB_OK;
   TRY(vector_read(&a[0], 0, call->memory, &out->a, &out->n, call->err));
   TRY(vector_read(&a[1], 0, call->memory, &out->b, &n, call->err));
+  if (n == 2 * out->n && a[1].type == VAL_BLOB) return read_doubles(&a[1], out->n, call->memory, &out->b, &n, call->err);
+  if (out->n == 2 * n && a[0].type == VAL_BLOB) return read_doubles(&a[0], n, call->memory, &out->a, &out->n, call->err);
   if (n != out->n) return error_set(call->err, HDB_ERROR, "different vector dimensions %d and %d", out->n, n);
   return HDB_OK;
 }

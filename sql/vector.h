@@ -1,5 +1,5 @@
 /* Vectors as SQL values: a blob of little-endian float32, n * 4 bytes; text '[1, 2.5, -3e2]' (a JSON array of numbers)
- * is read wherever a vector is wanted. A VECTOR(n) column stores the blob and nothing else. */
+ * is read wherever a vector is wanted, and so is a blob of n float64 where n is known. A VECTOR(n) column stores the blob and nothing else. */
 #ifndef HDB_SQL_VECTOR_H
 #define HDB_SQL_VECTOR_H
 
