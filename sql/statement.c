@@ -99,34 +99,26 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
 
 /* ---- prepare ---- */
 
-/* Is there anything behind the first ';'? Only then must the text be cut before it is parsed for good. */
-static bool has_one_statement(slice text) {
-  const uint8_t *p = memchr(text.p, ';', text.n);
-  if (!p) return true;
-  for (p++; p < text.p + text.n; p++)
-    if (*p != ' ' && *p != '\n' && *p != '\r' && *p != '\t' && *p != '\f') return false;
-  return true;
+/* The text up to and with its first ';', when that is likely the statement's end: a script is not looked at as a whole
+ * for each of its statements. 0: no. A ';' in a string or a trigger makes the prefix no statement, which is noticed;
+ * one in a comment would not be, so a comment is reason enough. limit SIZE_MAX: the text ends with its NUL. */
+static size_t likely_end(const char *sql, size_t limit) {
+  const char *p = limit == SIZE_MAX ? strchr(sql, ';') : memchr(sql, ';', limit);
+  if (!p) return 0;
+  size_t n = (size_t)(p - sql) + 1;
+  if (memchr(sql, 0, n) || memmem(sql, n, "--", 2) || memmem(sql, n, "/*", 2)) return 0;
+  return n;
 }
 
-/* The first statement's text, ours; sql NULL: there is none. */
-static status statement_text(hdb *db, slice text, char **sql, size_t *sql_n, size_t *tail) {
-  *sql = NULL;
-  *tail = text.n;
-  if (!has_one_statement(text)) {
-    arena scratch = ARENA_INIT;
-    parse_options options = hdb_parse_options(db);
-    statement *tree = NULL;
-    status rc = grammar_parse(text, &options, &scratch, &tree, tail, &db->err);
-    arena_clear(&scratch);
-    TRY(rc);
-    if (!tree) return HDB_OK;
-  }
-  *sql_n = *tail;
-  *sql = malloc(*tail + 1);
-  if (!*sql) return sql_nomem(&db->err);
-  memcpy(*sql, text.p, *tail);
-  (*sql)[*tail] = 0;
-  return HDB_OK;
+/* Where the first statement ends, found by parsing; *any false: there is none. */
+static status find_end(hdb *db, slice text, size_t *tail, bool *any) {
+  arena scratch = ARENA_INIT;
+  parse_options options = hdb_parse_options(db);
+  statement *tree = NULL;
+  status rc = grammar_parse(text, &options, &scratch, &tree, tail, &db->err);
+  arena_clear(&scratch);
+  *any = tree != NULL;
+  return rc;
 }
 
 static status parameters_new(hdb_stmt *s) {
@@ -156,33 +148,32 @@ static void statement_free(hdb_stmt *s) {
   free(s);
 }
 
-status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
-  char *sql;
-  size_t sql_n = 0, consumed;
+/* A statement of this very text (copied). */
+static status statement_make(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
   *out = NULL;
-  TRY(statement_text(db, text, &sql, &sql_n, tail));
-  if (!sql) return HDB_OK;
+  *tail = text.n;
   hdb_stmt *s = calloc(1, sizeof *s);
-  if (!s) {
-    free(sql);
+  if (s) s->sql = malloc(text.n + 1);
+  if (!s || !s->sql) {
+    free(s);
     return sql_nomem(&db->err);
   }
+  memcpy(s->sql, text.p, text.n);
+  s->sql[text.n] = 0;
   s->db = db;
-  s->sql = sql;
-  s->sql_n = sql_n;
+  s->sql_n = text.n;
   s->generation = db->generation;
-  status rc = program_compile(db, slice_of(sql, sql_n), &s->program, &consumed);
-  if (rc != HDB_OK || !s->program) {
-    *tail = rc == HDB_OK ? consumed : *tail;
-    statement_free(s);
-    return rc;
+  size_t consumed = text.n;
+  status rc = program_compile(db, slice_of(s->sql, text.n), &s->program, &consumed);
+  if (rc == HDB_OK) *tail = consumed;
+  if (rc == HDB_OK && s->program) {
+    s->sql_n = consumed;
+    s->sql[consumed] = 0;
+    s->explain = s->program->tree->explain;
+    s->is_explain = s->explain != 0;
+    rc = parameters_new(s);
   }
-  *tail = s->sql_n = consumed;
-  s->sql[consumed] = 0;
-  s->explain = s->program->tree->explain;
-  s->is_explain = s->explain != 0;
-  rc = parameters_new(s);
-  if (rc != HDB_OK) {
+  if (rc != HDB_OK || !s->program) {
     statement_free(s);
     return rc;
   }
@@ -193,19 +184,57 @@ status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
   return HDB_OK;
 }
 
+/* The first statement of a text of at most `limit` bytes, or up to its NUL. */
+static status statement_first(hdb *db, const char *sql, size_t limit, hdb_stmt **out, size_t *tail) {
+  size_t n = likely_end(sql, limit), longest = (size_t)db->limits[HDB_LIMIT_SQL_LENGTH], end;
+  *out = NULL;
+  *tail = 0;
+  status rc = HDB_OK;
+  bool any;
+  if (n && n <= longest) {
+    rc = statement_make(db, slice_of(sql, n), out, tail);
+    if (*out) return rc;
+  }
+  error kept = db->err;
+  db->err = (error)ERROR_INIT;
+  slice whole = slice_of(sql, limit == SIZE_MAX ? strlen(sql) : strnlen(sql, limit));
+  if (n == 0 || n > longest) n = 0;
+  if (n == 0 && !memchr(whole.p, ';', whole.n)) {
+    end = whole.n; /* all of it, parsed once */
+    any = true;
+  } else {
+    status found = find_end(db, whole, &end, &any);
+    if (found != HDB_OK || !any) {
+      error_clear(&kept);
+      *tail = found == HDB_OK ? end : whole.n;
+      return found;
+    }
+  }
+  if (n && end == n && rc != HDB_OK) { /* the prefix was the statement, and this is what is wrong with it */
+    error_clear(&db->err);
+    db->err = kept;
+    *tail = n;
+    return rc;
+  }
+  error_clear(&kept);
+  if (end > longest) {
+    *tail = end;
+    return error_set(&db->err, HDB_TOOBIG, "statement too long");
+  }
+  return statement_make(db, slice_of(sql, end), out, tail);
+}
+
+status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
+  return statement_make(db, text, out, tail);
+}
+
 int hdb_prepare(hdb *db, const char *sql, int bytes, unsigned flags, hdb_stmt **out, const char **tail) {
   *out = NULL;
   if (!db || !sql) return HDB_MISUSE;
   hdb_lock(db);
-  size_t n = bytes < 0 ? strlen(sql) : strnlen(sql, (size_t)bytes), consumed = 0;
-  status rc;
+  size_t consumed;
   error_clear(&db->err);
-  if (n > (size_t)db->limits[HDB_LIMIT_SQL_LENGTH]) {
-    rc = error_set(&db->err, HDB_TOOBIG, "statement too long");
-    consumed = n;
-  } else {
-    rc = sql_statement_new(db, slice_of(sql, n), out, &consumed);
-  }
+  status rc = statement_first(db, sql, bytes < 0 ? SIZE_MAX : (size_t)bytes, out, &consumed);
   if (tail) *tail = sql + consumed;
   transaction_release(db);
   int code = hdb_result(db, rc);
