@@ -4,7 +4,7 @@
  * appended at the end of the tree the pieces left behind are filled to GROUP_TAIL, because nothing will be added to
  * them, and the last piece starts small. A row larger than the aim is a piece of its own. A piece's bound is the
  * shortest string that parts it from the piece before. A group that shrank below GROUP_MERGE takes in its right
- * neighbour when both fit, unless too much history would come together under one group: AS OF undoes a group whole.
+ * neighbour when both fit, or goes into its left one (rows deleted in order leave the small groups on the left), unless too much history would come together under one group: AS OF undoes a group whole.
  * C1  The first piece keeps the group's own bound. Later pieces may have history under the bounds before them:
  *     their history.low says from where.
  */
@@ -138,8 +138,8 @@ static status cut_prefix(fold *f, slice prefix, size_t n, row *rows, size_t rows
   return HDB_OK;
 }
 
-bool fold_is_small(const fold_group *g) {
-  return g->shrunk && group_bytes(g) < GROUP_MERGE && g->history.weight < GROUP_WEIGHT;
+bool fold_is_small(const fold_group *g, size_t limit) {
+  return g->shrunk && group_bytes(g) < limit && g->history.weight < GROUP_WEIGHT;
 }
 
 static slice smaller_low(const fold_group *left, const fold_group *right) {
@@ -189,10 +189,26 @@ static status merge_right(fold *f, fold_group *g) {
   return fold_merge(f, g, right, &merged);
 }
 
+/* Goes into the group before, unless somebody in this batch has that in hand. */
+static status merge_left(fold *f, fold_group *g, bool *gone) {
+  fold_group *left;
+  TRY(fold_load_before(f, g, &left));
+  if (left) TRY(fold_merge(f, left, g, gone));
+  if (!*gone) return HDB_OK;
+  g->dirty = false;
+  return fold_write_group(f, left, false);
+}
+
+static status merge_small(fold *f, fold_group *g, bool *gone) {
+  if (g->upper.p && fold_is_small(g, GROUP_MERGE)) TRY(merge_right(f, g));
+  return !f->alone && g->lower.n && fold_is_small(g, GROUP_MERGE) ? merge_left(f, g, gone) : HDB_OK;
+}
+
 status fold_write_group(fold *f, fold_group *g, bool may_merge) {
   if (!g->dirty) return HDB_OK;
-  bool past = f->engine->history && (g->history.newest || g->history.low.p);
-  if (may_merge && g->upper.p && (fold_rows(g) || past) && fold_is_small(g)) TRY(merge_right(f, g));
+  bool past = f->engine->history && (g->history.newest || g->history.low.p), gone = false;
+  if (may_merge && (fold_rows(g) || past)) TRY(merge_small(f, g, &gone));
+  if (gone) return HDB_OK;
   g->dirty = false;
   bool whole = group_bytes(g) <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT);
   if (!g->decoded && g->bytes.p && whole && fold_rows(g)) return put_spliced(f, g);

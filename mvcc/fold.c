@@ -261,6 +261,32 @@ status fold_locate(fold *f, uint32_t tree, slice key, fold_group **out) {
   return fold_insert_group(f, *out);
 }
 
+/* The group before g; NULL: there is none, or somebody in this batch has it in hand. Only while no group of the batch
+ * has been left behind: kv has the old state of those. */
+status fold_load_before(fold *f, const fold_group *g, fold_group **out) {
+  *out = NULL;
+  TRY(open_iterator(f));
+  buf_clear(&f->wanted);
+  group_key(&f->wanted, g->tree, g->lower);
+  if (buf_failed(&f->wanted)) return HDB_NOMEM;
+  f->it->seek_for_prev(f->it, buf_slice(&f->wanted));
+  if (same_tree(f, g->tree) && slice_equal(bound_of(f), g->lower)) f->it->prev(f->it);
+  TRY(f->it->error);
+  if (!same_tree(f, g->tree)) return HDB_OK;
+  slice bound = arena_slice(&f->memory, bound_of(f));
+  if (!bound.p) return HDB_NOMEM;
+  size_t known = f->groups_n, at = group_index(f, g->tree, g->lower);
+  while (at != SIZE_MAX && f->groups[at] == g) at = at ? at - 1 : SIZE_MAX;
+  /* one in hand that begins there or later may have been cut: its pieces are in the batch, not in kv */
+  if (at != SIZE_MAX && f->groups[at]->tree == g->tree && slice_compare(f->groups[at]->lower, bound) >= 0) return HDB_OK;
+  fold_group *left;
+  TRY(fold_locate(f, g->tree, bound, &left));
+  if (f->groups_n == known) return HDB_OK;
+  fold_remove_group(f, left);
+  *out = left;
+  return HDB_OK;
+}
+
 /* ---- applying a run of writes to a group ---- */
 
 static status run_add(fold *f, write_entry *e) {
@@ -462,7 +488,7 @@ static status leave_group(fold *f, fold_group *g, fold_group **pending) {
       TRY(fold_write_group(f, *pending, false));
     }
   }
-  *pending = fold_is_small(g) ? g : NULL;
+  *pending = fold_is_small(g, GROUP_AIM) ? g : NULL;
   return *pending ? HDB_OK : fold_write_group(f, g, false);
 }
 
@@ -719,7 +745,13 @@ static status publish_counts(fold *f) {
 }
 
 status fold_finish(fold *f) {
-  for (size_t i = 0; i < f->groups_n; i++) TRY(fold_write_group(f, f->groups[i], true));
+  for (size_t i = 0; i < f->groups_n; i++) {
+    fold_group *g = f->groups[i];
+    bool merged = false;
+    if (i + 1 < f->groups_n && g->dirty && fold_is_small(g, GROUP_AIM)) TRY(fold_merge(f, g, f->groups[i + 1], &merged));
+    if (merged) f->groups[i + 1] = g;
+    else TRY(fold_write_group(f, g, true));
+  }
   if (f->it) f->it->close(f->it);
   f->it = NULL;
   f->batch_bytes = kv_batch_bytes(f->batch);

@@ -53,6 +53,7 @@ struct fold {
 status fold_decode(fold *f, fold_group *g);
 size_t fold_rows(const fold_group *g); /* how many, decoded or not */
 status fold_locate(fold *f, uint32_t tree, slice key, fold_group **out);
+status fold_load_before(fold *f, const fold_group *g, fold_group **out);
 status fold_insert_group(fold *f, fold_group *g);
 void fold_remove_group(fold *f, const fold_group *g);
 /* cut.c */
@@ -60,7 +61,8 @@ void fold_remove_group(fold *f, const fold_group *g);
 status fold_write_group(fold *f, fold_group *g, bool may_merge);
 /* What lies before g->applied, but for the last piece. */
 status fold_write_head(fold *f, fold_group *g);
-bool fold_is_small(const fold_group *g);
+/* It lost rows and is now below the limit: GROUP_MERGE where a neighbour must be loaded, GROUP_AIM where it is at hand. */
+bool fold_is_small(const fold_group *g, size_t limit);
 /* The left one takes in the right one, when they are neighbours and both fit. */
 status fold_merge(fold *f, fold_group *left, fold_group *right, bool *merged);
 status fold_clear(fold *f, uint32_t tree, fold_tree *t);
