@@ -594,12 +594,18 @@ static status fill_spool(access_state *s) {
   const access *a = s->a;
   if (s->filled) return HDB_OK;
   if (!s->spool && !(s->spool = spool_new(s->x, a->node_columns))) return node_no_memory(s->x);
+  value *converted = a->affinities ? arena_zero(&s->x->lifetime, (size_t)(a->node_columns + 1) * sizeof(value)) : NULL;
+  if (a->affinities && !converted) return node_no_memory(s->x);
   TRY(node_open(s->x, a->node));
   for (;;) {
     const value *row;
     status rc = node_next(s->x, a->node, &row);
     if (rc == HDB_DONE) break;
     if (rc != HDB_ROW) return rc;
+    if (a->affinities) {
+      TRY(apply_affinities(a->affinities, row, a->node_columns, converted, &s->x->memory));
+      row = converted;
+    }
     TRY(spool_add(s->spool, row));
   }
   node_close(s->x, a->node);

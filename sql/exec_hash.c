@@ -57,8 +57,12 @@ static hash_row *keep_row(access_state *s) {
   hash_row *r = arena_alloc(&h->memory, sizeof *r + (n + 1) * sizeof(value));
   if (!r) return NULL;
   value *values = (value *)r->bytes;
-  for (size_t i = 0; i < n; i++)
-    if (value_copy(&h->memory, slot_column(s->slot, (int)i), &values[i]) != HDB_OK) return NULL;
+  for (size_t i = 0; i < n; i++) {
+    value v = *slot_column(s->slot, (int)i);
+    const uint8_t *affinities = s->a->affinities;
+    if (affinities && affinities[i] >= AFF_TEXT && value_apply_affinity(&v, affinities[i], &s->x->memory) != HDB_OK) return NULL;
+    if (value_copy(&h->memory, &v, &values[i]) != HDB_OK) return NULL;
+  }
   r->n = (uint32_t)n;
   r->rowid = 0;
   return r;

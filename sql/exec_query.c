@@ -147,20 +147,37 @@ static void limit_close(exec *x, const plan_node *n) { node_close(x, ((const lim
 const node_class limit_class = {"limit", sizeof(limit_state), limit_open, limit_next, limit_close};
 
 /* ---- rows shared by several references to one CTE ---- */
+status apply_affinities(const uint8_t *affinities, const value *row, int n, value *out, arena *memory) {
+  for (int i = 0; i < n; i++) {
+    out[i] = row[i];
+    if (affinities[i] >= AFF_TEXT && row[i].type != VAL_NULL) TRY(value_apply_affinity(&out[i], affinities[i], memory));
+  }
+  return HDB_OK;
+}
+
 typedef struct shared_state {
   node_state head;
   spool *rows;
   bool filled;
+  value *converted;
 } shared_state;
 status shared_rows_fill(exec *x, const struct shared_rows *r, const spool **out) {
   shared_state *s = x->states[r->node.state];
   if (!s && !(s = (shared_state *)node_state_make(x, &r->node))) return node_no_memory(x);
   if (!s->filled) {
     if (!s->rows && !(s->rows = spool_new(x, r->node.columns_n))) return node_no_memory(x);
+    s->converted = arena_zero(&x->lifetime, (size_t)(r->node.columns_n + 1) * sizeof(value));
+    if (!s->converted) return node_no_memory(x);
     TRY(node_open(x, r->source));
     const value *row;
     status rc;
-    while ((rc = node_next(x, r->source, &row)) == HDB_ROW) TRY(spool_add(s->rows, row));
+    while ((rc = node_next(x, r->source, &row)) == HDB_ROW) {
+      if (r->affinities) {
+        TRY(apply_affinities(r->affinities, row, r->node.columns_n, s->converted, &x->memory));
+        row = s->converted;
+      }
+      TRY(spool_add(s->rows, row));
+    }
     if (rc != HDB_DONE) return rc;
     node_close(x, r->source);
     s->filled = true;

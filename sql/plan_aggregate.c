@@ -21,6 +21,7 @@ struct aggregate_builder {
   int bare_n, bare_capacity;
   int *slots;           /* of the FROM clause */
   int slots_n, slots_capacity;
+  bool has_minmax;
   bool failed;
 };
 
@@ -99,6 +100,17 @@ typedef struct rewrite_state {
   int **call_outs, **bare_outs;
 } rewrite_state;
 
+static bool is_minmax(const expr *e) {
+  const function *f = e->object;
+  return f && (f->flags & FUNC_MINMAX) && e->list && e->list->n == 1;
+}
+
+static bool find_minmax(void *context, expr *e) {
+  aggregate_builder *b = context;
+  if (e->op == EX_AGGREGATE && e->slot == b->s->agg_slot && is_minmax(e)) b->has_minmax = true;
+  return false;
+}
+
 static bool rewrite_node(void *context, expr *e) {
   rewrite_state *r = context;
   aggregate_builder *b = r->b;
@@ -109,7 +121,8 @@ static bool rewrite_node(void *context, expr *e) {
     return true;
   }
   for (int i = 0; b->keys && i < b->keys->n; i++)
-    if (b->keys->items[i].e->op != EX_COLUMN ? ast_equal(b->keys->items[i].e, e)
+    if (b->has_minmax && b->keys->items[i].e->op == EX_COLUMN) continue; /* its spelling ('a', 'A') is the deciding row's */
+    else if (b->keys->items[i].e->op != EX_COLUMN ? ast_equal(b->keys->items[i].e, e)
                                              : e->op == EX_COLUMN && e->slot == b->keys->items[i].e->slot &&
                                                  e->column == b->keys->items[i].e->column) {
       become_output(b, e, i);
@@ -150,6 +163,9 @@ status aggregate_begin(compile *c, select *s, expr_list *order_by, aggregate_bui
   b->outputs = b->keys ? b->keys->n : 0;
   int *call_outs = NULL, *bare_outs = NULL;
   rewrite_state r = {b, &call_outs, &bare_outs};
+  plan_rewrite_list(s->columns, find_minmax, b);
+  if (s->having) plan_rewrite(s->having, find_minmax, b);
+  plan_rewrite_list(order_by, find_minmax, b);
   plan_rewrite_list(s->columns, rewrite_node, &r);
   if (s->having) plan_rewrite(s->having, rewrite_node, &r);
   plan_rewrite_list(order_by, rewrite_node, &r);
@@ -161,11 +177,6 @@ status aggregate_begin(compile *c, select *s, expr_list *order_by, aggregate_bui
   for (int i = 0; i < b->calls_n; i++) b->node->calls[i].out = call_outs[i];
   *out = b;
   return HDB_OK;
-}
-
-static bool is_minmax(const expr *e) {
-  const function *f = e->object;
-  return f && (f->flags & FUNC_MINMAX) && e->list && e->list->n == 1;
 }
 
 bool aggregate_is_count(const aggregate_builder *b) {

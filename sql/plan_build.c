@@ -146,6 +146,7 @@ static void plain_access(const compile *c, const where_item *item, access *a) {
     a->node = (plan_node *)item->node;
     a->node_columns = item->query ? item->query->columns_n : 0;
     a->shared = item->shared;
+    a->affinities = item->affinities;
     a->nested_slots = item->slots;
     a->nested_slots_n = item->slots_n;
   } else if (item->s->is_recursive) {
@@ -180,7 +181,8 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
   plain_access(w->c, item, source);
   source->materialize = false;
   *a = (access){.kind = ACCESS_HASH, .slot = source->slot, .table = source->table, .database = source->database,
-                .alternatives = source, .alternatives_n = 1, .node = source->node, .node_columns = source->node_columns};
+                .alternatives = source, .alternatives_n = 1, .node = source->node, .node_columns = source->node_columns,
+                .affinities = source->affinities};
   int most = w->terms_n + 1;
   a->parts = plan_alloc(w->c, (size_t)most * sizeof *a->parts);
   a->hash_build = plan_alloc(w->c, (size_t)most * sizeof *a->hash_build);
@@ -399,6 +401,7 @@ status where_build(where_plan *w, join_node **out) {
         struct shared_rows *shared = plan_node_new(w->c, &shared_class, sizeof *shared, item->query->columns_n);
         if (!shared) return plan_no_memory(w->c);
         shared->source = item->node;
+        shared->affinities = item->affinities;
         v->a.shared = v->full->shared = shared;
       }
     }

@@ -58,6 +58,18 @@ static status plan_nested(where_plan *w, where_item *item, source *s) {
 
 static const char *source_label(const source *s) { return s->alias ? s->alias : s->name ? s->name : "(subquery)"; }
 
+/* A materialised compound's rows take the affinities of its columns. */
+static status compound_affinities(compile *c, const source *s, where_item *item) {
+  const table *t = s->table;
+  if (!s->select->prior || !t) return HDB_OK;
+  bool any = false;
+  item->affinities = plan_alloc(c, (size_t)(t->columns_n + 1));
+  if (!item->affinities) return plan_no_memory(c);
+  for (int i = 0; i < t->columns_n; i++) any |= (item->affinities[i] = t->columns[i].affinity) >= AFF_TEXT;
+  if (!any) item->affinities = NULL;
+  return HDB_OK;
+}
+
 static status plan_query_item(where_plan *w, where_item *item, source *s, bool first) {
   compile *c = w->c;
   bool recursive = select_is_recursive(s->select);
@@ -74,11 +86,13 @@ static status plan_query_item(where_plan *w, where_item *item, source *s, bool f
   TRY(rc);
   item->rows = item->query->rows;
   item->node = item->query->top;
+  TRY(compound_affinities(c, s, item));
   if (!shared || s->cte->uses < 2) return HDB_OK;
   struct shared_rows *rows = plan_node_new(c, &shared_class, sizeof *rows, item->query->columns_n);
   if (!rows) return plan_no_memory(c);
   rows->source = item->node;
   rows->query = item->query;
+  rows->affinities = item->affinities;
   item->shared = s->cte->extra = rows;
   return HDB_OK;
 }

@@ -117,6 +117,7 @@ struct access {
   plan_node *node;         /* ACCESS_QUERY, ACCESS_NESTED, ACCESS_HASH's source */
   int node_columns;
   bool materialize;        /* ACCESS_QUERY: read into a spool at the first open */
+  uint8_t *affinities;     /* of a materialised compound's columns: its arms may give other types; NULL */
   struct shared_rows *shared; /* materialised once for several references */
   int *nested_slots;       /* ACCESS_NESTED: all below, for the null row; also ACCESS_HASH */
   int nested_slots_n;
@@ -324,8 +325,11 @@ status plan_windows(compile *c, select *s, expr_list *order_by, const plan_node 
 struct shared_rows {
   plan_node node;          /* its state holds the spool */
   const plan_node *source;
+  uint8_t *affinities;     /* applied to what is kept; NULL */
   query *query;
 };
+/* A row with its columns under their affinities, in out; texts lie in memory. */
+status apply_affinities(const uint8_t *affinities, const value *row, int n, value *out, arena *memory);
 status shared_rows_fill(exec *x, const struct shared_rows *s, const spool **out);
 extern const node_class shared_class;
 

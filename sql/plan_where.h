@@ -56,6 +56,7 @@ typedef struct where_item {
   query *query;
   int *slots;            /* nested */
   int slots_n;
+  uint8_t *affinities;   /* materialised compound */
   bool nested, materialize;
   struct shared_rows *shared;
   source_mask needs;     /* arguments of a function, LATERAL */
