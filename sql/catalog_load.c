@@ -315,11 +315,15 @@ status schema_load(hdb *db, int database, schema **out) {
     CHECK(load_rows(&l, t));
     CHECK(load_statistics(&l, t));
   }
-  for (int i = 0; i < s->tables_n; i++)
+  for (int i = 0; i < s->tables_n; i++) {
+    /* the newest first, within a table too */
+    foreign_key *older = s->foreign_keys, **tail = &s->foreign_keys;
     for (foreign_key *k = s->in_order[i]->foreign_keys; k; k = k->next) {
-      k->next_parent = s->foreign_keys;
-      s->foreign_keys = k;
+      *tail = k;
+      tail = &k->next_parent;
     }
+    *tail = older;
+  }
   *out = s;
 out:
   if (rc != HDB_OK) schema_release(s);

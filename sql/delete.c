@@ -112,6 +112,7 @@ status compile_delete(compile *c, delete_statement *s) {
   p->head.explained_line = p->search.explained;
   CHECK(delete_writer(c, p, s));
   p->search.keep_records = !writer_touches_others(p->w);
+  p->search.not_in_place = !p->search.keep_records || p->w->returning || tree_has_query(s->where);
   CHECK(dml_count_changes(c, &p->head, "rows deleted"));
   p->everything = !s->where && !s->limit && !s->returning && !ignore && !p->w->before.n && !p->w->after.n && !p->w->keys &&
                   p->target.t->kind == TABLE_ORDINARY;

@@ -163,7 +163,8 @@ static status dml_start(exec *x) {
   dml_run *run = dml_run_of(x, d->root);
   if (!run) return HDB_NOMEM;
   status rc = d->work(x, x->program->data);
-  if (rc != HDB_OK || x->parent) return rc;
+  if (x->parent) return rc;
+  if (rc != HDB_OK && (x->error_action != CONFLICT_FAIL || run->violations <= 0)) return rc; /* FAIL keeps its rows: are they right? */
   if (run->violations > 0)
     return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
   TRY(sequences_store(x, run));

@@ -136,12 +136,15 @@ typedef struct fkey_request {
   unsigned use;              /* enum writer_use */
   const bool *changed;
   int old_slot, new_slot;    /* -1: none */
+  bool single_row;           /* an INSERT of one row and nothing else */
 } fkey_request;
 status fkey_compile(compile *c, const table *t, int database, const fkey_request *r, fkey_set **out);
 /* sqlite3's order: old before the row goes, new before it comes, actions behind. */
 status fkey_check(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
 status fkey_actions(exec *x, const dml_root *root, const fkey_set *set, slot *old, slot *new_row);
 bool fkey_is_self_referencing(const fkey_set *set);
+/* The statement writes one row and nothing else: a missing parent is told at once, before the row is written. */
+void fkey_fail_at_once(fkey_set *set);
 
 /* ---- the writer ---- */
 typedef struct write_check {  /* a CHECK */
@@ -202,6 +205,8 @@ typedef struct writer_request {
   bool rowid_changed;
   int new_slot, old_slot;    /* -1: make one */
   bool is_victim;
+  bool never_replaces;       /* an ON CONFLICT clause without target takes every conflict */
+  bool single_row;           /* the outermost statement inserts one row, nothing fires, nothing returns */
 } writer_request;
 status writer_make(compile *c, const writer_request *r, writer **out);
 /* One row in, with all that hangs on it. run->values holds it (row id apart; given NULL: choose one). *written false:
@@ -221,6 +226,7 @@ status write_check_row(exec *x, const writer *w, writer_run *r);
 status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own);
 /* Can writing one row change or remove another, or be seen by what is computed for it? */
 bool writer_touches_others(const writer *w);
+bool tree_has_query(expr *e); /* a subquery somewhere in it */
 status write_check_compile(compile *c, writer *w);
 /* NULL: the default is NULL. */
 status write_default_compile(compile *c, const table *t, int column, expr_program **out);
@@ -253,6 +259,7 @@ typedef struct upsert_clause {
   int first;
   const set_program *set;
 } upsert_clause;
+status upsert_check_targets(compile *c, const insert_statement *s, const table *t);
 status upsert_compile(compile *c, insert_statement *s, const dml_target *target, writer *w);
 status upsert_run(exec *x, const writer *w, const upsert_clause *u, slice row_key);
 
@@ -295,6 +302,7 @@ typedef struct row_search {
   int columns_n;             /* with SET values behind (UPDATE FROM) */
   bool in_key_order;         /* LIMIT, UPDATE FROM: each row once, by key */
   bool keeps_rows;           /* a view, or values behind the key: rows are kept whole */
+  bool not_in_place;         /* in key order too: SQLite collects the keys first. Set by the statement */
   bool keep_records;         /* set by whoever knows that no row can change before its turn */
   const collation **collations; /* of a primary key */
   int slot;                  /* of the target in q */

@@ -1,8 +1,9 @@
 /* Which rows an UPDATE or DELETE changes: a query for their keys, read to its end before the first change.
  *
  * The query is SELECT key [, values] FROM target [, more] WHERE ... , planned as any other. Keys are kept as bytes; for
- * UPDATE ... FROM and for views the rows are kept whole, and of several rows with one key the last counts. With LIMIT
- * and with FROM the rows come in key order, as in SQLite; else in the query's. Where nothing can change a row before its
+ * UPDATE ... FROM and for views the rows are kept whole, and of several rows with one key the last counts. The rows come
+ * in key order where SQLite cannot change them while it walks (LIMIT, FROM, triggers, RETURNING, ...); else in the
+ * query's. Where nothing can change a row before its
  * turn, the records found are kept beside their keys and not read again. WHERE rowid = value needs no query.
  */
 #include "sql/dml.h"
@@ -206,9 +207,17 @@ static int compare_keys(const void *a, const void *b, void *bytes) {
   return c ? c : (p->row > q->row) - (p->row < q->row);
 }
 
+static bool is_in_key_order(const search_run *r) {
+  const found_key *keys = (const found_key *)r->keys.p;
+  for (size_t i = 1; i < r->n; i++)
+    if (slice_compare(slice_of(r->bytes.p + keys[i - 1].at, keys[i - 1].n), slice_of(r->bytes.p + keys[i].at, keys[i].n)) >= 0)
+      return false;
+  return true;
+}
+
 static void put_in_key_order(search_run *r) {
   found_key *keys = (found_key *)r->keys.p;
-  if (r->n < 2) return;
+  if (r->n < 2 || is_in_key_order(r)) return;
   qsort_r(keys, r->n, sizeof *keys, compare_keys, r->bytes.p);
   size_t kept = 0;
   for (size_t i = 0; i < r->n; i++) {
@@ -268,7 +277,7 @@ status row_search_start(exec *x, const row_search *s) {
   query_close(x, s->q);
   if (rc != HDB_DONE) return rc;
   r->n = r->keys.n / sizeof(found_key);
-  if (s->in_key_order) put_in_key_order(r);
+  if (s->in_key_order || s->not_in_place) put_in_key_order(r);
   return HDB_OK;
 }
 

@@ -42,12 +42,13 @@ typedef struct parent_key {  /* other tables' rows need this one */
 struct fkey_set {
   const table *t;
   int database;
-  bool is_update, self;
+  bool is_update, self, at_once;
   int children_n, parents_n;
   child_key *children;
   parent_key *parents;
 };
 
+void fkey_fail_at_once(fkey_set *set) { set->at_once = true; }
 bool fkey_is_self_referencing(const fkey_set *set) { return set->self; }
 
 /* ---- compile: which key of the parent ---- */
@@ -312,10 +313,39 @@ static status parent_columns(compile *c, const table *t, const parent_key *p, in
   return HDB_OK;
 }
 
-static bool key_changes(const table *t, const bool *changed, const parent_key *p) {
-  for (int i = 0; i < p->k->n; i++)
-    if (t->columns[p->columns[i]].generated) return true;
-  return any_of(changed, p->columns, p->k->n);
+/* Does the UPDATE set a column of the key? By name: the key need not be one. */
+static bool key_changes(const table *t, const bool *changed, const foreign_key *k) {
+  for (int c = 0; c < t->columns_n; c++) {
+    if (!changed[c] && !t->columns[c].generated) continue;
+    for (int i = 0; i < k->n; i++)
+      if (k->parent_columns[i] ? same_name(k->parent_columns[i], t->columns[c].name) : t->columns[c].primary_key) return true;
+  }
+  return false;
+}
+
+/* Keys that refer to this table but to no key of it. SQLite stumbles over them when it thinks of any key, and says the
+ * last thing it said: of those with an action the oldest, else of those concerned the newest, else the oldest. */
+enum mismatch_pass { PASS_ACTIONS, PASS_CONCERNED, PASS_ALL };
+
+static bool is_looked_at(compile *c, const fkey_set *set, const fkey_request *r, const foreign_key *k, enum mismatch_pass pass) {
+  if (r->use == WRITER_INSERT && r->single_row && !k->deferred && !c->db->pragmas.defer_foreign_keys) return false;
+  if (pass == PASS_ALL) return true;
+  if (r->changed && !key_changes(set->t, r->changed, k)) return false;
+  if (pass == PASS_CONCERNED) return true;
+  return r->use != WRITER_INSERT && (r->use == WRITER_UPDATE ? k->on_update : k->on_delete) != FK_NO_ACTION;
+}
+
+static status refuse_mismatched(compile *c, const fkey_set *set, const fkey_request *r, const schema *s, enum mismatch_pass pass) {
+  const foreign_key *bad = NULL;
+  const index_ *index;
+  for (const foreign_key *k = s->foreign_keys; k; k = k->next_parent) {
+    if (!same_name(k->parent, set->t->name) || !is_looked_at(c, set, r, k, pass)) continue;
+    int *numbers = arena_zero(c->memory, (size_t)k->n * 2 * sizeof *numbers);
+    if (!numbers) return dml_no_memory(c->err);
+    if (locate_parent_key(set->t, k, &index, numbers, numbers + k->n)) continue;
+    if (pass != PASS_CONCERNED || !bad) bad = k;
+  }
+  return bad ? mismatch(c, bad) : HDB_OK;
 }
 
 static status parents_compile(compile *c, fkey_set *set, const fkey_request *r, const schema *s) {
@@ -325,25 +355,31 @@ static status parents_compile(compile *c, fkey_set *set, const fkey_request *r, 
   set->parents = arena_zero(c->memory, ((size_t)n + 1) * sizeof *set->parents);
   if (!set->parents) return dml_no_memory(c->err);
   for (const foreign_key *k = s->foreign_keys; k; k = k->next_parent) {
-    if (!same_name(k->parent, set->t->name)) continue;
+    if (!same_name(k->parent, set->t->name) || (r->changed && !key_changes(set->t, r->changed, k))) continue;
     parent_key *p = &set->parents[set->parents_n];
     const index_ *index;
     int *from = arena_zero(c->memory, (size_t)k->n * sizeof *from);
     int *located = arena_zero(c->memory, (size_t)k->n * sizeof *located);
     *p = (parent_key){.k = k, .columns = arena_zero(c->memory, (size_t)k->n * sizeof *p->columns)};
     if (!from || !located || !p->columns) return dml_no_memory(c->err);
-    if (!locate_parent_key(set->t, k, &index, from, located)) {
-      if (use == WRITER_INSERT || c->db->dropping) continue;
-      return mismatch(c, k);
-    }
+    if (!locate_parent_key(set->t, k, &index, from, located)) continue; /* refuse_mismatched has let it pass */
     for (int i = 0; i < k->n; i++) p->columns[from[i]] = located[i];
-    if (r->changed && !key_changes(set->t, r->changed, p)) continue;
     set->parents_n++;
     TRY(parent_columns(c, set->t, p, r->old_slot, &p->virtual_old));
     TRY(parent_columns(c, set->t, p, r->new_slot, &p->virtual_new));
     TRY(parent_key_compile(c, set, use, p));
   }
   return HDB_OK;
+}
+
+/* Does the change concern any key at all? */
+static bool is_required(const fkey_set *set, const fkey_request *r, const schema *s) {
+  if (!r->changed) return true;
+  for (const foreign_key *k = set->t->foreign_keys; k; k = k->next)
+    if (any_of(r->changed, k->child_columns, k->n)) return true;
+  for (const foreign_key *k = s->foreign_keys; k; k = k->next_parent)
+    if (same_name(k->parent, set->t->name) && key_changes(set->t, r->changed, k)) return true;
+  return false;
 }
 
 status fkey_compile(compile *c, const table *t, int database, const fkey_request *r, fkey_set **out) {
@@ -356,7 +392,13 @@ status fkey_compile(compile *c, const table *t, int database, const fkey_request
   fkey_set *set = arena_zero(c->memory, sizeof *set);
   if (!set) return dml_no_memory(c->err);
   set->t = t, set->database = database, set->is_update = use == WRITER_UPDATE;
-  TRY(children_compile(c, set, r));
+  status rc = children_compile(c, set, r);
+  if (rc != HDB_OK) {
+    status also = refuse_mismatched(c, set, r, s, PASS_ACTIONS);
+    return also != HDB_OK ? also : rc;
+  }
+  for (int pass = PASS_ACTIONS; pass <= PASS_ALL && !c->db->dropping && is_required(set, r, s); pass++)
+    TRY(refuse_mismatched(c, set, r, s, (enum mismatch_pass)pass));
   TRY(parents_compile(c, set, r, s));
   if (set->children_n || set->parents_n) *out = set;
   return HDB_OK;
@@ -456,7 +498,10 @@ static status check_child(exec *x, dml_run *run, const fkey_set *set, const chil
   }
   if (step > 0 && c->self) TRY(is_own_parent(&row, c, &found));
   if (!found && c->parent) TRY(find_parent(&row, set, c, step > 0, &found));
-  if (!found) *count += step;
+  if (found) return HDB_OK;
+  if (set->at_once && step > 0 && !is_deferred(x, c->k))
+    return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
+  *count += step;
   return HDB_OK;
 }
 

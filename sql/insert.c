@@ -261,9 +261,18 @@ static status insert_work(exec *x, void *self) {
 }
 
 /* ---- compile ---- */
+static bool is_single_row(compile *c, const insert_program *p, const insert_statement *s) {
+  const table *t = p->target.catalog;
+  return !c->parent && !s->returning && (s->default_values || is_one_row(s->select)) &&
+         !trigger_exists(c, t, p->target.database, ST_INSERT, TRIGGER_BEFORE) &&
+         !trigger_exists(c, t, p->target.database, ST_INSERT, TRIGGER_AFTER);
+}
+
 static status insert_writer(compile *c, insert_program *p, insert_statement *s, uint8_t conflict) {
   writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_INSERT, .conflict = conflict,
-                      .new_slot = -1, .old_slot = -1};
+                      .new_slot = -1, .old_slot = -1, .single_row = is_single_row(c, p, s)};
+  for (const upsert *u = s->upserts; u; u = u->next) r.never_replaces = r.never_replaces || !u->target;
+  if (s->upserts && r.t->kind != TABLE_VIEW) TRY(upsert_check_targets(c, s, r.t));
   TRY(writer_make(c, &r, &p->w));
   if (p->target.t->kind == TABLE_VIEW)
     TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_INSERT, TRIGGER_INSTEAD, NULL, conflict, &p->w->before));

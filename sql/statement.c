@@ -350,14 +350,18 @@ static bool undoes_everything(status rc) {
 }
 
 /* What a failed writing statement leaves: nothing of itself, all of it (FAIL), or not even its transaction. */
-static void statement_undo_failed(hdb_stmt *s, status rc, const statement_mark *mark) {
+static status statement_undo_failed(hdb_stmt *s, status rc, const statement_mark *mark) {
   hdb *db = s->db;
   uint8_t action = s->exec.error_action ? s->exec.error_action : s->program->on_error;
   if ((rc & 0xff) != HDB_CONSTRAINT && s->exec.error_action == 0) action = CONFLICT_ABORT;
   bool alone = db->autocommit && db->writers <= 1;
   if (s->program->is_dml) db->changes = 0;
-  if (rc == HDB_BUSY_SNAPSHOT && db->doomed) return;
+  if (rc == HDB_BUSY_SNAPSHOT && db->doomed) return rc;
   if (action == CONFLICT_FAIL) {
+    if (alone && db->deferred_violations > 0) { /* deferred keys say the last word */
+      transaction_rollback(db);
+      return error_set(&db->err, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
+    }
     if (s->program->is_dml) db->changes = s->exec.changes;
     db->total_changes += s->exec.changes + s->exec.trigger_changes;
     if (alone) {
@@ -373,6 +377,7 @@ static void statement_undo_failed(hdb_stmt *s, status rc, const statement_mark *
   } else {
     statement_undo(db, mark);
   }
+  return rc;
 }
 
 /* The end of an execution. */
@@ -421,7 +426,7 @@ static status statement_run(hdb_stmt *s, bool *again) {
   }
   if (rc != HDB_OK) {
     if (s->writing) {
-      statement_undo_failed(s, rc, &mark);
+      rc = statement_undo_failed(s, rc, &mark);
       replay_after(s, rc);
     }
     return rc;

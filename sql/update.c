@@ -192,6 +192,12 @@ static status check_from(compile *c, const update_statement *s, const dml_target
   return HDB_OK;
 }
 
+static bool any_index_affected(const writer *w) {
+  for (int k = 0; k < w->indexes_n; k++)
+    if (w->affected[k]) return true;
+  return false;
+}
+
 status compile_update(compile *c, update_statement *s) {
   update_program *p = arena_zero(c->memory, sizeof *p);
   source_list *lone;
@@ -219,6 +225,8 @@ status compile_update(compile *c, update_statement *s) {
   p->head.explained_line = p->search.explained;
   CHECK(update_writer(c, p, s, conflict));
   p->search.keep_records = !writer_touches_others(p->w);
+  p->search.not_in_place = !p->search.keep_records || p->w->returning || p->set.rowid_changed || tree_has_query(s->where) ||
+                           any_index_affected(p->w);
   CHECK(dml_count_changes(c, &p->head, "rows updated"));
 out:
   c->with = outer;

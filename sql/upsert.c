@@ -144,6 +144,20 @@ static status order_steps(compile *c, writer *w, upsert_clause *list, int n) {
   return HDB_OK;
 }
 
+/* The targets alone, on copies: SQLite looks at them before foreign keys and the rest. */
+status upsert_check_targets(compile *c, const insert_statement *s, const table *t) {
+  int n = 0, total = 0, slot = compile_slot(c, t->columns_n);
+  for (const upsert *u = s->upserts; u; u = u->next) total++;
+  for (const upsert *u = s->upserts; u; u = u->next) {
+    upsert copy = *u;
+    upsert_clause ignored = {0};
+    copy.target = ast_copy_list(c->memory, u->target);
+    copy.target_where = ast_copy_expr(c->memory, u->target_where);
+    TRY(find_target(c, &copy, t, slot, ++n, total, &ignored));
+  }
+  return HDB_OK;
+}
+
 status upsert_compile(compile *c, insert_statement *s, const dml_target *target, writer *w) {
   int n = 0, total = 0;
   if (target->t->kind == TABLE_VIEW) return error_set(c->err, HDB_ERROR, "cannot UPSERT a view");

@@ -41,22 +41,42 @@ static status affected_indexes(compile *c, writer *w) { /* W1 */
   return HDB_OK;
 }
 
-/* A primary key with its own REPLACE is looked at last, so that nothing is deleted for a row that others refuse. */
+/* Newer than others? Automatic indexes carry their number; those of CREATE INDEX came later. */
+static int age_number(const index_ *i) {
+  if (i->origin == 'c') return INT32_MAX;
+  const char *digits = strrchr(i->name, '_');
+  return digits ? atoi(digits + 1) : 0;
+}
+
+/* SQLite's order: newest first, those with REPLACE last. */
+static bool comes_before(const index_ *a, const index_ *b) {
+  bool last_a = a->on_conflict == CONFLICT_REPLACE, last_b = b->on_conflict == CONFLICT_REPLACE;
+  return last_a != last_b ? last_b : age_number(a) > age_number(b);
+}
+
+/* A row id with its own REPLACE is looked at last, so that nothing is deleted for a row that others refuse; a primary
+ * key of a WITHOUT ROWID table has its place among the indexes. */
 static status check_order(compile *c, writer *w) {
   const table *t = w->t;
   w->order = arena_zero(c->memory, ((size_t)w->indexes_n + 1) * sizeof *w->order);
   if (!w->order) return dml_no_memory(c->err);
   bool key = !w->changed || w->rowid_changed;
   bool last = t->primary_key_conflict == CONFLICT_REPLACE && !w->conflict && w->indexes_n;
-  if (key && !last) w->order[w->order_n++] = KEY_STEP;
-  for (int k = 0; k < w->indexes_n; k++)
-    if (w->new_entries[k].i->unique && w->affected[k]) w->order[w->order_n++] = k;
-  if (key && last) w->order[w->order_n++] = KEY_STEP;
+  if (key && !last && !t->without_rowid) w->order[w->order_n++] = KEY_STEP, key = false;
+  for (int k = 0; k < w->indexes_n; k++) {
+    const index_ *i = w->new_entries[k].i;
+    if (key && t->without_rowid && comes_before(t->primary, i)) w->order[w->order_n++] = KEY_STEP, key = false;
+    if (i->unique && w->affected[k]) w->order[w->order_n++] = k;
+  }
+  if (key) w->order[w->order_n++] = KEY_STEP;
   return HDB_OK;
 }
 
 static bool may_replace(const writer *w) {
-  if (w->conflict) return w->conflict == CONFLICT_REPLACE;
+  if (w->conflict && w->conflict != CONFLICT_REPLACE) return false;
+  bool unique = w->t->rowid_column >= 0 || w->t->without_rowid;
+  for (const index_ *i = w->t->indexes; i && !unique; i = i->next) unique = i->unique;
+  if (w->conflict) return unique;
   if (w->t->primary_key_conflict == CONFLICT_REPLACE) return true;
   for (const index_ *i = w->t->indexes; i; i = i->next)
     if (i->unique && i->on_conflict == CONFLICT_REPLACE) return true;
@@ -95,9 +115,10 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   }
   if (has_old) TRY(encoders(c, w, w->old_slot, &w->old_entries));
   TRY(writer_triggers(c, w, r->is_victim));
-  fkey_request keys = {r->use, r->changed, has_old ? w->old_slot : -1, has_new ? w->new_slot : -1};
+  fkey_request keys = {r->use, r->changed, has_old ? w->old_slot : -1, has_new ? w->new_slot : -1, r->single_row && (r->never_replaces || !may_replace(w))};
   TRY(fkey_compile(c, r->t, r->database, &keys, &w->keys));
-  if (has_new && may_replace(w)) {
+  if (w->keys && keys.single_row) fkey_fail_at_once(w->keys);
+  if (has_new && !r->never_replaces && may_replace(w)) {
     writer_request victim = {.t = r->t, .database = r->database, .use = WRITER_DELETE, .new_slot = -1, .old_slot = -1,
                              .is_victim = true};
     TRY(writer_make(c, &victim, &w->victim));
@@ -106,6 +127,9 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
 }
 
 bool writer_touches_others(const writer *w) { return w->before.n || w->after.n || w->keys || w->victim; }
+
+static bool is_no_query(void *context, expr *e) { return !e->select && !e->source; }
+bool tree_has_query(expr *e) { return e && !ast_walk(e, false, is_no_query, NULL); }
 
 /* ---- the run ---- */
 static void run_release(exec_kept *k) {
