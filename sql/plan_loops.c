@@ -458,27 +458,6 @@ static status function_loops(loop_builder *b, source_mask needs) {
   return where_insert_loop(w, &l);
 }
 
-/* As SQLite looks at them: the newest first, those of ON CONFLICT REPLACE last. The first of equals wins. */
-static status indexes_in_order(where_plan *w, const table *t, const index_ ***out, int *out_n) {
-  int n = 0, at = 0;
-  for (const index_ *i = t->indexes; i; i = i->next) n++;
-  const index_ **list = plan_alloc(w->c, (size_t)(n + 1) * sizeof *list);
-  if (!list) return plan_no_memory(w->c);
-  for (int replace = 0; replace < 2; replace++) {
-    int from = at;
-    for (const index_ *i = t->indexes; i; i = i->next)
-      if ((i->on_conflict == CONFLICT_REPLACE) == replace) list[at++] = i;
-    for (int a = from, b = at - 1; a < b; a++, b--) {
-      const index_ *swap = list[a];
-      list[a] = list[b];
-      list[b] = swap;
-    }
-  }
-  *out = list;
-  *out_n = n;
-  return HDB_OK;
-}
-
 static status item_loops(where_plan *w, int at, source_mask needs) {
   where_item *item = &w->items[at];
   loop_builder b = {.w = w, .item = item, .at = at};
@@ -504,11 +483,7 @@ static status item_loops(where_plan *w, int at, source_mask needs) {
     b.loop = (where_loop){.item = at, .self = item->self, .needs = needs, .flags = LOOP_ROWID, .out = rows, .sortable = orders};
     TRY(search_from(&b, 0));
   }
-  const index_ **list = NULL;
-  int n;
-  TRY(indexes_in_order(w, t, &list, &n));
-  for (int k = 0; k < n; k++) {
-    const index_ *i = list[k];
+  for (const index_ *i = t->indexes; i; i = i->next) { /* SQLite's order; the first of equals wins */
     if (wanted && strcasecmp(wanted, i->name) != 0) continue;
     if (item->s->not_indexed && !i->is_primary) continue;
     if (!index_usable(i)) continue;
