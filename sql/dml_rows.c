@@ -277,7 +277,7 @@ status row_search_start(exec *x, const row_search *s) {
   query_close(x, s->q);
   if (rc != HDB_DONE) return rc;
   r->n = r->keys.n / sizeof(found_key);
-  if (s->in_key_order || s->not_in_place) put_in_key_order(r);
+  if ((s->in_key_order || s->not_in_place) && s->t->kind != TABLE_VIEW) put_in_key_order(r);
   return HDB_OK;
 }
 
