@@ -185,7 +185,7 @@ struct window {
 };
 enum frame_kind { FRAME_RANGE, FRAME_ROWS, FRAME_GROUPS };
 enum frame_bound { BOUND_UNBOUNDED_PRECEDING, BOUND_PRECEDING, BOUND_CURRENT, BOUND_FOLLOWING, BOUND_UNBOUNDED_FOLLOWING };
-enum frame_exclude { EXCLUDE_NONE, EXCLUDE_CURRENT, EXCLUDE_GROUP, EXCLUDE_TIES };
+enum frame_exclude { EXCLUDE_NONE, EXCLUDE_CURRENT, EXCLUDE_GROUP, EXCLUDE_TIES, EXCLUDE_NO_OTHERS /* written out: nothing, but each frame is computed alone */ };
 
 struct select {
   bool distinct;         /* SELECT DISTINCT (ALL sets nothing) */

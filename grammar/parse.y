@@ -928,7 +928,7 @@ frame_bound(A) ::= expr(X) FOLLOWING. { A = (struct frame_side){BOUND_FOLLOWING,
 frame_bound(A) ::= CURRENT ROW. { A = (struct frame_side){BOUND_CURRENT, NULL}; }
 frame_exclude_opt(A) ::= . { A = EXCLUDE_NONE; }
 frame_exclude_opt(A) ::= EXCLUDE frame_exclude(X). { A = X; }
-frame_exclude(A) ::= NO OTHERS. { A = EXCLUDE_NONE; }
+frame_exclude(A) ::= NO OTHERS. { A = EXCLUDE_NO_OTHERS; }
 frame_exclude(A) ::= CURRENT ROW. { A = EXCLUDE_CURRENT; }
 frame_exclude(A) ::= GROUP. { A = EXCLUDE_GROUP; }
 frame_exclude(A) ::= TIES. { A = EXCLUDE_TIES; }

@@ -320,7 +320,7 @@ static status aggregate_results(exec *x, const window_node *w, window_state *s, 
     }
     before = r;
     *out = value_null();
-    CHECK(c->f->value(&a.call, out));
+    CHECK(c->frame.exclude == EXCLUDE_NONE ? c->f->value(&a.call, out) : c->f->final(&a.call, out));
     CHECK(keep_result(s, out));
     CHECK(exec_tick(x));
   }

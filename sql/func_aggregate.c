@@ -162,11 +162,13 @@ static status best_final(function_call *call, value *result) {
 
 /* ---- group_concat ---- */
 
-/* text[start..] holds the terms of the frame with the separators between them. */
+/* text[start..] holds the terms of the frame with the separators between them. As in SQLite, when nothing but empty
+ * terms is left the next term counts as the first again: no separator goes before it. */
 typedef struct concat_state {
   buf text;
   size_t start;
   int64_t n;
+  bool started;
   uint32_t separator_n; /* the length of all separators, while they are alike */
   bool differ;
   buf lengths;          /* once they differ: uint32 a separator, from lengths_start on */
@@ -175,7 +177,6 @@ typedef struct concat_state {
 
 static status concat_separator(function_call *call, concat_state *s, slice separator) {
   uint32_t length = (uint32_t)separator.n;
-  if (s->n == 1 && !s->differ) s->separator_n = length;
   if (length != s->separator_n && !s->differ) {
     s->differ = true;
     for (int64_t i = 1; i < s->n; i++) buf_append(&s->lengths, &s->separator_n, sizeof length);
@@ -193,10 +194,20 @@ static status concat_step(function_call *call, int n, const value *a) {
   if (n == 2) TRY(function_text(call, &a[1], &separator));
   if ((int64_t)(s->text.n - s->start + term.n + separator.n) > function_limit(call, HDB_LIMIT_LENGTH))
     return function_too_big(call);
-  if (s->n > 0) TRY(concat_separator(call, s, separator));
+  if (s->started) TRY(concat_separator(call, s, separator));
+  else s->separator_n = (uint32_t)separator.n;
+  s->started = true;
   s->n++;
   buf_append(&s->text, term.p, term.n);
   return s->text.failed ? function_nomem(call) : HDB_OK;
+}
+
+/* What is left moves to the front now and then. */
+static void compact(buf *b, size_t *start) {
+  if (*start <= b->n / 2 + 1024) return;
+  memmove(b->p, b->p + *start, b->n - *start);
+  b->n -= *start;
+  *start = 0;
 }
 
 static status concat_inverse(function_call *call, int n, const value *a) {
@@ -205,29 +216,21 @@ static status concat_inverse(function_call *call, int n, const value *a) {
   if (a[0].type == VAL_NULL) return HDB_OK;
   TRY(function_text(call, &a[0], &term));
   s->n--;
-  if (s->n <= 0) {
-    s->text.n = s->start = s->lengths.n = s->lengths_start = 0;
-    s->n = 0;
-    s->differ = false;
-    return HDB_OK;
-  }
   uint32_t separator_n = s->separator_n;
   if (s->differ) {
-    memcpy(&separator_n, s->lengths.p + s->lengths_start, sizeof separator_n);
-    s->lengths_start += sizeof separator_n;
+    separator_n = 0;
+    if (s->n > 0 && s->lengths_start < s->lengths.n) {
+      memcpy(&separator_n, s->lengths.p + s->lengths_start, sizeof separator_n);
+      s->lengths_start += sizeof separator_n;
+    }
   }
   s->start += term.n + separator_n;
-  if (s->start > s->text.n) s->start = s->text.n;
-  if (s->start > s->text.n / 2 + 1024) { /* what is left moves to the front now and then */
-    memmove(s->text.p, s->text.p + s->start, s->text.n - s->start);
-    s->text.n -= s->start;
-    s->start = 0;
+  if (s->start >= s->text.n) {
+    s->text.n = s->start = s->lengths.n = s->lengths_start = 0;
+    s->started = s->differ = false;
   }
-  if (s->lengths_start > s->lengths.n / 2 + 1024) {
-    memmove(s->lengths.p, s->lengths.p + s->lengths_start, s->lengths.n - s->lengths_start);
-    s->lengths.n -= s->lengths_start;
-    s->lengths_start = 0;
-  }
+  compact(&s->text, &s->start);
+  compact(&s->lengths, &s->lengths_start);
   return HDB_OK;
 }
 

@@ -290,6 +290,7 @@ START_TEST(an_inverse_step_undoes_the_oldest_row) {
     function_call call = {.db = ours, .f = f, .memory = &memory, .err = &failure, .state = state};
     for (int i = 0; i < n; i++) {
       rows[i] = random_argument(concat ? 't' : 'i', space[i]);
+      if (concat && rows[i].type == VAL_TEXT && rows[i].n == 0) rows[i] = text_value("e"); /* empty ones: SQLite's own way */
       separators[i] = text_value((const char *[]){",", "", "--"}[below(round % 2 ? 1 : 3)]);
       value a[2] = {rows[i], separators[i]};
       ck_assert_int_eq(f->step(&call, arguments, a), HDB_OK);
