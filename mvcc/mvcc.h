@@ -72,6 +72,7 @@ void txn_set_policy(txn *t, enum txn_policy policy); /* for the next transaction
 status txn_begin(txn *t, enum txn_mode mode, int timeout_ms);
 bool txn_is_open(const txn *t);
 bool txn_has_writes(const txn *t);
+size_t txn_write_bytes(const txn *t); /* memory its private writes take, about */
 /* Doomed: a failed commit; everything but txn_rollback fails with the same status. */
 bool txn_is_doomed(const txn *t);
 /* Validates, folds, writes. HDB_BUSY_SNAPSHOT: a conflict; HDB_CONSTRAINT_UNIQUE / _FOREIGNKEY: a fact failed

@@ -140,6 +140,7 @@ status txn_begin(txn *t, enum txn_mode mode, int timeout_ms) {
 
 bool txn_is_open(const txn *t) { return t->open; }
 bool txn_has_writes(const txn *t) { return t->writes.log_n > 0; }
+size_t txn_write_bytes(const txn *t) { return t->writes.bytes; }
 bool txn_is_doomed(const txn *t) { return t->doomed != HDB_OK; }
 int64_t txn_view_time(const txn *t) { return t->view_time; }
 

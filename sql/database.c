@@ -70,7 +70,7 @@ static void shared_close(struct shared_memory *m) {
 void database_pragmas_default(database *d) {
   d->pragmas.cache_size = -2000;
   d->pragmas.page_size = 4096;
-  d->pragmas.max_page_count = 1073741823;
+  d->pragmas.max_page_count = PAGES_MAX;
   d->pragmas.journal_size_limit = -1;
   d->pragmas.mmap_size = 0;
   d->pragmas.wal_autocheckpoint = 1000;

@@ -10,6 +10,7 @@
 #include "sql/plan.h"
 #include "sql/write.h"
 
+enum { PAGES_MAX = 1073741823 }; /* PRAGMA max_page_count when nobody set it */
 enum { DB_MAIN = 0, DB_TEMP = 1, DB_FIRST_ATTACHED = 2, DATABASES_MAX = 64 };
 
 typedef struct database {

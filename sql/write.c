@@ -285,11 +285,19 @@ static status insert_before(exec *x, const writer *w, writer_run *r, const value
   return HDB_OK;
 }
 
+/* PRAGMA max_page_count: there are no pages to count, so the transaction's own writes are. */
+static status check_room(exec *x, const writer *w) {
+  const struct database_pragmas *s = &x->db->databases[w->database].pragmas;
+  if (s->max_page_count >= PAGES_MAX) return HDB_OK;
+  return (int64_t)txn_write_bytes(txn_of(x, w)) / s->page_size > s->max_page_count ? dml_failed(x, HDB_FULL) : HDB_OK;
+}
+
 static status insert_row(exec *x, const writer *w, const value *given, bool *written) {
   writer_run *r = writer_run_of(x, w);
   if (!r) return x->err->code;
   slot *s = &x->slots[w->new_slot];
   int64_t rowid = 0;
+  TRY(check_room(x, w));
   if (w->before.n) TRY(insert_before(x, w, r, given));
   if (!w->t->without_rowid) TRY(choose_rowid(x, w, r, given, &rowid));
   if (w->t->rowid_column >= 0) r->values[w->t->rowid_column] = value_int(rowid);
