@@ -1,7 +1,8 @@
 /* UNION ALL, UNION, INTERSECT, EXCEPT of two row nodes.
  *
  * UNION ALL streams, left then right. The others collect keys and give them out in key order, as SQLite's ephemeral
- * tables do; of equal rows (1 and 1.0) the one that came last is shown.
+ * tables do; of equal rows (1 and 1.0) the one that came last is shown. Under ORDER BY SQLite merges sorted sides
+ * instead: of equal rows the right side's first is shown, else the left side's first.
  */
 #include "sql/plan_internal.h"
 
@@ -13,7 +14,7 @@ typedef struct compound_state {
 } compound_state;
 
 typedef struct mark_payload {
-  bool keep;
+  bool keep, from_right;
 } mark_payload;
 
 static void compound_close(exec *x, const plan_node *n) {
@@ -43,7 +44,7 @@ static bool same_value(const value *a, const value *b) {
   return a->type == VAL_NULL || a->i == b->i;
 }
 
-static status collect_left(exec *x, const compound_node *c, compound_state *s, const plan_node *from) {
+static status collect(exec *x, const compound_node *c, compound_state *s, const plan_node *from, bool right) {
   const value *row;
   status rc;
   TRY(node_open(x, from));
@@ -51,8 +52,11 @@ static status collect_left(exec *x, const compound_node *c, compound_state *s, c
     key_entry *e;
     bool added;
     TRY(key_map_find(&s->rows, row, true, &added, &e));
-    ((mark_payload *)key_entry_payload(e))->keep = c->op != COMPOUND_INTERSECT;
-    for (int i = 0; !added && i < c->node.columns_n; i++)
+    mark_payload *mark = key_entry_payload(e);
+    mark->keep = c->op != COMPOUND_INTERSECT;
+    bool replace = !added && (!c->ordered || mark->from_right != right);
+    mark->from_right = right;
+    for (int i = 0; replace && i < c->node.columns_n; i++)
       if (!same_value(&row[i], &e->values[i])) TRY(value_copy(&s->rows.memory, &row[i], &e->values[i]));
   }
   if (rc != HDB_DONE) return rc;
@@ -86,8 +90,8 @@ static status compound_next(exec *x, const plan_node *n, const value **row) {
     return node_next(x, c->right, row);
   }
   if (!s->collected) {
-    TRY(collect_left(x, c, s, c->left));
-    if (c->op == COMPOUND_UNION) TRY(collect_left(x, c, s, c->right));
+    TRY(collect(x, c, s, c->left, false));
+    if (c->op == COMPOUND_UNION) TRY(collect(x, c, s, c->right, true));
     else TRY(mark_right(x, c, s));
     TRY(key_map_sort(&s->rows));
     s->collected = true;

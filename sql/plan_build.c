@@ -244,8 +244,9 @@ static status build_search(where_plan *w, const where_item *item, const where_lo
   return l->index ? build_index_access(w, item, l, a) : build_rowid_access(w, l, a);
 }
 
-/* One access for each side of the OR, with what is left of that side to test. */
-static status build_or_access(where_plan *w, const where_item *item, const where_loop *l, access *a) {
+/* One access for each side of the OR, with what is left of that side to test now: what reads sources that come later
+ * waits for the whole OR's own test. */
+static status build_or_access(where_plan *w, const where_item *item, const where_loop *l, source_mask ready, access *a) {
   a->kind = ACCESS_OR;
   a->alternatives_n = l->arms_n;
   a->alternatives = plan_alloc(w->c, (size_t)l->arms_n * sizeof *a->alternatives);
@@ -255,8 +256,10 @@ static status build_or_access(where_plan *w, const where_item *item, const where
     access *one = &a->alternatives[i];
     plain_access(w->c, item, one);
     TRY(build_search(arm, item, l->arms[i].loop, one));
-    for (int k = 0; k < arm->conditions_n; k++)
-      if (!arm->conditions[k].done) TRY(add_test(w, &one->filters, &one->filters_n, arm->conditions[k].e));
+    for (int k = 0; k < arm->conditions_n; k++) {
+      const where_condition *test = &arm->conditions[k];
+      if (!test->done && !(test->all & ~ready)) TRY(add_test(w, &one->filters, &one->filters_n, test->e));
+    }
   }
   return HDB_OK;
 }
@@ -271,7 +274,7 @@ static status build_access(where_plan *w, int level, source_mask ready, access *
     return HDB_OK;
   }
   if (item->module) return build_function_access(w, item, l, a);
-  if (l->flags & LOOP_OR) return build_or_access(w, item, l, a);
+  if (l->flags & LOOP_OR) return build_or_access(w, item, l, ready | l->self, a);
   a->reverse = (w->path.reversed & l->self) != 0;
   a->one_row = (l->flags & LOOP_ONE_ROW) != 0;
   return build_search(w, item, l, a);

@@ -54,7 +54,7 @@ static const char *op_name(uint8_t op) {
 }
 
 /* The arms from `last` back to the first, combined. */
-static status combine(compile *c, select *last, const key_spec *specs, const plan_node **out, log_estimate *rows) {
+static status combine(compile *c, select *last, const key_spec *specs, bool ordered, const plan_node **out, log_estimate *rows) {
   query *q;
   if (!last->prior) {
     int former = explain_push(c, "LEFT-MOST SUBQUERY");
@@ -66,7 +66,7 @@ static status combine(compile *c, select *last, const key_spec *specs, const pla
     return HDB_OK;
   }
   const plan_node *left;
-  TRY(combine(c, last->prior, specs, &left, rows));
+  TRY(combine(c, last->prior, specs, ordered, &left, rows));
   int former = explain_push(c, "%s", op_name(last->compound));
   select arm = *last; /* without the compound's ORDER BY and LIMIT */
   arm.prior = NULL;
@@ -84,6 +84,7 @@ static status combine(compile *c, select *last, const key_spec *specs, const pla
   n->left = left;
   n->right = q->top;
   n->specs = (key_spec *)specs;
+  n->ordered = ordered;
   *out = &n->node;
   if (last->compound == COMPOUND_UNION || last->compound == COMPOUND_UNION_ALL) *rows = log_add(*rows, q->rows);
   return HDB_OK;
@@ -124,7 +125,7 @@ status plan_compound(compile *c, select *s, query **out) {
   for (int i = 0; i < q->columns_n; i++) q->collations[i] = specs[i].c;
   const plan_node *node;
   int former = explain_push(c, "COMPOUND QUERY");
-  status rc = combine(c, s, specs, &node, &q->rows);
+  status rc = combine(c, s, specs, s->order_by && s->order_by->n, &node, &q->rows);
   explain_pop(c, former);
   TRY(rc);
   TRY(finish(c, s, node, specs, q));
@@ -148,7 +149,7 @@ status plan_recursive(compile *c, source *s, query **out) {
   r->distinct = head->compound == COMPOUND_UNION;
   if (!initial) return error_set(c->err, HDB_ERROR, "circular reference: %s", s->name);
   int former = explain_push(c, "SETUP");
-  status rc = combine(c, initial, specs, &r->initial, &q->rows);
+  status rc = combine(c, initial, specs, false, &r->initial, &q->rows);
   explain_pop(c, former);
   TRY(rc);
   r->steps = plan_alloc(c, (size_t)r->steps_n * sizeof *r->steps);

@@ -217,6 +217,7 @@ typedef struct compound_node {
   uint8_t op;              /* enum compound_op */
   const plan_node *left, *right;
   key_spec *specs;
+  bool ordered;            /* under ORDER BY: of equal rows the first of the last side that has one */
 } compound_node;
 extern const node_class compound_class;
 
