@@ -120,7 +120,7 @@ static status rename_start(exec *x) {
   hdb *db = x->db;
   schema *s;
   bool legacy = db->pragmas.legacy_alter_table;
-  TRY(schema_test(db, a->database, "", false, &x->lifetime));
+  TRY(schema_test(db, a->database, "", false, a->column ? NULL : a->table_name, &x->lifetime));
   if (a->column && !legacy) TRY(fix_quotes(x, a->database));
   TRY(catalog_schema(db, a->database, &s));
   table *t = schema_table(s, a->table_name);
@@ -142,7 +142,7 @@ static status rename_start(exec *x) {
   TRY(rc);
   TRY(schema_changed(db, a->database));
   if (!a->column) TRY(sequence_rename(x, a->database, a->table_name, a->new_name));
-  return schema_test(db, a->database, "after rename", a->column != NULL, &x->lifetime);
+  return schema_test(db, a->database, "after rename", a->column != NULL, NULL, &x->lifetime);
 }
 
 /* ---- the text of a table ---- */
@@ -374,7 +374,7 @@ static status drop_column_start(exec *x) {
   schema *s;
   schema_object o;
   create_table_statement *tree;
-  TRY(schema_test(db, a->database, "", false, &x->lifetime));
+  TRY(schema_test(db, a->database, "", false, NULL, &x->lifetime));
   TRY(fix_quotes(x, a->database));
   TRY(catalog_schema(db, a->database, &s));
   table *t = schema_table(s, a->table_name);
@@ -386,7 +386,7 @@ static status drop_column_start(exec *x) {
   if (rc == HDB_OK && !(o.sql = text_without(x, o.sql, tree, k))) rc = sql_nomem(x->err);
   if (rc == HDB_OK) rc = schema_update(db, a->database, &o);
   if (rc == HDB_OK) rc = schema_changed(db, a->database);
-  if (rc == HDB_OK) rc = schema_test(db, a->database, "after drop column", true, &x->lifetime);
+  if (rc == HDB_OK) rc = schema_test(db, a->database, "after drop column", true, NULL, &x->lifetime);
   if (rc == HDB_OK && stored >= 0) rc = rewrite_rows(x, a, t, stored);
   schema_release(s);
   return rc;
@@ -394,7 +394,6 @@ static status drop_column_start(exec *x) {
 
 static status check_dropped(compile *c, const alter *a, const table *t) {
   int k = table_column(t, a->column);
-  if (k < 0) return error_set(c->err, HDB_ERROR, "no such column: \"%s\"", a->column);
   if (t->columns[k].primary_key) return error_set(c->err, HDB_ERROR, "cannot drop PRIMARY KEY column: \"%s\"", a->column);
   for (const index_ *i = t->indexes; i; i = i->next)
     if (i->origin == 'u' && i->key_columns_n == 1 && i->columns[0].column == k)
@@ -404,6 +403,15 @@ static status check_dropped(compile *c, const alter *a, const table *t) {
 }
 
 /* ---- compiling ---- */
+
+/* SQLite shows the column as it was written, quotes and all. */
+static status no_such_column(compile *c, const alter_statement *s) {
+  enum token_kind kind;
+  size_t at = (size_t)s->column_offset, n = at < c->text.n ? grammar_token(c->text, at, c->db->pragmas.dialect, &kind) : 0;
+  error_set(c->err, HDB_ERROR, "no such column: \"%.*s\"", (int)n, (const char *)c->text.p + at);
+  c->err->offset = s->column_offset;
+  return HDB_ERROR;
+}
 
 static status may_be_altered(compile *c, const table *t) {
   if (t->kind == TABLE_SCHEMA || strncasecmp(t->name, "sqlite_", 7) == 0)
@@ -428,11 +436,7 @@ static status compile_rename_column(compile *c, alter *a, const alter_statement 
   TRY(may_be_altered(c, t));
   if (t->kind != TABLE_ORDINARY)
     return error_set(c->err, HDB_ERROR, "cannot rename columns of %s \"%s\"", t->kind == TABLE_VIEW ? "view" : "virtual table", t->name);
-  if (table_column(t, s->column) < 0) {
-    error_set(c->err, HDB_ERROR, "no such column: \"%s\"", s->column);
-    c->err->offset = s->column_offset;
-    return HDB_ERROR;
-  }
+  if (table_column(t, s->column) < 0) return no_such_column(c, s);
   a->quote = s->new_name_quoted;
   return ddl_program(c, a->database, rename_start, a);
 }
@@ -460,11 +464,8 @@ static status compile_drop_column(compile *c, alter *a, const alter_statement *s
   TRY(may_be_altered(c, t));
   if (t->kind != TABLE_ORDINARY)
     return error_set(c->err, HDB_ERROR, "cannot drop column from %s \"%s\"", t->kind == TABLE_VIEW ? "view" : "virtual table", t->name);
-  status rc = check_dropped(c, a, t);
-  if (rc != HDB_OK) {
-    if (table_column(t, a->column) < 0) c->err->offset = s->column_offset;
-    return rc;
-  }
+  if (table_column(t, s->column) < 0) return no_such_column(c, s);
+  TRY(check_dropped(c, a, t));
   bool ignore; /* as in SQLite, the column is the database's argument */
   TRY(authorize_drop(c, a, t, &ignore));
   return ddl_program(c, a->database, drop_column_start, a);

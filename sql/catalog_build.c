@@ -131,6 +131,8 @@ static status index_term(build *b, table *t, const struct expr_item *item, bool 
     if (k >= 0) {
       out->column = k;
       out->collation = t->columns[k].collation;
+    } else if (!expressions && (e->quoted || e->op == EX_TEXT)) { /* "word" may be a string */
+      return error_set(b->err, HDB_ERROR, "expressions prohibited in PRIMARY KEY and UNIQUE constraints");
     } else if (!expressions) {
       error_set(b->err, HDB_ERROR, "no such column: %s", e->text);
       if (b->err) b->err->offset = e->offset;
@@ -291,6 +293,23 @@ static status table_foreign_key(build *b, table *t, const foreign_key_clause *f,
 
 /* ---- constraints ---- */
 
+/* A CHECK without a name is called by its text; one that begins with a quoted word, by that word alone, as in SQLite. */
+static const char *check_name(build *b, slice text) {
+  char *name = arena_strndup(b->memory, (const char *)text.p, text.n);
+  if (!name || !strchr("\"'`[", name[0]) || !name[0]) return name;
+  char close = name[0] == '[' ? ']' : name[0];
+  size_t n = 0;
+  for (const char *p = name + 1; *p; p++) {
+    if (*p == close) {
+      if (p[1] != close) break;
+      p++;
+    }
+    name[n++] = *p;
+  }
+  name[n] = 0;
+  return name;
+}
+
 static status table_check(build *b, table *t, const constraint *k, int *capacity) {
   if (t->checks_n == *capacity) {
     int grown = *capacity ? *capacity * 2 : 4;
@@ -300,7 +319,7 @@ static status table_check(build *b, table *t, const constraint *k, int *capacity
     t->checks = checks;
     *capacity = grown;
   }
-  const char *name = k->name ? k->name : arena_strndup(b->memory, (const char *)k->span.p, k->span.n);
+  const char *name = k->name ? k->name : check_name(b, k->span);
   if (!name) return sql_nomem(b->err);
   t->checks[t->checks_n++] = (check){name, k->value, k->span, k->conflict};
   return HDB_OK;

@@ -185,6 +185,7 @@ struct compile {
   error *err;
   compile *parent;             /* of a trigger program */
   const statement *tree;
+  slice text;                  /* the whole text that was parsed: offsets count in it */
   int slots_n, registers_n, states_n;
   buf slot_columns;            /* int each */
   struct cte *ctes;            /* visible ones, by the resolver */

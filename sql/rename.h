@@ -21,7 +21,8 @@ typedef struct rename {
 /* The object's text with the new name; *changed false: it does not mean the table. `database` is where it lives. */
 status rename_text(rename_ *r, int database, const schema_object *o, const char **text, bool *changed);
 /* Does everything in the database (and TEMP) still make sense? "error in view v after rename: ..."
- * strict: "words" are names and nothing else. */
-status schema_test(hdb *db, int database, const char *when, bool strict, arena *memory);
+ * strict: in tables and indexes "words" are names and nothing else. skip: TEMP triggers on this table are not
+ * looked at (SQLite comes to those only afterwards). */
+status schema_test(hdb *db, int database, const char *when, bool strict, const char *skip, arena *memory);
 
 #endif

@@ -78,6 +78,7 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   status rc = grammar_parse(text, &options, &p->memory, &p->tree, tail, &db->err);
   if (rc == HDB_OK && p->tree) {
     c.tree = p->tree;
+    c.text = text;
     rc = compile_statement(&c, p->tree);
     status finish = compile_finish(&c);
     if (rc == HDB_OK) rc = finish;
