@@ -176,9 +176,7 @@ static status in_rows(builder *b, expr *e, int target) {
 }
 
 static status in_subquery(builder *b, expr *e, int target) {
-  int n = expr_vector_size(e->left), first, columns = e->select->columns->n;
-  if (columns != n)
-    return resolve_error(b->c, -1, "sub-select returns %d columns - expected %d", columns, n);
+  int n = expr_vector_size(e->left), first;
   TRY(emit_subplan(b, e));
   TRY(emit_row(b, e->left, n, &first));
   emit_step(b, STEP_IN_SUBPLAN, target, first, n)->d = e->subplan;

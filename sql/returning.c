@@ -14,8 +14,9 @@ static status name_columns(compile *c, const expr_list *list, const table *t) {
     result_column *r = &p->columns[i];
     r->name = item->name;
     if (e->op == EX_COLUMN) {
-      bool rowid = e->column < 0;
-      const column *k = rowid ? NULL : &t->columns[e->column];
+      int number = e->column < 0 ? t->rowid_column : e->column;
+      bool rowid = number < 0;
+      const column *k = rowid ? NULL : &t->columns[number];
       if (!r->name) r->name = rowid ? "rowid" : k->name;
       r->decltype_ = rowid ? "INTEGER" : k->type[0] ? k->type : NULL;
     }
