@@ -1,0 +1,126 @@
+/* What the server's files share.
+ *
+ *   listen.c   the loop thread: sockets, TLS, cancel requests, timeouts
+ *   pool.c     worker threads
+ *   session.c  a connection's protocol: start-up, authentication, dispatch of messages
+ *   query.c    simple and extended query; portals
+ *   utility.c  statements that are the session's own: SET, SHOW, cursors, PREPARE
+ *   copy.c     COPY
+ *
+ * N1  A connection has at most one task at a time; the task owns everything in `session`. The loop thread touches only
+ *     what the connection's mutex guards, and the uv handle, which nobody else touches.
+ * N2  A task that produces more than OUTPUT_LIMIT bytes nobody reads waits in connection_send.
+ * N3  A connection is freed when its handle is closed and no task runs.
+ */
+#ifndef HDB_SERVER_INTERNAL_H
+#define HDB_SERVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "server/auth.h"
+#include "server/proto.h"
+#include "server/server.h"
+#include "sql/hdb.h"
+
+enum { OUTPUT_LIMIT = 1 << 20, OUTPUT_CHUNK = 32 << 10, MESSAGE_LIMIT = 1 << 30 };
+
+typedef struct session session;
+typedef struct connection connection;
+typedef struct pool pool;
+
+struct server {
+  char *database, *listen, *socket_dir, *auth, *user, *password, *password_path, *stem, *branch, *passphrase, *policy;
+  char *verifiers;          /* the password file's text */
+  uint8_t key[32];
+  bool has_key, quiet, log_json;
+  uint8_t mock[32];
+  int port, max_connections, statement_timeout_ms, idle_timeout_ms;
+  void *tls;                /* SSL_CTX, NULL: no TLS */
+  hdb *keeper;              /* keeps the engine open */
+  uv_loop_t loop;
+  uv_tcp_t tcp;
+  uv_pipe_t pipe;
+  bool has_pipe;
+  uv_async_t wake;
+  uv_timer_t tick;
+  pthread_t thread;
+  pool *workers;
+  pthread_mutex_t mutex;    /* connections, dirty, catalog settings */
+  pthread_cond_t ended;
+  connection *connections;  /* all */
+  connection *dirty;        /* want the loop's attention */
+  int connections_n;
+  uint32_t next_process;
+  atomic_bool stopping;
+  bool over, closing;
+  uint64_t stop_deadline;
+  atomic_long statements_run, errors_sent, connections_total;
+  struct role *roles;       /* CREATE ROLE during this run (session.c) */
+};
+
+struct connection {
+  server *server;
+  connection *next, *next_dirty;
+  union {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  };
+  void *ssl;                /* SSL, loop thread only */
+  buf cipher;               /* loop thread: read buffer of the socket */
+  bool raw;                 /* no start-up message seen yet: loop thread */
+  bool is_local;            /* Unix socket */
+  bool handle_closed;
+  int peer_uid;
+  char peer[64];
+  pthread_mutex_t mutex;
+  pthread_cond_t drained;
+  buf in, out;              /* mutex */
+  size_t in_flight;         /* mutex: bytes handed to uv */
+  bool task, closed, end, is_dirty; /* mutex: a task runs; the peer is gone; close when all is sent */
+  uint32_t process, secret;
+  atomic_llong deadline_ns; /* statement timeout, 0 none */
+  atomic_bool timed_out, cancelled;
+  atomic_llong idle_since_ns;
+  atomic_bool busy;         /* a statement runs */
+  hdb *_Atomic db;          /* for hdb_interrupt; guarded by mutex for its end */
+  session *session;
+};
+
+/* ---- listen.c ---- */
+/* Hands the bytes to the loop; waits while too many are unsent. false: the peer is gone. out is emptied. */
+bool connection_send(connection *c, buf *out);
+void connection_end(connection *c); /* close when everything is sent */
+bool connection_gone(connection *c);
+int server_listen(server *s, char **why); /* uv's code; 0: listening */
+void server_unlisten(server *s);
+void *server_loop(void *s);
+uint64_t now_ns(void);
+void server_log(server *s, const char *level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- pool.c ---- */
+pool *pool_new(int most);
+bool pool_submit(pool *p, void (*run)(void *), void *data);
+void pool_free(pool *p); /* waits for the threads */
+
+/* ---- session.c ---- */
+session *session_new(connection *c);
+void session_free(session *s);
+/* Processes whole messages at the head of input; returns the bytes consumed. */
+size_t session_input(session *s, slice input);
+/* Nothing more to read for now: what is buffered goes out. */
+void session_flush(session *s);
+
+/* ---- tls.c ---- */
+void *tls_context(const char *certificate, const char *key, char **why);
+void *tls_new(void *context);
+void tls_free(void *ssl);
+void tls_context_free(void *context);
+/* Bytes from the socket in, plain bytes appended to `plain`, bytes for the socket appended to `cipher`. false: broken. */
+bool tls_read(void *ssl, slice from_socket, buf *plain, buf *cipher);
+bool tls_write(void *ssl, slice plain, buf *cipher);
+
+#endif

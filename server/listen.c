@@ -1,0 +1,609 @@
+/* The loop thread: accepts, reads, writes, TLS, cancel requests, timeouts, the orderly stop.
+ *
+ * L1  uv handles and SSL objects are touched on this thread alone; workers leave bytes in connection.out and wake it.
+ * L2  The first bytes of a connection are looked at here (TLS, GSS, cancel); everything from the start-up message on is
+ *     the session's. Bytes that came together with an SSLRequest end the connection.
+ * L3  After server_stop: no new connections; idle sessions end at once, busy ones when their statement ends, or are
+ *     interrupted after STOP_GRACE_MS. When the last is gone the loop ends.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/internal.h"
+
+enum { STOP_GRACE_MS = 3000, TICK_MS = 20, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000 };
+
+uint64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void server_log(server *s, const char *level, const char *format, ...) {
+  if (s->quiet) return;
+  char text[1024], stamp[40];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  struct timespec t;
+  struct tm parts;
+  clock_gettime(CLOCK_REALTIME, &t);
+  gmtime_r(&t.tv_sec, &parts);
+  size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
+  snprintf(stamp + n, sizeof stamp - n, ".%03ldZ", t.tv_nsec / 1000000);
+  if (!s->log_json) {
+    fprintf(stderr, "%s %s %s\n", stamp, level, text);
+    return;
+  }
+  char escaped[2100];
+  size_t k = 0;
+  for (const char *p = text; *p && k < sizeof escaped - 8; p++) {
+    if (*p == '"' || *p == '\\') escaped[k++] = '\\';
+    escaped[k++] = (unsigned char)*p < 32 ? ' ' : *p;
+  }
+  escaped[k] = 0;
+  fprintf(stderr, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"%s\"}\n", stamp, level, escaped);
+}
+
+/* ---- from the workers ---- */
+
+static void wake(connection *c) {
+  server *s = c->server;
+  pthread_mutex_lock(&s->mutex);
+  if (!c->is_dirty) {
+    c->is_dirty = true;
+    c->next_dirty = s->dirty;
+    s->dirty = c;
+  }
+  pthread_mutex_unlock(&s->mutex);
+  uv_async_send(&s->wake);
+}
+
+bool connection_send(connection *c, buf *out) {
+  if (out->n == 0) return true;
+  pthread_mutex_lock(&c->mutex);
+  if (c->closed) {
+    pthread_mutex_unlock(&c->mutex);
+    buf_clear(out);
+    return false;
+  }
+  bool was_empty = c->out.n == 0;
+  if (was_empty) {
+    buf swapped = c->out;
+    c->out = *out;
+    *out = swapped;
+  } else {
+    buf_append(&c->out, out->p, out->n);
+  }
+  buf_clear(out);
+  pthread_mutex_unlock(&c->mutex);
+  wake(c);
+  pthread_mutex_lock(&c->mutex);
+  while (!c->closed && c->out.n + c->in_flight > OUTPUT_LIMIT) pthread_cond_wait(&c->drained, &c->mutex);
+  bool ok = !c->closed;
+  pthread_mutex_unlock(&c->mutex);
+  return ok;
+}
+
+void connection_end(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  c->end = true;
+  pthread_mutex_unlock(&c->mutex);
+  wake(c);
+}
+
+bool connection_gone(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  bool gone = c->closed;
+  pthread_mutex_unlock(&c->mutex);
+  return gone;
+}
+
+/* ---- a connection's life ---- */
+
+static void connection_free(connection *c) {
+  tls_free(c->ssl);
+  buf_free(&c->cipher);
+  buf_free(&c->in);
+  buf_free(&c->out);
+  pthread_mutex_destroy(&c->mutex);
+  pthread_cond_destroy(&c->drained);
+  free(c);
+}
+
+static void connection_unlink(connection *c) {
+  server *s = c->server;
+  pthread_mutex_lock(&s->mutex);
+  for (connection **at = &s->connections; *at; at = &(*at)->next)
+    if (*at == c) {
+      *at = c->next;
+      s->connections_n--;
+      break;
+    }
+  for (connection **at = &s->dirty; *at; at = &(*at)->next_dirty)
+    if (*at == c) {
+      *at = c->next_dirty;
+      break;
+    }
+  pthread_mutex_unlock(&s->mutex);
+}
+
+static void run_task(void *data);
+
+/* N3. On the loop thread, handle closed. The session is freed by a worker: closing a database may take time. */
+static void connection_settle(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  bool waits = c->task;
+  if (!waits && c->session) {
+    c->task = true;
+    waits = true;
+    if (!pool_submit(c->server->workers, run_task, c)) c->task = waits = false;
+  }
+  pthread_mutex_unlock(&c->mutex);
+  if (waits) return;
+  connection_unlink(c);
+  connection_free(c);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  connection *c = handle->data;
+  c->handle_closed = true;
+  connection_settle(c);
+}
+
+static void connection_close(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  bool was = c->closed;
+  c->closed = true;
+  hdb *db = c->db;
+  if (!was && c->task && db) hdb_interrupt(db);
+  pthread_cond_broadcast(&c->drained);
+  pthread_mutex_unlock(&c->mutex);
+  if (!uv_is_closing(&c->handle)) uv_close(&c->handle, on_closed);
+}
+
+/* A worker's turn with a connection. */
+static void run_task(void *data) {
+  connection *c = data;
+  buf work = BUF_INIT;
+  size_t at = 0;
+  for (;;) {
+    pthread_mutex_lock(&c->mutex);
+    if (c->closed || c->end) {
+      session *s = c->session;
+      c->session = NULL;
+      c->db = NULL;
+      pthread_mutex_unlock(&c->mutex);
+      session_free(s);
+      break;
+    }
+    if (at == work.n) {
+      buf_clear(&work);
+      at = 0;
+    } else if (at > 0) {
+      memmove(work.p, work.p + at, work.n - at);
+      work.n -= at;
+      at = 0;
+    }
+    if (c->in.n == 0) { /* nothing new: what is left over is kept for the next turn */
+      buf_append(&c->in, work.p, work.n);
+      pthread_mutex_unlock(&c->mutex);
+      session_flush(c->session);
+      pthread_mutex_lock(&c->mutex);
+      if (c->in.n == work.n && !c->closed && !c->end) {
+        c->task = false;
+        pthread_mutex_unlock(&c->mutex);
+        buf_free(&work);
+        return;
+      }
+      buf_clear(&work);
+    }
+    if (work.n == 0) {
+      buf swapped = work;
+      work = c->in;
+      c->in = swapped;
+    } else {
+      buf_append(&work, c->in.p, c->in.n);
+    }
+    buf_clear(&c->in);
+    pthread_mutex_unlock(&c->mutex);
+    at = session_input(c->session, buf_slice(&work));
+  }
+  buf_free(&work);
+  /* Both locks: the loop frees the connection only after taking the server's, behind our last touch. */
+  server *owner = c->server;
+  pthread_mutex_lock(&owner->mutex);
+  if (!c->is_dirty) {
+    c->is_dirty = true;
+    c->next_dirty = owner->dirty;
+    owner->dirty = c;
+  }
+  pthread_mutex_lock(&c->mutex);
+  c->task = false;
+  pthread_mutex_unlock(&c->mutex);
+  pthread_mutex_unlock(&owner->mutex);
+  uv_async_send(&owner->wake);
+}
+
+static void connection_kick(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  bool start = !c->task && !c->closed;
+  if (start) c->task = true;
+  pthread_mutex_unlock(&c->mutex);
+  if (start && !pool_submit(c->server->workers, run_task, c)) {
+    c->task = false;
+    connection_close(c);
+  }
+}
+
+/* ---- writing ---- */
+
+typedef struct write_request {
+  uv_write_t request;
+  connection *c;
+  buf bytes;
+  size_t plain;
+} write_request;
+
+static void on_written(uv_write_t *request, int rc) {
+  write_request *w = (write_request *)request;
+  connection *c = w->c;
+  pthread_mutex_lock(&c->mutex);
+  c->in_flight -= w->plain;
+  bool done = c->end && c->out.n == 0 && c->in_flight == 0;
+  pthread_cond_broadcast(&c->drained);
+  pthread_mutex_unlock(&c->mutex);
+  buf_free(&w->bytes);
+  free(w);
+  if (rc < 0 || done) connection_close(c);
+}
+
+/* Sends bytes (owned by the call from here on). */
+static void send_bytes(connection *c, buf *bytes, size_t plain) {
+  write_request *w = calloc(1, sizeof *w);
+  if (!w || bytes->failed) {
+    free(w);
+    buf_free(bytes);
+    connection_close(c);
+    return;
+  }
+  w->c = c;
+  w->bytes = *bytes;
+  w->plain = plain;
+  *bytes = (buf)BUF_INIT;
+  pthread_mutex_lock(&c->mutex);
+  c->in_flight += plain;
+  pthread_mutex_unlock(&c->mutex);
+  uv_buf_t b = uv_buf_init((char *)w->bytes.p, (unsigned)w->bytes.n);
+  if (uv_write(&w->request, &c->stream, &b, 1, on_written) < 0) {
+    pthread_mutex_lock(&c->mutex);
+    c->in_flight -= plain;
+    pthread_mutex_unlock(&c->mutex);
+    buf_free(&w->bytes);
+    free(w);
+    connection_close(c);
+  }
+}
+
+static void connection_flush(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  buf out = c->out;
+  c->out = (buf)BUF_INIT;
+  bool end = c->end && out.n == 0 && c->in_flight == 0;
+  bool closed = c->closed;
+  pthread_mutex_unlock(&c->mutex);
+  if (closed || uv_is_closing(&c->handle)) {
+    buf_free(&out);
+    if (c->handle_closed) connection_settle(c);
+    return;
+  }
+  if (out.n == 0) {
+    buf_free(&out);
+    if (end) connection_close(c);
+    return;
+  }
+  size_t plain = out.n;
+  if (!c->ssl) {
+    send_bytes(c, &out, plain);
+    return;
+  }
+  buf cipher = BUF_INIT;
+  bool ok = tls_write(c->ssl, buf_slice(&out), &cipher);
+  buf_free(&out);
+  if (ok) {
+    send_bytes(c, &cipher, plain);
+  } else {
+    buf_free(&cipher);
+    connection_close(c);
+  }
+}
+
+static void send_plain(connection *c, const void *p, size_t n) {
+  buf b = BUF_INIT;
+  buf_append(&b, p, n);
+  send_bytes(c, &b, n);
+}
+
+/* ---- reading ---- */
+
+static void cancel(server *s, uint32_t process, uint32_t secret) {
+  pthread_mutex_lock(&s->mutex);
+  for (connection *c = s->connections; c; c = c->next) {
+    if (c->process != process || c->secret != secret || process == 0) continue;
+    pthread_mutex_lock(&c->mutex);
+    hdb *db = c->db;
+    if (db && atomic_load(&c->busy)) {
+      atomic_store(&c->cancelled, true);
+      hdb_interrupt(db);
+    }
+    pthread_mutex_unlock(&c->mutex);
+  }
+  pthread_mutex_unlock(&s->mutex);
+}
+
+/* L2. false: nothing more to do with these bytes for now. */
+static bool raw_input(connection *c) {
+  pthread_mutex_lock(&c->mutex);
+  startup_message m;
+  const char *why;
+  enum proto_result got = proto_startup(buf_slice(&c->in), &m, &why);
+  bool special = got == PROTO_OK && m.kind != STARTUP_NORMAL;
+  size_t left = c->in.n - (special ? m.length : 0);
+  if (special) {
+    memmove(c->in.p, c->in.p + m.length, left);
+    c->in.n = left;
+  }
+  pthread_mutex_unlock(&c->mutex);
+  if (got == PROTO_MORE) return false;
+  if (!special) {
+    c->raw = false;
+    return true;
+  }
+  if (m.kind == STARTUP_CANCEL) {
+    cancel(c->server, m.process, m.secret);
+    connection_close(c);
+    return false;
+  }
+  if (left || (m.kind == STARTUP_SSL && c->ssl)) {
+    connection_close(c);
+    return false;
+  }
+  bool tls = m.kind == STARTUP_SSL && c->server->tls && !c->is_local;
+  send_plain(c, tls ? "S" : "N", 1);
+  if (tls && !(c->ssl = tls_new(c->server->tls))) connection_close(c);
+  return false;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
+  connection *c = stream->data;
+  if (n == 0) return;
+  if (n < 0) {
+    connection_close(c);
+    return;
+  }
+  bool ok = true;
+  if (c->ssl) {
+    buf reply = BUF_INIT, plain = BUF_INIT;
+    ok = tls_read(c->ssl, slice_of(b->base, (size_t)n), &plain, &reply);
+    if (reply.n) send_bytes(c, &reply, 0);
+    else buf_free(&reply);
+    pthread_mutex_lock(&c->mutex);
+    buf_append(&c->in, plain.p, plain.n);
+    pthread_mutex_unlock(&c->mutex);
+    buf_free(&plain);
+  } else {
+    pthread_mutex_lock(&c->mutex);
+    buf_append(&c->in, b->base, (size_t)n);
+    pthread_mutex_unlock(&c->mutex);
+  }
+  if (!ok) {
+    connection_close(c);
+    return;
+  }
+  if (c->raw && !raw_input(c)) return;
+  if (!c->session && !(c->session = session_new(c))) {
+    connection_close(c);
+    return;
+  }
+  connection_kick(c);
+}
+
+static void on_allocate(uv_handle_t *handle, size_t wanted, uv_buf_t *b) {
+  connection *c = handle->data;
+  buf_clear(&c->cipher);
+  uint8_t *p = buf_reserve(&c->cipher, READ_SIZE);
+  *b = uv_buf_init((char *)p, p ? READ_SIZE : 0);
+}
+
+
+
+static void refuse(connection *c, const char *sqlstate, const char *message) {
+  buf out = BUF_INIT;
+  error_fields f = {.severity = "FATAL", .sqlstate = sqlstate, .message = message};
+  proto_error(&out, &f);
+  c->end = true;
+  send_bytes(c, &out, out.n);
+}
+
+static void on_connection(uv_stream_t *listener, int rc) {
+  server *s = listener->data;
+  if (rc < 0 || atomic_load(&s->stopping)) return;
+  connection *c = calloc(1, sizeof *c);
+  if (!c) return;
+  c->server = s;
+  c->raw = true;
+  c->is_local = listener->type == UV_NAMED_PIPE;
+  c->peer_uid = -1;
+  atomic_store(&c->idle_since_ns, (long long)now_ns());
+  pthread_mutex_init(&c->mutex, NULL);
+  pthread_cond_init(&c->drained, NULL);
+  if (c->is_local) uv_pipe_init(&s->loop, &c->pipe, 0);
+  else uv_tcp_init(&s->loop, &c->tcp);
+  c->handle.data = c;
+  pthread_mutex_lock(&s->mutex);
+  c->next = s->connections;
+  s->connections = c;
+  int n = ++s->connections_n;
+  c->process = ++s->next_process;
+  pthread_mutex_unlock(&s->mutex);
+  atomic_fetch_add(&s->connections_total, 1);
+  if (getrandom(&c->secret, sizeof c->secret, 0) != sizeof c->secret || uv_accept(listener, &c->stream) < 0) {
+    connection_close(c);
+    return;
+  }
+  uv_os_fd_t fd;
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (c->is_local && uv_fileno(&c->handle, &fd) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
+    c->peer_uid = (int)peer.uid;
+  if (!c->is_local) uv_tcp_nodelay(&c->tcp, 1);
+  if (n > s->max_connections) {
+    refuse(c, "53300", "sorry, too many clients already");
+    return;
+  }
+  uv_read_start(&c->stream, on_allocate, on_read);
+}
+
+/* ---- the loop ---- */
+
+static void on_wake(uv_async_t *handle) {
+  server *s = handle->data;
+  for (;;) {
+    pthread_mutex_lock(&s->mutex);
+    connection *c = s->dirty;
+    if (c) {
+      s->dirty = c->next_dirty;
+      c->is_dirty = false;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    if (!c) break;
+    connection_flush(c);
+  }
+}
+
+/* Statement and idle timeouts; sessions that must end because the server stops. */
+static void watch_connection(server *s, connection *c, uint64_t now) {
+  long long deadline = atomic_load(&c->deadline_ns);
+  bool stopping = atomic_load(&s->stopping), late = stopping && now > s->stop_deadline;
+  pthread_mutex_lock(&c->mutex);
+  bool running = c->task && atomic_load(&c->busy);
+  hdb *db = c->db;
+  if (running && db && ((deadline && now > (uint64_t)deadline) || late)) {
+    if (!late) atomic_store(&c->timed_out, true);
+    atomic_store(&c->deadline_ns, 0);
+    hdb_interrupt(db);
+  }
+  bool idle = !c->task && !c->closed;
+  uint64_t since = (uint64_t)atomic_load(&c->idle_since_ns);
+  bool tired = idle && db && s->idle_timeout_ms > 0 && now > since + (uint64_t)s->idle_timeout_ms * 1000000u;
+  bool silent = idle && !db && now > since + (uint64_t)STARTUP_LIMIT_MS * 1000000u;
+  bool end = c->end;
+  pthread_mutex_unlock(&c->mutex);
+  if (end || uv_is_closing(&c->handle)) return;
+  if (stopping && (idle || late)) {
+    if (idle && db && !c->ssl) refuse(c, "57P01", "terminating connection due to administrator command");
+    else if (idle) connection_close(c);
+  } else if (tired) {
+    if (!c->ssl) refuse(c, "57P05", "terminating connection due to idle-session timeout");
+    else connection_close(c);
+  } else if (silent) {
+    connection_close(c);
+  }
+}
+
+static void on_tick(uv_timer_t *timer) {
+  server *s = timer->data;
+  uint64_t now = now_ns();
+  pthread_mutex_lock(&s->mutex);
+  int n = 0;
+  connection **all = malloc((size_t)(s->connections_n + 1) * sizeof *all);
+  for (connection *c = s->connections; c && all; c = c->next) all[n++] = c;
+  bool none = !s->connections;
+  pthread_mutex_unlock(&s->mutex);
+  for (int i = 0; i < n; i++) watch_connection(s, all[i], now);
+  free(all);
+  if (!atomic_load(&s->stopping)) return;
+  if (!s->closing) {
+    s->closing = true;
+    s->stop_deadline = now + (uint64_t)STOP_GRACE_MS * 1000000u;
+    uv_close((uv_handle_t *)&s->tcp, NULL);
+    if (s->has_pipe) uv_close((uv_handle_t *)&s->pipe, NULL);
+    return;
+  }
+  if (none) {
+    uv_close((uv_handle_t *)&s->tick, NULL);
+    uv_close((uv_handle_t *)&s->wake, NULL);
+  }
+}
+
+void *server_loop(void *data) {
+  server *s = data;
+  uv_run(&s->loop, UV_RUN_DEFAULT);
+  uv_loop_close(&s->loop);
+  pool_free(s->workers);
+  s->workers = NULL;
+  if (s->keeper) {
+    hdb_checkpoint(s->keeper);
+    hdb_close_v2(s->keeper);
+    s->keeper = NULL;
+  }
+  pthread_mutex_lock(&s->mutex);
+  s->over = true;
+  pthread_cond_broadcast(&s->ended);
+  pthread_mutex_unlock(&s->mutex);
+  return NULL;
+}
+
+int server_listen(server *s, char **why) {
+  struct sockaddr_storage address;
+  int rc = uv_ip4_addr(s->listen, s->port, (struct sockaddr_in *)&address);
+  if (rc < 0) rc = uv_ip6_addr(s->listen, s->port, (struct sockaddr_in6 *)&address);
+  uv_loop_init(&s->loop);
+  uv_async_init(&s->loop, &s->wake, on_wake);
+  uv_timer_init(&s->loop, &s->tick);
+  uv_tcp_init(&s->loop, &s->tcp);
+  s->wake.data = s->tick.data = s->tcp.data = s;
+  if (rc == 0) rc = uv_tcp_bind(&s->tcp, (struct sockaddr *)&address, 0);
+  if (rc == 0) rc = uv_listen((uv_stream_t *)&s->tcp, 512, on_connection);
+  if (rc < 0) {
+    if (asprintf(why, "cannot listen on %s port %d: %s", s->listen, s->port, uv_strerror(rc)) < 0) *why = NULL;
+    return rc;
+  }
+  int length = sizeof address;
+  uv_tcp_getsockname(&s->tcp, (struct sockaddr *)&address, &length);
+  s->port = address.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port)
+                                          : ntohs(((struct sockaddr_in *)&address)->sin_port);
+  if (s->socket_dir) {
+    char path[200];
+    snprintf(path, sizeof path, "%s/.s.PGSQL.%d", s->socket_dir, s->port);
+    uv_pipe_init(&s->loop, &s->pipe, 0);
+    s->pipe.data = s;
+    s->has_pipe = true;
+    unlink(path);
+    rc = uv_pipe_bind(&s->pipe, path);
+    if (rc == 0) rc = uv_listen((uv_stream_t *)&s->pipe, 512, on_connection);
+    if (rc < 0) {
+      if (asprintf(why, "cannot listen on %s: %s", path, uv_strerror(rc)) < 0) *why = NULL;
+      return rc;
+    }
+    chmod(path, 0777);
+  }
+  uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
+  return 0;
+}
+
+void server_unlisten(server *s) {
+  uv_close((uv_handle_t *)&s->tcp, NULL);
+  uv_close((uv_handle_t *)&s->tick, NULL);
+  uv_close((uv_handle_t *)&s->wake, NULL);
+  if (s->has_pipe) uv_close((uv_handle_t *)&s->pipe, NULL);
+  uv_run(&s->loop, UV_RUN_DEFAULT);
+  uv_loop_close(&s->loop);
+}

@@ -1,0 +1,42 @@
+/* The rewriter: what translate.c and translate_ddl.c share. */
+#ifndef HDB_SERVER_REWRITE_H
+#define HDB_SERVER_REWRITE_H
+
+#include "server/translate.h"
+
+typedef struct rewriter {
+  slice sql;
+  const pg_token *t;   /* the statement's tokens; t[n] is PT_END */
+  int n;
+  arena *memory;
+  error *err;
+  translation *out;
+  buf text;            /* of the text being written */
+  size_t last_operator; /* where in text the last operator begins */
+  const char *operator_text;
+  int texts_capacity;
+} rewriter;
+
+status rewrite_unsupported(rewriter *r, int at, const char *what);
+status rewrite_syntax_error(rewriter *r, int at);
+bool rewrite_is(const rewriter *r, int at, const char *word);
+bool rewrite_punct(const rewriter *r, int at, char c);
+int rewrite_close(const rewriter *r, int open, int end); /* the index of the bracket that closes the one at open; end: none */
+void rewrite_put(rewriter *r, int from, const char *text); /* text that stands for token `from` */
+void rewrite_token(rewriter *r, int at);
+void rewrite_name(rewriter *r, int at, const char *name);  /* an identifier, quoted where needed */
+void rewrite_string(rewriter *r, int at, const char *text, size_t n);
+status rewrite_range(rewriter *r, int from, int to);
+/* A type at token `at`: its canonical spelling for the engine in *type; *next behind it. */
+status rewrite_type(rewriter *r, int at, int end, const char **type, int *next);
+status rewrite_finish(rewriter *r);                        /* the text so far is one of the statement's texts */
+/* [schema .] name at *at: written to *name; the schema is "public" or left out, else *schema says main, temp, ... */
+status rewrite_qualified(rewriter *r, int *at, const char **schema, const char **name);
+
+/* translate_ddl.c */
+status rewrite_create(rewriter *r);
+status rewrite_alter(rewriter *r);
+status rewrite_drop(rewriter *r);
+status rewrite_truncate(rewriter *r);
+
+#endif

@@ -1,0 +1,190 @@
+/* A server's life: its options checked and copied, the database opened, the password made, the loop started.
+ * trust is for loopback alone and only when asked for; an empty password is refused. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/internal.h"
+
+static char *copy(const char *text) { return text ? strdup(text) : NULL; }
+
+static bool is_loopback(const char *host) {
+  return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcasecmp(host, "localhost") == 0;
+}
+
+static char *stem_of(const char *path) {
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+  return dot && dot > name ? strndup(name, (size_t)(dot - name)) : strdup(name);
+}
+
+static bool read_file(const char *path, char **text) {
+  FILE *f = fopen(path, "re");
+  if (!f) return false;
+  buf b = BUF_INIT;
+  char part[4096];
+  size_t n;
+  while ((n = fread(part, 1, sizeof part, f)) > 0) buf_append(&b, part, n);
+  fclose(f);
+  *text = strdup(buf_cstr(&b) ? (const char *)b.p : "");
+  buf_free(&b);
+  return *text != NULL;
+}
+
+/* A random password, kept in a file of mode 0600 beside the database. */
+static bool make_password(server *s, char **why) {
+  static const char letters[] = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
+  uint8_t random[24];
+  char text[sizeof random + 1];
+  if (getrandom(random, sizeof random, 0) != sizeof random) return false;
+  for (size_t i = 0; i < sizeof random; i++) text[i] = letters[random[i] % (sizeof letters - 1)];
+  text[sizeof random] = 0;
+  s->password = strdup(text);
+  char path[4200];
+  snprintf(path, sizeof path, "%s-helios", s->database);
+  struct stat st;
+  bool directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+  snprintf(path, sizeof path, directory ? "%s-helios/password" : "%s-password", s->database);
+  unlink(path);
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0 || dprintf(fd, "%s\n", text) < 0) {
+    if (asprintf(why, "cannot write the password file %s: %s", path, strerror(errno)) < 0) *why = NULL;
+    if (fd >= 0) close(fd);
+    return false;
+  }
+  close(fd);
+  s->password_path = strdup(path);
+  return true;
+}
+
+static bool say(char **why, const char *text) {
+  *why = strdup(text);
+  return false;
+}
+
+static bool check_auth(server *s, const server_options *o, char **why) {
+  static const char *const methods[] = {"scram-sha-256", "md5", "password", "trust"};
+  bool known = false;
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) known = known || strcasecmp(s->auth, methods[i]) == 0;
+  if (!known) return say(why, "unknown authentication method: one of scram-sha-256, md5, password, trust");
+  if (strcasecmp(s->auth, "trust") == 0)
+    return is_loopback(s->listen) ? true : say(why, "trust is allowed on a loopback address only");
+  if (o->password && !*o->password) return say(why, "an empty password is not allowed");
+  if (o->password_file) {
+    if (read_file(o->password_file, &s->verifiers)) return true;
+    if (asprintf(why, "cannot read the password file %s: %s", o->password_file, strerror(errno)) < 0) *why = NULL;
+    return false;
+  }
+  if (!s->password && !make_password(s, why)) return false;
+  buf line = BUF_INIT;
+  buf_printf(&line, "%s:", s->user);
+  status rc = strcasecmp(s->auth, "md5") == 0 ? auth_make_md5(s->user, s->password, &line) : auth_make_scram(s->password, &line);
+  if (rc != HDB_OK || !buf_cstr(&line)) {
+    buf_free(&line);
+    return say(why, "cannot make the password's verifier");
+  }
+  s->verifiers = strdup((const char *)line.p);
+  buf_free(&line);
+  return s->verifiers != NULL;
+}
+
+static bool open_keeper(server *s, char **why) {
+  hdb_settings settings = {.branch = s->branch, .retention = NAN, .mirror = -1, .conflict_policy = s->policy,
+                           .encryption_key = s->has_key ? s->key : NULL, .passphrase = s->passphrase};
+  if (hdb_open_with(s->database, &s->keeper, HDB_OPEN_READWRITE | HDB_OPEN_CREATE, &settings) == HDB_OK) {
+    if (hdb_exec(s->keeper, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) == HDB_OK) return true;
+  }
+  const char *words = s->keeper ? hdb_errmsg(s->keeper) : "out of memory";
+  if (asprintf(why, "cannot open %s: %s", s->database, words) < 0) *why = NULL;
+  return false;
+}
+
+server *server_start(const server_options *o, char **why) {
+  *why = NULL;
+  server *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  pthread_mutex_init(&s->mutex, NULL);
+  pthread_cond_init(&s->ended, NULL);
+  s->database = copy(o->database);
+  s->listen = copy(o->listen && *o->listen ? (strcasecmp(o->listen, "localhost") == 0 ? "127.0.0.1" : o->listen) : "127.0.0.1");
+  s->socket_dir = copy(o->socket_dir);
+  s->auth = copy(o->auth ? o->auth : "scram-sha-256");
+  s->user = copy(o->user ? o->user : "helios");
+  s->password = o->password && *o->password ? strdup(o->password) : NULL;
+  s->branch = copy(o->branch);
+  s->passphrase = copy(o->passphrase);
+  s->policy = copy(o->conflict_policy);
+  s->stem = s->database ? stem_of(s->database) : NULL;
+  s->has_key = o->encryption_key != NULL;
+  if (s->has_key) memcpy(s->key, o->encryption_key, sizeof s->key);
+  s->port = o->port;
+  s->max_connections = o->max_connections > 0 ? o->max_connections : 1000;
+  s->statement_timeout_ms = o->statement_timeout_ms;
+  s->idle_timeout_ms = o->idle_timeout_ms;
+  s->quiet = o->quiet;
+  s->log_json = o->log_json;
+  if (getrandom(&s->next_process, sizeof s->next_process, 0) < 0) s->next_process = 1;
+  s->next_process = s->next_process % 900000 + 1000;
+  bool ok = s->database && s->listen && s->auth && s->user && s->stem && getrandom(s->mock, sizeof s->mock, 0) == sizeof s->mock;
+  ok = ok && open_keeper(s, why) && check_auth(s, o, why);
+  if (ok && o->tls_cert && !(s->tls = tls_context(o->tls_cert, o->tls_key ? o->tls_key : o->tls_cert, why))) ok = false;
+  bool listened = false;
+  if (ok) {
+    listened = true;
+    ok = server_listen(s, why) == 0;
+  }
+  if (ok && !(s->workers = pool_new(s->max_connections + 2))) ok = false;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are the host program's */
+  if (ok && pthread_create(&s->thread, NULL, server_loop, s) != 0) ok = say(why, "cannot start a thread");
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (ok) return s;
+  if (listened) server_unlisten(s);
+  s->over = true;
+  pool_free(s->workers);
+  s->workers = NULL;
+  hdb_close_v2(s->keeper);
+  s->keeper = NULL;
+  s->thread = 0;
+  server_free(s);
+  if (!*why) *why = strdup("out of memory");
+  return NULL;
+}
+
+int server_port(const server *s) { return s->port; }
+const char *server_host(const server *s) { return s->listen; }
+const char *server_user(const server *s) { return s->user; }
+const char *server_password(const server *s) { return s->password; }
+const char *server_password_path(const server *s) { return s->password_path; }
+const char *server_database(const server *s) { return s->stem; }
+
+void server_stop(server *s) { atomic_store(&s->stopping, true); }
+
+void server_wait(server *s) {
+  pthread_mutex_lock(&s->mutex);
+  while (!s->over) pthread_cond_wait(&s->ended, &s->mutex);
+  pthread_t thread = s->thread;
+  s->thread = 0;
+  pthread_mutex_unlock(&s->mutex);
+  if (thread) pthread_join(thread, NULL);
+}
+
+void server_free(server *s) {
+  if (!s) return;
+  if (s->password_path) unlink(s->password_path);
+  tls_context_free(s->tls);
+  char *texts[] = {s->database, s->listen, s->socket_dir, s->auth, s->user, s->password, s->password_path, s->stem,
+                   s->branch, s->passphrase, s->policy, s->verifiers};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
+  pthread_mutex_destroy(&s->mutex);
+  pthread_cond_destroy(&s->ended);
+  free(s);
+}

@@ -1,0 +1,147 @@
+/* A session: what a connection's task owns (internal.h, N1).
+ *
+ * S1  After an error in the extended protocol everything up to Sync is read and dropped.
+ * S2  block says what the client sees: BLOCK_NONE 'I', BLOCK_OPEN 'T', BLOCK_FAILED 'E'. `implicit` is a transaction
+ *     opened for several statements of one simple query or of one pipeline; the client sees 'I'.
+ * S3  A portal owns an engine statement while it is open; a prepared statement lends its own to one portal at a time.
+ */
+#ifndef HDB_SERVER_SESSION_H
+#define HDB_SERVER_SESSION_H
+
+#include "server/internal.h"
+#include "server/translate.h"
+#include "server/types.h"
+#include "sql/describe.h"
+
+enum session_state { STATE_STARTUP, STATE_PASSWORD, STATE_SASL_FIRST, STATE_SASL_FINAL, STATE_READY, STATE_COPY_IN, STATE_END };
+enum block { BLOCK_NONE, BLOCK_OPEN, BLOCK_FAILED };
+
+typedef struct prepared {
+  struct prepared *next;
+  char *name;            /* "" the unnamed one */
+  arena memory;          /* everything below */
+  const char *sql;       /* the whole query string the tokens are of */
+  translation t;
+  description d;
+  hdb_stmt *statement;   /* of the last text; NULL when it is not the engine's */
+  bool lent;             /* to a portal */
+  bool by_sql;           /* PREPARE: shown by pg_prepared_statements */
+} prepared;
+
+typedef struct portal {
+  struct portal *next;
+  char *name;
+  prepared *source;      /* kept by its count */
+  hdb_stmt *statement;
+  bool own;              /* finalize at the end, else give back */
+  bool started, done, is_cursor, scroll, hold;
+  uint16_t *formats;     /* one a column */
+  arena memory;          /* bound values */
+  int64_t rows;
+  int64_t position;      /* cursors */
+  buf kept;              /* rows of a held or scrolling cursor: length, DataRow body ... */
+  size_t *row_starts;
+  int64_t kept_n;
+  bool materialized;
+} portal;
+
+typedef struct setting {
+  struct setting *next;
+  char *name, *value, *before; /* before: to restore at the transaction's end */
+  bool local, changed;
+} setting;
+
+typedef struct copy_state copy_state;
+
+struct session {
+  connection *c;
+  server *server;
+  hdb *db;
+  enum session_state state;
+  char *user, *database;
+  scram *exchange;
+  uint8_t salt[4];
+  buf out;
+  enum block block;
+  bool implicit, skip_to_sync, read_only, extended;
+  prepared *statements;
+  portal *portals;
+  setting *settings;
+  copy_state *copy;
+  arena query_memory;    /* of the simple query at work */
+  const char *query;     /* its text, for positions */
+  error err;
+  const translation *current; /* what ran when an error came; NULL: positions are of the query itself */
+  slice pending;         /* simple query: what a COPY interrupted goes on with */
+  struct simple_run *run;
+  uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
+};
+
+/* ---- session.c ---- */
+void session_error(session *s, const char *sqlstate, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void session_fatal(session *s, const char *sqlstate, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void session_notice(session *s, const char *severity, const char *sqlstate, const char *message);
+void session_send(session *s);       /* output so far to the client, with backpressure */
+static inline void session_maybe_send(session *s) {
+  if (s->out.n >= OUTPUT_CHUNK) session_send(s);
+}
+void session_ready(session *s);
+
+/* ---- errors.c ---- */
+/* Reports s->err (already set), with the position in the query. */
+void report_error(session *s);
+/* The engine's last failure becomes s->err. */
+status engine_failed(session *s, int rc);
+/* Five characters by code and words; *message in PostgreSQL's words, in the buffer. */
+const char *sqlstate_of(status code, const char *message, buf *words, error_fields *fields);
+
+/* ---- query.c ---- */
+void simple_query(session *s, const char *sql);
+void simple_resume(session *s);      /* behind a COPY */
+void simple_free(session *s);
+void extended_parse(session *s, slice body);
+void extended_bind(session *s, slice body);
+void extended_describe(session *s, slice body);
+void extended_execute(session *s, slice body);
+void extended_close(session *s, slice body);
+void extended_sync(session *s);
+status prepare_statement(session *s, const char *name, const char *sql, slice tokens_of, const uint32_t *types, int types_n, prepared **out);
+prepared *find_prepared(session *s, const char *name);
+portal *find_portal(session *s, const char *name);
+void prepared_drop(session *s, prepared *p);
+void portal_drop(session *s, portal *p);
+void portals_drop_all(session *s, bool transaction_ended);
+status portal_new(session *s, const char *name, prepared *p, portal **out);
+status bind_values(session *s, portal *o, const value *values, int n);
+/* Rows to the client; limit 0: all. *suspended: there may be more. */
+status portal_run(session *s, portal *o, int64_t limit, bool *suspended, bool send_rows);
+void put_row_description(session *s, const description *d, const uint16_t *formats);
+status run_text(session *s, const char *sql); /* without rows */
+void run_begin(session *s);                   /* statement timeout and cancel armed */
+void run_end(session *s);
+status transaction_begin(session *s, bool implicit);
+status transaction_end(session *s, bool commit);
+void transaction_failed(session *s);          /* after an error */
+status run_translation(session *s, const char *sql, const pg_token *tokens, int n, bool last_of_message);
+/* A CommandComplete for n rows. */
+void put_tag(session *s, const translation *t, int64_t rows);
+const char *label_encoding(session *s);
+
+/* ---- utility.c ---- */
+status utility_run(session *s, const translation *t, const char *sql);
+const char *setting_get(session *s, const char *name);
+status setting_set(session *s, const char *name, const char *value, bool local);
+void settings_transaction_end(session *s, bool commit);
+void settings_start(session *s);
+void settings_free(session *s);
+/* What a utility statement gives back: SHOW, FETCH, EXECUTE, EXPLAIN; false: no rows. */
+bool utility_describe(session *s, const translation *t, arena *memory, description *d);
+
+/* ---- copy.c ---- */
+status copy_start(session *s, const translation *t, const char *sql);
+void copy_data(session *s, slice body);
+void copy_done(session *s);
+void copy_fail(session *s, const char *reason);
+void copy_free(session *s);
+
+#endif

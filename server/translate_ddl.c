@@ -1,0 +1,567 @@
+/* CREATE, ALTER, DROP, TRUNCATE. A table's text becomes SQLite's, with a comment behind its name (sql/pg.h, G1) for what
+ * SQLite's spelling cannot keep: SERIAL and identity columns are INTEGER PRIMARY KEY AUTOINCREMENT, an integer primary
+ * key of any width is INTEGER PRIMARY KEY. */
+#include <stdio.h>
+#include <strings.h>
+
+#include "server/rewrite.h"
+#include "sql/pg.h"
+
+static void put_qualified(rewriter *r, int at, const char *schema, const char *name) {
+  buf_byte(&r->text, ' ');
+  if (schema) {
+    rewrite_name(r, at, schema);
+    buf_byte(&r->text, '.');
+  }
+  rewrite_name(r, at, name);
+}
+
+/* ---- CREATE TABLE ---- */
+
+enum { KEY_COLUMNS = 64 };
+typedef struct table_rewrite {
+  const char *keys[KEY_COLUMNS]; /* of PRIMARY KEY, inline or not */
+  int keys_n;
+  bool serial_key;               /* the only key column is SERIAL */
+  buf comment;
+} table_rewrite;
+
+static bool is_key(const table_rewrite *t, const char *column) {
+  for (int i = 0; i < t->keys_n; i++)
+    if (strcasecmp(t->keys[i], column) == 0) return true;
+  return false;
+}
+
+static int element_end(const rewriter *r, int from, int end) {
+  int depth = 0;
+  for (int i = from; i < end; i++) {
+    if (rewrite_punct(r, i, '(')) depth++;
+    if (rewrite_punct(r, i, ')')) depth--;
+    if (depth == 0 && rewrite_punct(r, i, ',')) return i;
+  }
+  return end;
+}
+
+static bool is_table_constraint(const rewriter *r, int at) {
+  return rewrite_is(r, at, "constraint") || (rewrite_is(r, at, "primary") && rewrite_is(r, at + 1, "key")) ||
+         (rewrite_is(r, at, "unique") && rewrite_punct(r, at + 1, '(')) || (rewrite_is(r, at, "check") && rewrite_punct(r, at + 1, '(')) ||
+         (rewrite_is(r, at, "foreign") && rewrite_is(r, at + 1, "key")) || rewrite_is(r, at, "exclude") || rewrite_is(r, at, "like");
+}
+
+static void find_keys(const rewriter *r, int from, int end, table_rewrite *t) {
+  for (int i = from; i < end;) {
+    int stop = element_end(r, i, end);
+    bool constraint = is_table_constraint(r, i);
+    for (int k = i; k < stop; k++) {
+      if (!rewrite_is(r, k, "primary") || !rewrite_is(r, k + 1, "key")) continue;
+      if (!constraint && t->keys_n < KEY_COLUMNS) t->keys[t->keys_n++] = r->t[i].text;
+      for (int m = k + 3; constraint && m < stop && !rewrite_punct(r, m, ')'); m++)
+        if (!rewrite_punct(r, m, ',') && t->keys_n < KEY_COLUMNS) t->keys[t->keys_n++] = r->t[m].text;
+    }
+    i = stop + 1;
+  }
+}
+
+static bool is_serial(const char *type) {
+  static const char *const names[] = {"serial", "bigserial", "smallserial", "serial4", "serial8", "serial2"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(names[i], type) == 0) return true;
+  return false;
+}
+
+static bool starts_constraint(const rewriter *r, int at) {
+  static const char *const words[] = {"constraint", "not", "null", "default", "primary", "unique", "check", "references",
+                                      "collate", "generated", "deferrable", "initially", "on", "match"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (rewrite_is(r, at, words[i])) return true;
+  return false;
+}
+
+/* DEFAULT expression: in parentheses but for CURRENT_TIMESTAMP and its like. */
+static status column_default(rewriter *r, int *at, int end) {
+  int from = *at + 1, stop = from, depth = 0;
+  for (; stop < end; stop++) {
+    if (rewrite_punct(r, stop, '(')) depth++;
+    if (rewrite_punct(r, stop, ')')) depth--;
+    if (depth == 0 && stop > from && starts_constraint(r, stop) && r->t[stop - 1].kind != PT_OPERATOR && !rewrite_is(r, stop - 1, "is"))
+      break;
+  }
+  bool now = rewrite_is(r, from, "now") || rewrite_is(r, from, "current_timestamp") || rewrite_is(r, from, "localtimestamp");
+  if (now && (stop == from + 1 || (stop == from + 3 && rewrite_punct(r, from + 1, '('))))
+    rewrite_put(r, *at, "DEFAULT CURRENT_TIMESTAMP");
+  else if (stop == from + 1 && rewrite_is(r, from, "current_date"))
+    rewrite_put(r, *at, "DEFAULT CURRENT_DATE");
+  else if (stop == from + 1 && (r->t[from].kind == PT_NUMBER || r->t[from].kind == PT_STRING || rewrite_is(r, from, "null") || rewrite_is(r, from, "true") || rewrite_is(r, from, "false"))) {
+    rewrite_put(r, *at, "DEFAULT ");
+    rewrite_token(r, from);
+  } else {
+    int last = stop; /* 'x'::text: the column's type makes the same of it */
+    if (stop > from + 2 && r->t[from].kind == PT_STRING && strcmp(r->t[from + 1].text, "::") == 0) last = from + 1;
+    rewrite_put(r, *at, "DEFAULT (");
+    TRY(rewrite_range(r, from, last));
+    buf_byte(&r->text, ')');
+  }
+  *at = stop;
+  return HDB_OK;
+}
+
+static status constraint_words(rewriter *r, int from, int end, const table_rewrite *t);
+
+static status column_constraints(rewriter *r, int i, int end, bool autoincrement, bool plain_key) {
+  while (i < end) {
+    if (rewrite_is(r, i, "default")) {
+      TRY(column_default(r, &i, end));
+    } else if (rewrite_is(r, i, "generated") && (rewrite_is(r, i + 2, "as") || rewrite_is(r, i + 3, "as"))) {
+      int as = rewrite_is(r, i + 2, "as") ? i + 2 : i + 3;
+      if (rewrite_is(r, as + 1, "identity")) {
+        i = as + 2;
+        if (rewrite_punct(r, i, '(')) i = rewrite_close(r, i, end) + 1;
+      } else {
+        int close = rewrite_close(r, as + 1, end);
+        rewrite_put(r, i, "GENERATED ALWAYS AS (");
+        TRY(rewrite_range(r, as + 2, close));
+        buf_byte(&r->text, ')');
+        i = close + 1;
+      }
+    } else if (rewrite_is(r, i, "primary") && rewrite_is(r, i + 1, "key")) {
+      rewrite_put(r, i, autoincrement ? "PRIMARY KEY AUTOINCREMENT" : plain_key ? "PRIMARY KEY NOT NULL" : "PRIMARY KEY");
+      i += 2;
+    } else if (rewrite_is(r, i, "check") && rewrite_punct(r, i + 1, '(')) {
+      int close = rewrite_close(r, i + 1, end);
+      rewrite_token(r, i);
+      TRY(rewrite_range(r, i + 1, close + 1));
+      i = close + 1;
+      if (rewrite_is(r, i, "no") && rewrite_is(r, i + 1, "inherit")) i += 2;
+    } else if (rewrite_is(r, i, "references")) {
+      int stop = i + 1;
+      while (stop < end && !rewrite_is(r, stop, "default") && !rewrite_is(r, stop, "unique") && !rewrite_is(r, stop, "check") &&
+             !rewrite_is(r, stop, "constraint") && !(rewrite_is(r, stop, "not") && rewrite_is(r, stop + 1, "null"))) stop++;
+      TRY(constraint_words(r, i, stop, NULL));
+      i = stop;
+    } else if (rewrite_is(r, i, "collate")) {
+      int next = i + 1;
+      if (rewrite_is(r, next, "pg_catalog") && rewrite_punct(r, next + 1, '.')) next += 2;
+      TRY(rewrite_range(r, i, next + 1));
+      i = next + 1;
+    } else {
+      rewrite_token(r, i++);
+    }
+  }
+  return HDB_OK;
+}
+
+/* PRIMARY KEY (..), UNIQUE (..), FOREIGN KEY .. REFERENCES .. and what hangs on them. */
+static status constraint_words(rewriter *r, int from, int end, const table_rewrite *t) {
+  for (int i = from; i < end;) {
+    if (rewrite_is(r, i, "check") && rewrite_punct(r, i + 1, '(')) {
+      int close = rewrite_close(r, i + 1, end);
+      rewrite_token(r, i);
+      TRY(rewrite_range(r, i + 1, close + 1));
+      i = close + 1;
+    } else if (rewrite_is(r, i, "references")) {
+      const char *schema, *name;
+      rewrite_token(r, i++);
+      int first = i;
+      TRY(rewrite_qualified(r, &i, &schema, &name));
+      put_qualified(r, first, NULL, name);
+    } else if (rewrite_is(r, i, "using") && rewrite_is(r, i + 1, "index")) {
+      return rewrite_unsupported(r, i, "constraints USING INDEX");
+    } else if (rewrite_is(r, i, "include") && rewrite_punct(r, i + 1, '(')) {
+      i = rewrite_close(r, i + 1, end) + 1;
+    } else if (rewrite_is(r, i, "with") && rewrite_punct(r, i + 1, '(')) {
+      i = rewrite_close(r, i + 1, end) + 1;
+    } else if (rewrite_is(r, i, "not") && rewrite_is(r, i + 1, "valid")) {
+      i += 2;
+    } else if (rewrite_is(r, i, "match") && (rewrite_is(r, i + 1, "simple") || rewrite_is(r, i + 1, "full"))) {
+      i += 2;
+    } else if (t && t->serial_key && rewrite_is(r, i, "primary") && rewrite_is(r, i + 1, "key") && rewrite_punct(r, i + 2, '(')) {
+      rewrite_put(r, i, "PRIMARY KEY (");
+      rewrite_token(r, i + 3);
+      buf_text(&r->text, " AUTOINCREMENT)");
+      i += 5;
+    } else {
+      rewrite_token(r, i++);
+    }
+  }
+  return HDB_OK;
+}
+
+static bool integer_type(const char *type) {
+  static const char *const names[] = {"int", "integer", "int4", "bigint", "int8", "smallint", "int2"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(names[i], type) == 0) return true;
+  return false;
+}
+
+static bool is_identity(const rewriter *r, int from, int end) {
+  for (int i = from; i < end; i++)
+    if (rewrite_is(r, i, "identity") && rewrite_is(r, i - 1, "as")) return true;
+  return false;
+}
+
+static bool inline_key(const rewriter *r, int from, int end) {
+  for (int i = from; i < end; i++)
+    if (rewrite_is(r, i, "primary") && rewrite_is(r, i + 1, "key")) return true;
+  return false;
+}
+
+static status rewrite_column(rewriter *r, int from, int end, table_rewrite *t) {
+  const char *column = r->t[from].text, *type = "";
+  int i = from + 1;
+  if (r->t[from].kind != PT_WORD && r->t[from].kind != PT_QUOTED) return rewrite_syntax_error(r, from);
+  if (r->t[from].kind == PT_QUOTED) rewrite_token(r, from);
+  else rewrite_name(r, from, column);
+  if (i < end && !starts_constraint(r, i)) TRY(rewrite_type(r, i, end, &type, &i));
+  int32_t modifier;
+  if (*type && !pg_type_by_name(type, &modifier) && strncasecmp(type, "vector", 6) != 0) {
+    error_set(r->err, HDB_ERROR, "type \"%s\" does not exist", type);
+    r->err->offset = (int)r->t[from + 1].at;
+    return HDB_ERROR;
+  }
+  bool serial = is_serial(type) || is_identity(r, i, end), key = is_key(t, column), lone = key && t->keys_n == 1;
+  if (serial && !lone) return rewrite_unsupported(r, from, "SERIAL or identity columns that are not the primary key");
+  bool row_id = lone && (serial || integer_type(type));
+  if (row_id) {
+    bool narrow = strcmp(type, "integer") == 0 || strcmp(type, "int") == 0 || strcmp(type, "int4") == 0;
+    if (!narrow) buf_printf(&t->comment, ";%s %s", column, type);
+    type = "INTEGER";
+  }
+  if (*type) buf_printf(&r->text, " %s", strcmp(type, "\"char\"") == 0 ? "char(1)" : type);
+  TRY(column_constraints(r, i, end, row_id && serial && inline_key(r, i, end), key && !row_id));
+  if (key && !row_id && !inline_key(r, i, end)) buf_text(&r->text, " NOT NULL");
+  t->serial_key = t->serial_key || (serial && row_id);
+  return HDB_OK;
+}
+
+/* What may stand behind the columns. */
+static status table_options(rewriter *r, int i) {
+  while (i < r->n) {
+    if (rewrite_is(r, i, "with") && rewrite_punct(r, i + 1, '(')) i = rewrite_close(r, i + 1, r->n) + 1;
+    else if (rewrite_is(r, i, "without") && rewrite_is(r, i + 1, "oids")) i += 2;
+    else if (rewrite_is(r, i, "tablespace")) i += 2;
+    else if (rewrite_is(r, i, "on") && rewrite_is(r, i + 1, "commit")) {
+      if (!rewrite_is(r, i + 2, "preserve")) return rewrite_unsupported(r, i, "ON COMMIT DROP and DELETE ROWS");
+      i += 4;
+    } else if (rewrite_is(r, i, "partition")) return rewrite_unsupported(r, i, "partitioned tables");
+    else if (rewrite_is(r, i, "inherits")) return rewrite_unsupported(r, i, "INHERITS");
+    else if (rewrite_is(r, i, "using")) i += 2;
+    else if (rewrite_is(r, i, "without") || rewrite_is(r, i, "strict")) rewrite_token(r, i++); /* SQLite's own */
+    else if (rewrite_is(r, i, "rowid") || rewrite_punct(r, i, ',')) rewrite_token(r, i++);
+    else return rewrite_syntax_error(r, i);
+  }
+  return HDB_OK;
+}
+
+static status create_table(rewriter *r, int i, bool temp) {
+  const char *schema, *name;
+  r->out->tag = "CREATE TABLE";
+  buf_text(&r->text, temp ? "CREATE TEMP TABLE" : "CREATE TABLE");
+  if (rewrite_is(r, i, "if")) {
+    buf_text(&r->text, " IF NOT EXISTS");
+    i += 3;
+  }
+  int first = i;
+  TRY(rewrite_qualified(r, &i, &schema, &name));
+  if (temp) schema = NULL;
+  put_qualified(r, first, schema, name);
+  if (rewrite_is(r, i, "partition")) return rewrite_unsupported(r, i, "partitioned tables");
+  if (rewrite_is(r, i, "as") || !rewrite_punct(r, i, '(')) {
+    if (!rewrite_is(r, i, "as")) return rewrite_syntax_error(r, i);
+    int end = r->n;
+    if (rewrite_is(r, end - 1, "data") && rewrite_is(r, end - 2, "no")) return rewrite_unsupported(r, end - 3, "WITH NO DATA");
+    if (rewrite_is(r, end - 1, "data")) end -= 2;
+    r->out->tag = "SELECT";
+    r->out->counts = true;
+    buf_text(&r->text, " AS ");
+    return rewrite_range(r, i + 1, end);
+  }
+  int close = rewrite_close(r, i, r->n);
+  if (close == r->n) return rewrite_syntax_error(r, r->n);
+  if (rewrite_is(r, close + 1, "as")) return rewrite_unsupported(r, close + 1, "CREATE TABLE (columns) AS");
+  table_rewrite t = {.comment = BUF_INIT};
+  find_keys(r, i + 1, close, &t);
+  size_t mark = r->text.n;
+  status rc = HDB_OK;
+  buf_text(&r->text, "(");
+  for (int k = i + 1; k < close && rc == HDB_OK;) {
+    int stop = element_end(r, k, close);
+    if (k > i + 1) buf_text(&r->text, ", ");
+    if (rewrite_is(r, k, "like") || rewrite_is(r, k, "exclude")) rc = rewrite_unsupported(r, k, "LIKE and EXCLUDE in CREATE TABLE");
+    else if (is_table_constraint(r, k)) rc = constraint_words(r, k, stop, &t);
+    else rc = rewrite_column(r, k, stop, &t);
+    k = stop + 1;
+  }
+  buf_text(&r->text, ")");
+  if (rc == HDB_OK) rc = table_options(r, close + 1);
+  if (rc == HDB_OK) { /* the comment goes between name and columns */
+    buf whole = BUF_INIT;
+    buf_append(&whole, r->text.p, mark);
+    buf_text(&whole, " /*postgres");
+    buf_append(&whole, t.comment.p, t.comment.n);
+    buf_text(&whole, "*/ ");
+    buf_append(&whole, r->text.p + mark, r->text.n - mark);
+    buf_free(&r->text);
+    r->text = whole;
+    for (int k = 0; k < r->out->pieces_n; k++)
+      if (r->out->pieces[k].out >= mark) r->out->pieces[k].out += (uint32_t)(15 + t.comment.n - 1);
+  }
+  buf_free(&t.comment);
+  return rc;
+}
+
+/* ---- other CREATEs ---- */
+
+static status create_index(rewriter *r, int i, bool unique) {
+  const char *schema = NULL, *name = NULL, *table_schema, *table;
+  bool if_not_exists = false;
+  r->out->tag = "CREATE INDEX";
+  if (rewrite_is(r, i, "concurrently")) i++;
+  if (rewrite_is(r, i, "if")) if_not_exists = true, i += 3;
+  int first = i;
+  if (!rewrite_is(r, i, "on")) TRY(rewrite_qualified(r, &i, &schema, &name));
+  if (!rewrite_is(r, i, "on")) return rewrite_syntax_error(r, i);
+  i++;
+  if (rewrite_is(r, i, "only")) i++;
+  int table_at = i;
+  TRY(rewrite_qualified(r, &i, &table_schema, &table));
+  const char *method = NULL;
+  if (rewrite_is(r, i, "using")) {
+    method = r->t[i + 1].text;
+    i += 2;
+  }
+  if (!rewrite_punct(r, i, '(')) return rewrite_syntax_error(r, i);
+  int close = rewrite_close(r, i, r->n);
+  if (!name) {
+    buf b = BUF_INIT;
+    buf_text(&b, table);
+    for (int k = i + 1; k < close; k++)
+      if (r->t[k].kind == PT_WORD || r->t[k].kind == PT_QUOTED) buf_printf(&b, "_%s", r->t[k].text);
+    buf_text(&b, "_idx");
+    name = arena_strndup(r->memory, (const char *)b.p, b.n);
+    buf_free(&b);
+  }
+  buf_text(&r->text, unique ? "CREATE UNIQUE INDEX" : "CREATE INDEX");
+  if (if_not_exists) buf_text(&r->text, " IF NOT EXISTS");
+  put_qualified(r, first, table_schema ? table_schema : schema, name ? name : "i");
+  buf_text(&r->text, " ON");
+  put_qualified(r, table_at, NULL, table);
+  bool hnsw = method && strcmp(method, "hnsw") == 0;
+  if (hnsw) {
+    buf_text(&r->text, " USING hnsw ");
+    return rewrite_range(r, i, r->n);
+  }
+  if (method && strcmp(method, "btree") != 0 && strcmp(method, "hash") != 0) return rewrite_unsupported(r, i, "this index method");
+  buf_text(&r->text, " (");
+  for (int k = i + 1; k < close;) {
+    int stop = element_end(r, k, close), last = stop;
+    for (int m = k; m < stop; m++) /* operator classes say nothing here; nulls order is not SQLite's */
+      if (m > k && r->t[m].kind == PT_WORD && strlen(r->t[m].text) > 4 && strcmp(r->t[m].text + strlen(r->t[m].text) - 4, "_ops") == 0) last = m;
+    if (k > i + 1) buf_text(&r->text, ", ");
+    int nulls = last;
+    for (int m = k; m < last; m++)
+      if (rewrite_is(r, m, "nulls") && (rewrite_is(r, m + 1, "first") || rewrite_is(r, m + 1, "last"))) nulls = m;
+    TRY(rewrite_range(r, k, nulls));
+    if (last < stop && (rewrite_is(r, last + 1, "desc") || rewrite_is(r, last + 1, "asc"))) rewrite_token(r, last + 1);
+    k = stop + 1;
+  }
+  buf_byte(&r->text, ')');
+  i = close + 1;
+  if (rewrite_is(r, i, "include")) i = rewrite_close(r, i + 1, r->n) + 1;
+  if (rewrite_is(r, i, "nulls")) return rewrite_unsupported(r, i, "NULLS NOT DISTINCT");
+  if (rewrite_is(r, i, "with")) i = rewrite_close(r, i + 1, r->n) + 1;
+  if (rewrite_is(r, i, "tablespace")) i += 2;
+  if (rewrite_is(r, i, "where")) return rewrite_range(r, i, r->n);
+  return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
+}
+
+static status create_view(rewriter *r, int i, bool replace, bool temp) {
+  const char *schema, *name;
+  int first = i;
+  r->out->tag = "CREATE VIEW";
+  TRY(rewrite_qualified(r, &i, &schema, &name));
+  if (replace) {
+    buf_text(&r->text, "DROP VIEW IF EXISTS");
+    put_qualified(r, first, schema, name);
+    TRY(rewrite_finish(r));
+  }
+  buf_text(&r->text, temp ? "CREATE TEMP VIEW" : "CREATE VIEW");
+  put_qualified(r, first, temp ? NULL : schema, name);
+  if (rewrite_punct(r, i, '(')) {
+    int close = rewrite_close(r, i, r->n);
+    for (int k = i; k <= close && k < r->n; k++) rewrite_token(r, k);
+    i = close + 1;
+  }
+  if (rewrite_is(r, i, "with") && rewrite_punct(r, i + 1, '(')) i = rewrite_close(r, i + 1, r->n) + 1;
+  if (!rewrite_is(r, i, "as")) return rewrite_syntax_error(r, i);
+  int end = r->n;
+  if (rewrite_is(r, end - 1, "option") && rewrite_is(r, end - 2, "check")) return rewrite_unsupported(r, end - 2, "WITH CHECK OPTION");
+  buf_text(&r->text, " AS ");
+  return rewrite_range(r, i + 1, end);
+}
+
+status rewrite_create(rewriter *r) {
+  int i = 1;
+  bool replace = false, temp = false;
+  if (rewrite_is(r, i, "or") && rewrite_is(r, i + 1, "replace")) replace = true, i += 2;
+  if (rewrite_is(r, i, "global") || rewrite_is(r, i, "local")) i++;
+  if (rewrite_is(r, i, "temp") || rewrite_is(r, i, "temporary")) temp = true, i++;
+  if (rewrite_is(r, i, "unlogged")) i++;
+  if (rewrite_is(r, i, "table")) return create_table(r, i + 1, temp);
+  if (rewrite_is(r, i, "view")) return create_view(r, i + 1, replace, temp);
+  if (rewrite_is(r, i, "unique") && rewrite_is(r, i + 1, "index")) return create_index(r, i + 2, true);
+  if (rewrite_is(r, i, "index")) return create_index(r, i + 1, false);
+  if (rewrite_is(r, i, "branch") || rewrite_is(r, i, "virtual") || rewrite_is(r, i, "trigger") ||
+      (rewrite_is(r, i, "database") && rewrite_is(r, i + 1, "branch"))) {
+    r->out->tag = rewrite_is(r, i, "trigger") ? "CREATE TRIGGER" : rewrite_is(r, i, "virtual") ? "CREATE TABLE" : "CREATE BRANCH";
+    return rewrite_range(r, 0, r->n);
+  }
+  if (rewrite_is(r, i, "role") || rewrite_is(r, i, "user")) {
+    r->out->class = CLASS_ROLE;
+    r->out->tag = "CREATE ROLE";
+    return HDB_OK;
+  }
+  if (rewrite_is(r, i, "schema") && (rewrite_is(r, r->n - 1, "public"))) {
+    r->out->class = CLASS_NOTHING;
+    r->out->tag = "CREATE SCHEMA";
+    return HDB_OK;
+  }
+  char what[60];
+  snprintf(what, sizeof what, "CREATE %s", i < r->n ? r->t[i].text : "");
+  for (char *p = what; *p; p++)
+    if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
+  return rewrite_unsupported(r, i, what);
+}
+
+/* ---- ALTER ---- */
+
+static status alter_action(rewriter *r, int i, const char *schema, const char *table, int table_at, int end) {
+  buf_text(&r->text, "ALTER TABLE");
+  put_qualified(r, table_at, schema, table);
+  if (rewrite_is(r, i, "rename")) {
+    buf_byte(&r->text, ' ');
+    return rewrite_range(r, i, end);
+  }
+  if (rewrite_is(r, i, "drop") && !rewrite_is(r, i + 1, "constraint")) {
+    int k = i + 1;
+    if (rewrite_is(r, k, "column")) k++;
+    if (rewrite_is(r, k, "if")) return rewrite_unsupported(r, k, "DROP COLUMN IF EXISTS");
+    buf_text(&r->text, " DROP COLUMN ");
+    rewrite_token(r, k++);
+    if (rewrite_is(r, k, "cascade") || rewrite_is(r, k, "restrict")) k++;
+    return k < end ? rewrite_syntax_error(r, k) : HDB_OK;
+  }
+  if (!rewrite_is(r, i, "add")) return rewrite_unsupported(r, i, "this form of ALTER TABLE");
+  int k = i + 1;
+  if (is_table_constraint(r, k)) {
+    buf_clear(&r->text);
+    r->out->class = CLASS_ADD_CONSTRAINT;
+    r->out->object = table;
+    TRY(constraint_words(r, k, end, NULL));
+    return rewrite_finish(r);
+  }
+  if (rewrite_is(r, k, "column")) k++;
+  if (rewrite_is(r, k, "if")) return rewrite_unsupported(r, k, "ADD COLUMN IF NOT EXISTS");
+  buf_text(&r->text, " ADD COLUMN ");
+  table_rewrite t = {.comment = BUF_INIT};
+  status rc = rewrite_column(r, k, end, &t);
+  buf_free(&t.comment);
+  return rc;
+}
+
+status rewrite_alter(rewriter *r) {
+  int i = 2;
+  r->out->tag = "ALTER TABLE";
+  if (rewrite_is(r, 1, "role") || rewrite_is(r, 1, "user")) {
+    r->out->class = CLASS_ROLE;
+    r->out->tag = "ALTER ROLE";
+    return HDB_OK;
+  }
+  bool index = rewrite_is(r, 1, "index"), view = rewrite_is(r, 1, "view");
+  if (index || view || !rewrite_is(r, 1, "table")) return rewrite_unsupported(r, 1, "this kind of ALTER");
+  if (rewrite_is(r, i, "if")) return rewrite_unsupported(r, i, "ALTER TABLE IF EXISTS");
+  if (rewrite_is(r, i, "only")) i++;
+  const char *schema, *table;
+  int table_at = i;
+  TRY(rewrite_qualified(r, &i, &schema, &table));
+  if (rewrite_is(r, i, "owner")) {
+    r->out->class = CLASS_NOTHING;
+    return HDB_OK;
+  }
+  while (i < r->n) {
+    int stop = element_end(r, i, r->n);
+    TRY(alter_action(r, i, schema, table, table_at, stop));
+    if (r->out->class == CLASS_ADD_CONSTRAINT && stop < r->n) return rewrite_unsupported(r, stop, "ADD CONSTRAINT beside other actions");
+    if (stop < r->n) TRY(rewrite_finish(r));
+    i = stop + 1;
+  }
+  return HDB_OK;
+}
+
+/* ---- DROP, TRUNCATE ---- */
+
+status rewrite_drop(rewriter *r) {
+  static const struct {
+    const char *word, *sql, *tag;
+  } kinds[] = {{"table", "DROP TABLE", "DROP TABLE"}, {"view", "DROP VIEW", "DROP VIEW"}, {"index", "DROP INDEX", "DROP INDEX"},
+               {"trigger", "DROP TRIGGER", "DROP TRIGGER"}};
+  if (rewrite_is(r, 1, "branch") || rewrite_is(r, 1, "database")) {
+    r->out->tag = "DROP BRANCH";
+    return rewrite_range(r, 0, r->n);
+  }
+  int kind = -1, i = 2;
+  for (int k = 0; k < 4; k++)
+    if (rewrite_is(r, 1, kinds[k].word)) kind = k;
+  bool if_exists;
+  if (rewrite_is(r, i, "concurrently")) i++;
+  if ((if_exists = rewrite_is(r, i, "if"))) i += 2;
+  if (kind < 0 && (rewrite_is(r, 1, "role") || rewrite_is(r, 1, "user"))) {
+    r->out->class = CLASS_ROLE;
+    r->out->tag = "DROP ROLE";
+    return HDB_OK;
+  }
+  if (kind < 0) {
+    char what[60];
+    snprintf(what, sizeof what, "DROP %s", r->n > 1 ? r->t[1].text : "");
+    for (char *p = what; *p; p++)
+      if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
+    if (!if_exists) return rewrite_unsupported(r, 1, what);
+    r->out->class = CLASS_NOTHING; /* there is none of that kind */
+    r->out->tag = arena_strdup(r->memory, what);
+    r->out->notice = arena_printf(r->memory, "%s \"%s\" does not exist, skipping", r->t[1].text, i < r->n ? r->t[i].text : "");
+    return HDB_OK;
+  }
+  r->out->tag = kinds[kind].tag;
+  for (;;) {
+    const char *schema, *name;
+    int first = i;
+    TRY(rewrite_qualified(r, &i, &schema, &name));
+    buf_text(&r->text, kinds[kind].sql);
+    if (if_exists) buf_text(&r->text, " IF EXISTS");
+    put_qualified(r, first, schema, name);
+    if (!rewrite_punct(r, i, ',')) break;
+    TRY(rewrite_finish(r));
+    i++;
+  }
+  if (rewrite_is(r, i, "cascade") || rewrite_is(r, i, "restrict")) i++;
+  return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
+}
+
+status rewrite_truncate(rewriter *r) {
+  int i = rewrite_is(r, 1, "table") ? 2 : 1;
+  for (;;) {
+    const char *schema, *name;
+    if (rewrite_is(r, i, "only")) i++;
+    int first = i;
+    TRY(rewrite_qualified(r, &i, &schema, &name));
+    buf_text(&r->text, "DELETE FROM");
+    put_qualified(r, first, schema, name);
+    if (!rewrite_punct(r, i, ',')) break;
+    TRY(rewrite_finish(r));
+    i++;
+  }
+  if (rewrite_is(r, i, "continue") && rewrite_is(r, i + 1, "identity")) i += 2;
+  if (rewrite_is(r, i, "restart")) return rewrite_unsupported(r, i, "TRUNCATE .. RESTART IDENTITY");
+  if (rewrite_is(r, i, "cascade")) return rewrite_unsupported(r, i, "TRUNCATE .. CASCADE");
+  if (rewrite_is(r, i, "restrict")) i++;
+  return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
+}

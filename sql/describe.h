@@ -1,0 +1,31 @@
+/* What a statement's columns and parameters are, before it runs: labels, types, the table behind a column.
+ *
+ * Works on the statement's own tree as parsed, with the catalog: static types, nothing is executed. Types are
+ * PostgreSQL's numbers (sql/pg.h). Parameters take their type from a cast, the compared or assigned column, the other
+ * operand, the function's argument, LIMIT; else text.
+ */
+#ifndef HDB_SQL_DESCRIBE_H
+#define HDB_SQL_DESCRIBE_H
+
+#include "sql/pg.h"
+
+typedef struct described_column {
+  const char *label;
+  uint32_t type;
+  int32_t modifier;
+  uint32_t table;   /* number of the table as pg_class has it, 0: an expression */
+  uint16_t column;  /* attnum */
+} described_column;
+
+typedef struct description {
+  int columns_n;    /* 0: gives no rows (or could not be told: columns_known false) */
+  described_column *columns;
+  int parameters_n;
+  uint32_t *parameters; /* types, those given kept */
+} description;
+
+/* All lies in the arena. given: types the client has declared, 0 where not. Never fails but for memory: what cannot be
+ * told is text. */
+status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n, arena *memory, description *out);
+
+#endif
