@@ -458,6 +458,14 @@ static status function_loops(loop_builder *b, source_mask needs) {
   return where_insert_loop(w, &l);
 }
 
+static status try_index(loop_builder *b, const index_ *i, source_mask needs, log_estimate rows) {
+  const source *s = b->item->s;
+  if (s->indexed_by && strcasecmp(s->indexed_by, i->name) != 0) return HDB_OK;
+  if (s->not_indexed && !i->is_primary) return HDB_OK;
+  if (!index_usable(i) || (i->where && !where_partial_index_holds(b->w, b->item, i))) return HDB_OK;
+  return index_loops(b, i, needs, rows);
+}
+
 static status item_loops(where_plan *w, int at, source_mask needs) {
   where_item *item = &w->items[at];
   loop_builder b = {.w = w, .item = item, .at = at};
@@ -483,14 +491,16 @@ static status item_loops(where_plan *w, int at, source_mask needs) {
     b.loop = (where_loop){.item = at, .self = item->self, .needs = needs, .flags = LOOP_ROWID, .out = rows, .sortable = orders};
     TRY(search_from(&b, 0));
   }
+  const index_ *primary = t->without_rowid ? t->primary : NULL; /* stands first in the list; its place is by age */
   for (const index_ *i = t->indexes; i; i = i->next) { /* SQLite's order; the first of equals wins */
-    if (wanted && strcasecmp(wanted, i->name) != 0) continue;
-    if (item->s->not_indexed && !i->is_primary) continue;
-    if (!index_usable(i)) continue;
-    if (i->where && !where_partial_index_holds(w, item, i)) continue;
-    TRY(index_loops(&b, i, needs, rows));
+    if (i->is_primary) continue;
+    if (primary && index_comes_before(primary, i)) {
+      TRY(try_index(&b, primary, needs, rows));
+      primary = NULL;
+    }
+    TRY(try_index(&b, i, needs, rows));
   }
-  return HDB_OK;
+  return primary ? try_index(&b, primary, needs, rows) : HDB_OK;
 }
 
 status where_search_loops(where_plan *w, int at, source_mask needs) {

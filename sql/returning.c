@@ -14,11 +14,10 @@ static status name_columns(compile *c, const expr_list *list, const table *t) {
     result_column *r = &p->columns[i];
     r->name = item->name;
     if (e->op == EX_COLUMN) {
-      int number = e->column < 0 ? t->rowid_column : e->column;
-      bool rowid = number < 0;
-      const column *k = rowid ? NULL : &t->columns[number];
-      if (!r->name) r->name = rowid ? "rowid" : k->name;
-      r->decltype_ = rowid ? "INTEGER" : k->type[0] ? k->type : NULL;
+      int number = e->column >= 0 ? e->column : t->rowid_column;
+      const column *k = number >= 0 ? &t->columns[number] : NULL;
+      if (!r->name) r->name = k ? k->name : "rowid";
+      r->decltype_ = !k ? "INTEGER" : k->type[0] ? k->type : NULL;
     }
     if (!r->name) r->name = arena_strndup(c->memory, (const char *)item->span.p, item->span.n);
     if (!r->name) return dml_no_memory(c->err);

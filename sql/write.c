@@ -49,7 +49,7 @@ static int age_number(const index_ *i) {
 }
 
 /* SQLite's order: newest first, those with REPLACE last. */
-static bool comes_before(const index_ *a, const index_ *b) {
+bool index_comes_before(const index_ *a, const index_ *b) {
   bool last_a = a->on_conflict == CONFLICT_REPLACE, last_b = b->on_conflict == CONFLICT_REPLACE;
   return last_a != last_b ? last_b : age_number(a) > age_number(b);
 }
@@ -65,7 +65,7 @@ static status check_order(compile *c, writer *w) {
   if (key && !last && !t->without_rowid) w->order[w->order_n++] = KEY_STEP, key = false;
   for (int k = 0; k < w->indexes_n; k++) {
     const index_ *i = w->new_entries[k].i;
-    if (key && t->without_rowid && comes_before(t->primary, i)) w->order[w->order_n++] = KEY_STEP, key = false;
+    if (key && t->without_rowid && index_comes_before(t->primary, i)) w->order[w->order_n++] = KEY_STEP, key = false;
     if (i->unique && w->affected[k]) w->order[w->order_n++] = k;
   }
   if (key) w->order[w->order_n++] = KEY_STEP;

@@ -13,6 +13,9 @@ status compile_delete(compile *c, delete_statement *s);
 typedef struct writer writer;
 enum writer_use { WRITER_INSERT = 1, WRITER_UPDATE = 2, WRITER_DELETE = 4 };
 
+/* SQLite's order of a table's indexes: newest first, those of ON CONFLICT REPLACE last. */
+bool index_comes_before(const index_ *a, const index_ *b);
+
 /* Plain entry points for DDL, import and sqlite_schema itself: no triggers, no checks beyond uniqueness. */
 status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values);
 status table_delete_row(hdb *db, int database, const table *t, int64_t rowid);
