@@ -199,7 +199,32 @@ static const char *orphans_text(buf *b, hdb *db, int database, const foreign_key
   return buf_cstr(b);
 }
 
-static status check_key(pragma_call *p, int database, const foreign_key *k, const table *parent) {
+typedef struct orphan { /* SQLite reports row by row, in each row key by key */
+  int64_t rowid;
+  const foreign_key *k;
+  int order;
+} orphan;
+
+static int orphan_compare(const void *a, const void *b) {
+  const orphan *x = a, *y = b;
+  if (x->rowid != y->rowid) return x->rowid < y->rowid ? -1 : 1;
+  return x->order - y->order;
+}
+
+static status report_orphans(pragma_call *p, buf *found, bool has_rowid) {
+  orphan *list = (orphan *)found->p;
+  size_t n = found->n / sizeof *list;
+  if (buf_failed(found)) return sql_nomem(p->err);
+  if (n && has_rowid) qsort(list, n, sizeof *list, orphan_compare);
+  for (size_t i = 0; i < n; i++) {
+    const foreign_key *k = list[i].k;
+    value row[4] = {pragma_text(k->child->name), has_rowid ? value_int(list[i].rowid) : value_null(), pragma_text(k->parent), value_int(k->id)};
+    TRY(pragma_emit(p, row, 4));
+  }
+  return HDB_OK;
+}
+
+static status check_key(pragma_call *p, int database, const foreign_key *k, const table *parent, int order, buf *found) {
   hdb *db = p->db;
   const char **names = arena_zero(p->memory, (size_t)k->n * sizeof *names);
   if (!names) return sql_nomem(p->err);
@@ -210,8 +235,9 @@ static status check_key(pragma_call *p, int database, const foreign_key *k, cons
   const char *sql = orphans_text(&text, db, database, k, parent, names);
   status rc = sql ? (status)hdb_prepare(db, sql, -1, 0, &s, NULL) : sql_nomem(p->err);
   while (rc == HDB_OK && (rc = (status)hdb_step(s)) == HDB_ROW) {
-    value row[4] = {pragma_text(k->child->name), s->row[0], pragma_text(k->parent), value_int(k->id)};
-    rc = pragma_emit(p, row, 4);
+    orphan o = {.rowid = value_to_int(&s->row[0]), .k = k, .order = order};
+    buf_append(found, &o, sizeof o);
+    rc = HDB_OK;
   }
   if (rc == HDB_DONE) rc = HDB_OK;
   hdb_finalize(s);
@@ -220,12 +246,17 @@ static status check_key(pragma_call *p, int database, const foreign_key *k, cons
 }
 
 static status check_keys_of(pragma_call *p, int database, schema *s, const table *t) {
-  for (const foreign_key *k = t->foreign_keys; k; k = k->next) {
+  buf found = BUF_INIT;
+  status rc = HDB_OK;
+  int order = 0;
+  for (const foreign_key *k = t->foreign_keys; k && rc == HDB_OK; k = k->next) {
     const table *parent = schema_table(s, k->parent);
     if (parent && parent->kind == TABLE_VIEW) parent = NULL;
-    TRY(check_key(p, database, k, parent));
+    rc = check_key(p, database, k, parent, order++, &found);
   }
-  return HDB_OK;
+  if (rc == HDB_OK) rc = report_orphans(p, &found, !t->without_rowid);
+  buf_free(&found);
+  return rc;
 }
 
 status pragma_foreign_key_check(pragma_call *p) {
