@@ -62,6 +62,12 @@ size_t slice_common(slice a, slice b) {
   return i;
 }
 
+bool group_is_at(const group *g, size_t at, slice key) {
+  slice suffix, value;
+  return at < g->count && key.n >= g->prefix_n && memcmp(key.p, g->prefix, g->prefix_n) == 0 && group_row(g, at, &suffix, &value) &&
+         slice_equal(suffix, slice_of(key.p + g->prefix_n, key.n - g->prefix_n));
+}
+
 size_t group_seek(const group *g, slice key, bool *exact) {
   *exact = false;
   size_t n = key.n < g->prefix_n ? key.n : g->prefix_n;

@@ -45,6 +45,8 @@ typedef struct row {
 status group_open(group *g, slice bytes); /* HDB_CORRUPT */
 /* Index of the first row >= key; *exact: it is that key. HDB_CORRUPT through the return value SIZE_MAX. */
 size_t group_seek(const group *g, slice key, bool *exact);
+/* Is that the key of row `at`? A guess that saves the search: at may be any number. */
+bool group_is_at(const group *g, size_t at, slice key);
 /* Suffix and value of row i < count; false: damaged. */
 static inline bool group_row(const group *g, size_t i, slice *suffix, slice *value);
 status group_history_get(const group *g, group_history *h);

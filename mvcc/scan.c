@@ -468,8 +468,8 @@ static void base_seek_for_prev(scan *s, slice key) {
 
 static void base_find(scan *s, slice key) {
   if (!seek_group(s, key)) return;
-  bool exact;
-  size_t at = group_seek(&s->g, wanted_key(s), &exact);
+  bool exact = group_is_at(&s->g, s->at + 1, wanted_key(s)); /* often the next row: a statement goes through what it found */
+  size_t at = exact ? s->at + 1 : group_seek(&s->g, wanted_key(s), &exact);
   if (at == SIZE_MAX) {
     fail(s, HDB_CORRUPT);
   } else if (exact) {
