@@ -120,7 +120,7 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   if (w->keys && keys.single_row) fkey_fail_at_once(w->keys);
   if (has_new && !r->never_replaces && may_replace(w)) {
     writer_request victim = {.t = r->t, .database = r->database, .use = WRITER_DELETE, .new_slot = -1, .old_slot = -1,
-                             .is_victim = true};
+                             .conflict = CONFLICT_REPLACE, .is_victim = true}; /* triggers of the victim replace as well */
     TRY(writer_make(c, &victim, &w->victim));
   }
   return HDB_OK;
