@@ -157,6 +157,8 @@ typedef struct source {
   const void *table;     /* struct table */
   int32_t database;      /* number in the connection's list */
   struct cte *cte;
+  int32_t time_at, time_from_at; /* places of AS OF's values in the program (sql/time.h) */
+  bool is_versions;      /* VERSIONS BETWEEN */
   bool is_recursive;     /* the reference to the CTE inside its own recursive part */
   bool correlated;       /* its select or arguments refer to slots outside */
   bool lateral;

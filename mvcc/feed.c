@@ -210,29 +210,41 @@ status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, 
 
 typedef struct summary {
   commit_info now; /* time 0: none yet */
-  uint32_t tree;
-  bool any;
+  struct commit_tree *each;
+  size_t capacity;
   commit_visitor visit;
   void *context;
 } summary;
 
 static status count_key(void *context, uint32_t tree, slice key, bool whole) {
   summary *s = context;
-  if (!s->any || s->tree != tree) s->now.trees++; /* trees ascend, also from part to part */
-  s->any = true, s->tree = tree;
+  struct commit_tree *last = s->now.trees ? &s->each[s->now.trees - 1] : NULL;
+  if (!last || last->tree != tree) { /* trees ascend, also from part to part */
+    if ((size_t)s->now.trees == s->capacity) {
+      size_t capacity = s->capacity ? 2 * s->capacity : 16;
+      struct commit_tree *each = realloc(s->each, capacity * sizeof *each);
+      if (!each) return HDB_NOMEM;
+      s->each = each, s->capacity = capacity;
+    }
+    last = &s->each[s->now.trees++];
+    *last = (struct commit_tree){.tree = tree};
+  }
+  last->keys += !whole, last->whole = last->whole || whole;
   s->now.keys += !whole;
   s->now.whole = s->now.whole || whole;
   return HDB_OK;
 }
 
-static status tell(summary *s) { return s->now.time ? s->visit(s->context, &s->now) : HDB_OK; }
+static status tell(summary *s) {
+  s->now.each = s->each;
+  return s->now.time ? s->visit(s->context, &s->now) : HDB_OK;
+}
 
 static status count_part(void *context, int64_t time, slice part, buf *key) {
   summary *s = context;
   if (s->now.time != time) {
     TRY(tell(s));
     s->now = (commit_info){.time = time};
-    s->any = false;
   }
   uint64_t branch;
   TRY(read_part(part, key, &branch, count_key, s));
@@ -240,10 +252,14 @@ static status count_part(void *context, int64_t time, slice part, buf *key) {
   return HDB_OK;
 }
 
+int64_t feed_oldest(engine *e) { return e->feed ? atomic_load(&e->feed_floor) : INT64_MAX; }
+
 status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context) {
   TRY(feed_range(e, since, &upto));
   if (since >= upto) return HDB_OK;
   summary s = {.visit = visit, .context = context};
-  TRY(each_part(e, since, upto, count_part, &s));
-  return tell(&s);
+  status rc = each_part(e, since, upto, count_part, &s);
+  if (rc == HDB_OK) rc = tell(&s);
+  free(s.each);
+  return rc;
 }

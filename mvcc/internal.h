@@ -125,10 +125,11 @@ struct engine {
   int linger_ms;
 
   kv *store;
-  bool memory, read_only, history, feed;
+  bool memory, read_only;
+  atomic_bool history, feed;
   _Atomic int64_t feed_floor;    /* the feed holds every commit after it */
   _Atomic int64_t history_floor; /* AS OF reaches back to here */
-  double retention;
+  double retention; /* under collect_lock once the engine is open */
   _Atomic int64_t visible, durable;
   _Atomic int64_t schema_time;
   atomic_int broken; /* a status: the store failed, nothing more is written */
@@ -200,6 +201,7 @@ struct txn {
   _Atomic int64_t open_view_time; /* 0: not open */
   cache_reader reader;
   view *view;            /* kept after the end, for the next begin */
+  int64_t as_of;     /* txn_set_as_of; 0: the present */
   int64_t view_time; /* of the open transaction; outlives its view in a memory engine's commit */
   uint64_t schema_local;
   bool open, has_turn;

@@ -47,6 +47,10 @@ int64_t engine_newest(engine *e);    /* time of the newest visible commit, 0: no
 int64_t engine_durable(engine *e);   /* ... of the newest durable one */
 /* AS OF reaches back to this time, and the feed to the commits after it; INT64_MAX: no history is kept. */
 int64_t engine_oldest(engine *e);
+/* Seconds of history kept; 0 none, INFINITY all. Set: stored with the database. From 0 on: history begins now; to 0:
+ * what there is goes. HDB_READONLY. */
+double engine_retention(engine *e);
+status engine_set_retention(engine *e, double seconds);
 /* Removes history and feed beyond the retention now; it also happens by itself. */
 status engine_collect(engine *e);
 bool engine_is_memory(const engine *e);
@@ -66,6 +70,8 @@ status txn_new(engine *e, txn **out);
 void txn_free(txn *t); /* rolls back what is open */
 void txn_set_sync(txn *t, enum txn_sync sync);
 void txn_set_policy(txn *t, enum txn_policy policy); /* for the next transaction on */
+/* Everything is read as of this time, and writes are HDB_READONLY; before its first transaction. */
+void txn_set_as_of(txn *t, int64_t time);
 
 /* Takes the newest view; cheap (no allocation, no kv call) when nothing was committed since the last one.
  * HDB_BUSY: TXN_IMMEDIATE waited timeout_ms for the turn. */
@@ -175,12 +181,15 @@ void bulk_abandon(bulk *b); /* then go back to a mark from before bulk_open */
 typedef status (*feed_visitor)(void *context, uint32_t tree, slice key, bool whole);
 /* HDB_NOTFOUND: the feed does not reach back to `since` any more. */
 status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, void *context);
+/* The feed holds the commits after this time; INT64_MAX: there is none. */
+int64_t feed_oldest(engine *e);
 /* Each commit in (since, upto], in order of time. */
 typedef struct commit_info {
   int64_t time;
   uint32_t branch;
   int64_t trees, keys; /* touched; keys: without those of trees that were touched as a whole */
   bool whole;          /* there are such */
+  const struct commit_tree { uint32_t tree; bool whole; int64_t keys; } *each; /* trees of them */
 } commit_info;
 typedef status (*commit_visitor)(void *context, const commit_info *c);
 status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context);

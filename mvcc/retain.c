@@ -14,6 +14,7 @@
  * Cost: a walk over the versions; deletions in batches of 64 KB, so commits go on in between.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "mvcc/internal.h"
@@ -141,12 +142,52 @@ static status collect_feed(engine *e, int64_t floor) {
   return rc;
 }
 
+/* ---- the setting ---- */
+
+double engine_retention(engine *e) {
+  pthread_mutex_lock(&e->collect_lock);
+  double seconds = e->retention;
+  pthread_mutex_unlock(&e->collect_lock);
+  return seconds;
+}
+
+/* Under the queue's lock, with no leader at work: nobody folds. */
+static status switch_history(engine *e, bool wanted) {
+  int64_t floor = wanted ? atomic_load(&e->visible) : INT64_MAX;
+  if (!e->memory) TRY(put_floor(e, "history_floor", floor));
+  if (wanted && !e->feed) atomic_store(&e->feed_floor, floor);
+  atomic_store(&e->history_floor, floor);
+  e->history = wanted;
+  if (wanted) e->feed = true;
+  return HDB_OK;
+}
+
+status engine_set_retention(engine *e, double seconds) {
+  if (e->read_only) return HDB_READONLY;
+  char text[64];
+  snprintf(text, sizeof text, "%.17g", seconds);
+  if (!e->memory) TRY(engine_setting_put(e, "retention", slice_str(text)));
+  status rc = HDB_OK;
+  bool wanted = seconds > 0;
+  pthread_mutex_lock(&e->queue_lock);
+  while (e->leading || e->waiting) pthread_cond_wait(&e->idle, &e->queue_lock);
+  bool had = e->history;
+  if (had != wanted) rc = switch_history(e, wanted);
+  pthread_mutex_unlock(&e->queue_lock);
+  TRY(rc);
+  pthread_mutex_lock(&e->collect_lock);
+  e->retention = seconds;
+  pthread_mutex_unlock(&e->collect_lock);
+  return had && !wanted ? collect_versions(e, txn_oldest_view(e, atomic_load(&e->visible))) : HDB_OK;
+}
+
 /* ---- running ---- */
 
 status engine_collect(engine *e) {
-  if (e->read_only || !e->feed || isinf(e->retention)) return HDB_OK;
+  double retention = engine_retention(e);
+  if (e->read_only || !e->feed || isinf(retention)) return HDB_OK;
   int64_t now = engine_now();
-  double keep = e->retention * 1e6;
+  double keep = retention * 1e6;
   int64_t floor = keep < (double)now ? now - (int64_t)keep : 0;
   int64_t oldest = txn_oldest_view(e, atomic_load(&e->visible)); /* X3 */
   if (floor > oldest) floor = oldest;

@@ -32,6 +32,7 @@ static void watched_prev(cursor *c);
 
 status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out) {
   *out = NULL;
+  if (!as_of) as_of = t->as_of;
   if (as_of && as_of < engine_oldest(t->engine)) return HDB_ERROR_SNAPSHOT;
   scan *s = calloc(1, sizeof *s);
   if (!s) return HDB_NOMEM;

@@ -55,6 +55,8 @@ void txn_free(txn *t) {
 
 void txn_set_sync(txn *t, enum txn_sync sync) { t->sync = sync; }
 
+void txn_set_as_of(txn *t, int64_t time) { t->as_of = time; }
+
 void txn_set_policy(txn *t, enum txn_policy policy) { t->policy = policy; }
 
 int64_t txn_oldest_view(engine *e, int64_t newest) {
@@ -204,7 +206,8 @@ void txn_rollback_to(txn *t, txn_mark mark) {
 
 schema_stamp txn_schema_stamp(txn *t) {
   schema_stamp s = {0, t->schema_local};
-  if (t->view) s.time = t->view->schema_time;
+  if (t->as_of) s.time = t->as_of;
+  else if (t->view) s.time = t->view->schema_time;
   return s;
 }
 
@@ -216,7 +219,7 @@ status txn_write_tree(txn *t, uint32_t tree, write_tree **out) {
     *out = t->writes.recent;
     return HDB_OK;
   }
-  if (t->engine->read_only) return HDB_READONLY;
+  if (t->engine->read_only || t->as_of) return HDB_READONLY;
   *out = writeset_find(&t->writes, tree);
   if (*out) return HDB_OK;
   TRY(writeset_tree(&t->writes, tree, out));
@@ -354,6 +357,7 @@ status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
 
 status txn_count(txn *t, uint32_t tree, int64_t *rows) {
   TRY(t->doomed);
+  if (t->as_of) return HDB_NOTFOUND;
   tree_info *i;
   TRY(tree_get(t->engine, tree, &i));
   write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;

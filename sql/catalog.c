@@ -14,7 +14,7 @@ int catalog_database(hdb *db, const char *name) {
   return name_equal(name, "main") ? DB_MAIN : -1;
 }
 
-static void resolve_indexes(hdb *db, schema *s) {
+void schema_resolve_indexes(hdb *db, schema *s) {
   error ignored = ERROR_INIT;
   build b = {db, &s->memory, &ignored, s, true};
   for (int i = 0; i < s->indexes_n; i++) {
@@ -27,7 +27,7 @@ static void resolve_indexes(hdb *db, schema *s) {
 status catalog_schema(hdb *db, int number, schema **out) {
   database *d = &db->databases[number];
   if (!d->engine && number == DB_TEMP) {
-    if (!d->schema) TRY(schema_load(db, number, &d->schema));
+    if (!d->schema) TRY(schema_load(db, number, 0, &d->schema));
     *out = d->schema;
     return HDB_OK;
   }
@@ -40,14 +40,14 @@ status catalog_schema(hdb *db, int number, schema **out) {
     }
   }
   schema *fresh = NULL;
-  if (rc == HDB_OK) rc = schema_load(db, number, &fresh);
+  if (rc == HDB_OK) rc = schema_load(db, number, 0, &fresh);
   if (rc != HDB_OK) {
     error_set(&db->schema_failure, rc, "%s", db->err.message ? db->err.message : status_text(rc));
     return rc;
   }
   schema_release(d->schema);
   d->schema = fresh;
-  resolve_indexes(db, fresh);
+  schema_resolve_indexes(db, fresh);
   *out = fresh;
   return HDB_OK;
 }

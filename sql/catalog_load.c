@@ -229,10 +229,10 @@ status schema_row_read(arena *memory, slice record, const char *texts[4], int64_
   return memory->failed ? HDB_NOMEM : HDB_OK;
 }
 
-static status load_rows(load *l, txn *t) {
+static status load_rows(load *l, txn *t, int64_t as_of) {
   cursor *c;
   error why = ERROR_INIT;
-  status rc = cursor_open(t, TREE_SCHEMA, 0, &c);
+  status rc = cursor_open(t, TREE_SCHEMA, as_of, &c);
   if (rc != HDB_OK) return error_set(&l->db->err, rc, "%s", status_text(rc));
   l->b.err = &why;
   for (cursor_first(c); c->valid; cursor_next(c)) {
@@ -280,11 +280,11 @@ static void apply_statistic(load *l, slice record) {
   i->statistics_n = i->statistics ? n : 0;
 }
 
-static status load_statistics(load *l, txn *t) {
+static status load_statistics(load *l, txn *t, int64_t as_of) {
   const table *stat = schema_table(l->s, "sqlite_stat1");
   if (!stat || stat->kind != TABLE_ORDINARY) return HDB_OK;
   cursor *c;
-  status rc = cursor_open(t, stat->tree, 0, &c);
+  status rc = cursor_open(t, stat->tree, as_of, &c);
   if (rc != HDB_OK) return error_set(&l->db->err, rc, "%s", status_text(rc));
   for (cursor_first(c); c->valid; cursor_next(c))
     if (record_check(c->value) == HDB_OK) apply_statistic(l, c->value);
@@ -295,7 +295,7 @@ static status load_statistics(load *l, txn *t) {
 
 /* ---- the whole ---- */
 
-status schema_load(hdb *db, int database, schema **out) {
+status schema_load(hdb *db, int database, int64_t as_of, schema **out) {
   schema *s = calloc(1, sizeof *s);
   if (!s) return sql_nomem(&db->err);
   load l = {.b = {db, &s->memory, &db->err, s, true}, .db = db, .s = s};
@@ -312,8 +312,8 @@ status schema_load(hdb *db, int database, schema **out) {
   schema_hash_add(s, own);
   s->own = own;
   if (t) {
-    CHECK(load_rows(&l, t));
-    CHECK(load_statistics(&l, t));
+    CHECK(load_rows(&l, t, as_of));
+    CHECK(load_statistics(&l, t, as_of));
   }
   for (int i = 0; i < s->tables_n; i++) {
     /* the newest first, within a table too */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "sql/mirror.h"
+#include "sql/time.h"
 
 struct shared_memory {
   struct shared_memory *next;
@@ -122,6 +123,7 @@ void database_close(hdb *db, database *d) {
     if (s->has_exec) exec_forget_database(&s->exec, number);
   schema_release(d->schema);
   d->schema = NULL;
+  past_schemas_free(d);
   if (!d->is_memory) {
     if (d->engine && d->txn && txn_is_open(d->txn)) txn_rollback(d->txn);
     mirror_close(db, number);

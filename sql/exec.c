@@ -70,6 +70,7 @@ void exec_rewind(exec *x) {
   x->memory.failed = x->lifetime.failed = false;
   x->run = NULL;
   x->now_ms = 0;
+  x->times_known = false;
   x->changes = x->trigger_changes = 0;
   x->error_action = 0;
   x->started = false;
@@ -119,6 +120,19 @@ static pooled_cursor *pool_add(exec *x) {
   return &pool->items[pool->n];
 }
 
+/* Cursors at rest on other times of the database: the next execution's time is another again. */
+static void forget_past(exec *x, int database) {
+  struct exec_cursors *pool = x->cursors;
+  for (int i = 0; pool && i < pool->n;) {
+    if (pool->items[i].in_use || !pool->items[i].as_of || pool->items[i].database != database) {
+      i++;
+      continue;
+    }
+    cursor_close(pool->items[i].c);
+    pool->items[i] = pool->items[--pool->n];
+  }
+}
+
 status exec_cursor(exec *x, int database, uint32_t tree, int64_t as_of, cursor **out) {
   struct exec_cursors *pool = x->cursors;
   for (int i = 0; pool && i < pool->n; i++) {
@@ -129,6 +143,7 @@ status exec_cursor(exec *x, int database, uint32_t tree, int64_t as_of, cursor *
     return HDB_OK;
   }
   TRY(database_begin(x->db, database));
+  if (as_of) forget_past(x, database);
   pooled_cursor *p = pool_add(x);
   if (!p) return error_set(x->err, HDB_NOMEM, "out of memory");
   cursor *c;

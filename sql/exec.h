@@ -110,6 +110,8 @@ struct exec {
   bool started;
   void *run;               /* the program kind's own state */
   struct node_state *node_states; /* plan nodes' states, given back by node_states_release */
+  int64_t *times;          /* of the program's AS OF, by number (time.h) */
+  bool times_known;
   struct exec_cursors *cursors; /* those of exec_cursor, kept for the next execution */
   exec_kept *kept;
   arena frame;             /* slots, registers, states: as long as the exec */
@@ -171,6 +173,7 @@ struct program {
   bool needs_no_transaction;   /* BEGIN, COMMIT, PRAGMA foreign_keys ...: hdb.c must not open one */
   uint64_t reads, writes;      /* databases, by number */
   schema *schemas[64];         /* those it was compiled against, counted; NULL: not touched */
+  struct program_times *times; /* AS OF; NULL: none */
   struct plan_subplan **subplans; /* by number - 1 */
   int subplans_n;
   uint8_t on_error;            /* enum conflict: what an error in it undoes unless exec.error_action says otherwise */
@@ -202,6 +205,7 @@ struct compile {
   int depth;                   /* view nesting */
   const char *fixed_schema;    /* body of a view or trigger that is not in temp: unqualified tables are its own
                                   schema's; NULL: searched in all */
+  int default_time;            /* of tables without an own AS OF: inside of a view AS OF (source.time_at) */
   struct view_chain *views;    /* being expanded, by the resolver */
   struct dml_root *dml;        /* of the outermost compile: triggers compiled so far (dml.h) */
 };

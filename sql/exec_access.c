@@ -10,12 +10,14 @@
 #include <stdlib.h>
 
 #include "sql/exec_access.h"
+#include "sql/time.h"
 
 static status (*step_of(const access *a))(access_state *s);
 
 static status open_cursors(access_state *s) {
   const access *a = s->a;
-  int64_t as_of = 0;
+  int64_t as_of;
+  TRY(exec_time(s->x, a->time, &as_of));
   if (a->kind == ACCESS_INDEX) {
     TRY(exec_cursor(s->x, a->database, a->index->tree, as_of, &s->c));
     if (!a->covering && !a->index->is_primary) TRY(exec_cursor(s->x, a->database, a->table->tree, as_of, &s->t));

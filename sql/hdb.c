@@ -11,6 +11,7 @@
 
 #include "sql/mirror.h"
 #include "sql/replay.h"
+#include "sql/time.h"
 
 static const int limits_default[HDB_LIMITS] = {
     [HDB_LIMIT_LENGTH] = 1000000000,   [HDB_LIMIT_SQL_LENGTH] = 1000000000, [HDB_LIMIT_COLUMN] = 2000,
@@ -44,8 +45,17 @@ static status settings_apply(hdb *db, const hdb_settings *s) {
     else return error_set(err, HDB_ERROR, "no such conflict policy: %s", s->conflict_policy);
   }
   if (s->branch && strcmp(s->branch, "main") != 0) return error_set(err, HDB_ERROR, "not supported yet: branches");
-  if (s->as_of) return error_set(err, HDB_ERROR, "not supported yet: as_of");
   if (s->encryption_key || s->passphrase) return error_set(err, HDB_ERROR, "not supported yet: encryption");
+  return HDB_OK;
+}
+
+/* connect(as_of=): a read-only connection on the past. */
+static status connection_set_time(hdb *db, const char *text) {
+  int64_t time;
+  if (!time_parse(text, strlen(text), &time)) return error_set(&db->err, HDB_ERROR, "AS OF: not a time: '%s'", text);
+  TRY(time_reachable(db, DB_MAIN, time, &db->err));
+  txn_set_as_of(db->databases[DB_MAIN].txn, time > 0 ? time : 1);
+  db->databases[DB_MAIN].read_only = true;
   return HDB_OK;
 }
 
@@ -55,6 +65,7 @@ static status connection_open(hdb *db, const char *filename, int flags, const hd
   CHECK(settings_apply(db, settings));
   CHECK(uri_parse(filename ? filename : "", flags, &request, &db->err)); /* URIs always: option USE_URI */
   CHECK(database_open(db, &db->databases[DB_MAIN], &request, settings));
+  if (settings && settings->as_of) CHECK(connection_set_time(db, settings->as_of));
 out:
   free(request.path);
   return rc;

@@ -19,6 +19,7 @@ typedef struct database {
   engine *engine;    /* NULL: TEMP not used yet (opened on first use) */
   txn *txn;
   schema *schema;    /* for the txn's stamp */
+  struct past_schemas *past; /* time_schema.c */
   bool read_only;
   struct mirror *mirror; /* app.db's side (mirror.c), NULL for memory */
   int64_t data_version;
@@ -108,6 +109,9 @@ struct hdb {
   double retention;           /* hdb_settings: NaN keep the stored setting */
   int mirror_setting;         /* hdb_settings: -1, 0, 1 */
   char *branch;
+  const int64_t *known_times; /* of the statement that is being compiled again (time.h) */
+  int known_times_n;
+  int64_t time_guess; /* unknown times are compiled for the schema of this one (time.h) */
   char *conflict_table, *conflict_key; /* of the last failed commit */
 };
 
@@ -132,6 +136,8 @@ struct hdb_stmt {
   error failure;        /* what the last step failed with: reset reports it again */
   int64_t started_ns;   /* for TRACE_PROFILE */
   unsigned compiled;    /* how often */
+  int64_t *known_times; /* what its AS OF were in the last execution that made it compile again */
+  int known_times_n;
   bool writing;         /* counted in hdb.writers */
   bool committed;       /* its autocommit is done (RETURNING: before the first row) */
   uint64_t rows_hash;   /* of RETURNING's rows (replay.c) */
@@ -190,7 +196,9 @@ status compile_finish(compile *c);          /* sizes and schemas into the progra
 void user_functions_close(hdb *db);
 
 /* ---- catalog_load.c ---- */
-status schema_load(hdb *db, int database, schema **out);
+/* as_of 0: the transaction's view. */
+status schema_load(hdb *db, int database, int64_t as_of, schema **out);
+void schema_resolve_indexes(hdb *db, schema *s);
 /* A row of sqlite_schema: type, name, tbl_name, sql (NULL where they are) and rootpage. */
 status schema_row_read(arena *memory, slice record, const char *texts[4], int64_t *root);
 

@@ -141,6 +141,7 @@ static void plain_access(const compile *c, const where_item *item, access *a) {
   a->slot = item->nested ? -1 : item->slot;
   a->table = item->table;
   a->database = item->s->database;
+  a->time = item->s->time_at;
   if (item->node || item->shared) {
     a->kind = item->nested ? ACCESS_NESTED : ACCESS_QUERY;
     a->node = (plan_node *)item->node;

@@ -66,7 +66,7 @@ static bool may_flatten(const select *q, const source *s, int at, bool is_arm) {
   if (s->cte && (s->cte->recursive || cte_is_materialized(s->cte))) return false;
   if ((q->is_recursive || is_arm) && sub->order_by && sub->order_by->n) return false;
   if (sub->order_by && sub->order_by->n && (q->is_aggregate || (q->group_by && q->group_by->n))) return false;
-  if (s->join & JOIN_RIGHT || s->lateral || s->time != TIME_NONE) return false;
+  if (s->join & JOIN_RIGHT || s->lateral) return false;
   for (int i = at + 1; i < q->from->n; i++)
     if (q->from->items[i].join & JOIN_RIGHT) return false;
   if (has_right(sub->from)) return false;

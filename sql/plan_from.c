@@ -117,7 +117,6 @@ static status fill_item(where_plan *w, where_item *item, source *s, bool first) 
   item->left = (s->join & JOIN_LEFT) != 0;
   item->right = (s->join & JOIN_RIGHT) != 0;
   item->cross = (s->join & JOIN_CROSS) != 0;
-  if (s->time != TIME_NONE && !s->select) return error_set(w->c->err, HDB_ERROR, "not supported yet: AS OF");
   if (s->nested && !s->select) return plan_nested(w, item, s);
   if (s->select) return plan_query_item(w, item, s, first);
   if (s->is_recursive) {

@@ -125,8 +125,7 @@ struct access {
   int alternatives_n;
   condition *filters; /* of an alternative: the rest of its side of the OR */
   int filters_n;
-  operand *as_of;          /* NULL: now */
-  uint8_t as_of_kind;
+  int time;                /* source.time_at */
   const void *module;      /* ACCESS_FUNCTION: struct virtual_module */
   operand *arguments;
   int arguments_n;

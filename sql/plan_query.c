@@ -93,7 +93,7 @@ static bool plain_table(const select *s) {
   if (s->where || !s->from || s->from->n != 1) return false;
   const source *f = &s->from->items[0];
   const table *t = f->table;
-  return !f->select && !f->nested && t && t->kind == TABLE_ORDINARY && f->time == TIME_NONE && !f->is_recursive;
+  return !f->select && !f->nested && t && t->kind == TABLE_ORDINARY && f->time_at <= 0 && !f->is_recursive;
 }
 
 static bool plain_count(const core *k, const aggregate_node *a) {

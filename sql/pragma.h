@@ -75,6 +75,8 @@ status pragma_threads(pragma_call *p);
 status pragma_analysis_limit(pragma_call *p);
 status pragma_wal_checkpoint(pragma_call *p);
 status pragma_dialect(pragma_call *p);
+status pragma_retention(pragma_call *p);
+status pragma_conflict_policy(pragma_call *p);
 status pragma_nothing(pragma_call *p);
 /* pragma_schema.c */
 status pragma_table_info(pragma_call *p);

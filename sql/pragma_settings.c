@@ -49,6 +49,39 @@ status pragma_dialect(pragma_call *p) {
   return pragma_emit_text(p, p->db->pragmas.dialect == DIALECT_POSTGRES ? "postgres" : "sqlite");
 }
 
+/* Seconds of history kept, stored with the database; 'inf' keeps all. */
+status pragma_retention(pragma_call *p) {
+  database *d = &p->db->databases[p->database];
+  TRY(database_begin(p->db, p->database));
+  if (p->argument) {
+    char *end;
+    double seconds = strtod(p->argument, &end);
+    if (end == p->argument || *end || !(seconds >= 0)) return error_set(p->err, HDB_ERROR, "no number of seconds: %s", p->argument);
+    if (d->read_only) return error_set(p->err, HDB_READONLY, "attempt to write a readonly database");
+    status rc = engine_set_retention(d->engine, seconds);
+    if (rc != HDB_OK) return error_set(p->err, rc, "%s", status_text(rc));
+  }
+  double kept = engine_retention(d->engine);
+  value row = kept < 9e15 && kept == (double)(int64_t)kept ? value_int((int64_t)kept) : value_real(kept);
+  return pragma_emit(p, &row, 1);
+}
+
+status pragma_conflict_policy(pragma_call *p) {
+  static const char *const names[] = {[TXN_LAST_COMMIT_WINS] = "last_commit_wins", [TXN_FIRST_COMMIT_WINS] = "first_commit_wins", [TXN_SERIALIZABLE] = "serializable"};
+  hdb *db = p->db;
+  if (p->argument) {
+    int wanted = -1;
+    for (int i = 0; i < 3; i++)
+      if (strcasecmp(names[i], p->argument) == 0) wanted = i;
+    if (wanted < 0) return error_set(p->err, HDB_ERROR, "no such conflict policy: %s", p->argument);
+    if (!db->autocommit) return error_set(p->err, HDB_ERROR, "the conflict policy cannot be changed inside a transaction");
+    db->pragmas.policy = (uint8_t)wanted;
+    for (int i = 0; i < db->databases_n; i++)
+      if (db->databases[i].txn) txn_set_policy(db->databases[i].txn, (enum txn_policy)wanted);
+  }
+  return pragma_emit_text(p, names[db->pragmas.policy]);
+}
+
 /* ---- numbers of a database ---- */
 
 static struct database_pragmas *settings_of(pragma_call *p) { return &p->db->databases[p->database].pragmas; }

@@ -6,6 +6,7 @@
  * user, and (outside of temp) only tables of its own schema.
  */
 #include "sql/resolve.h"
+#include "sql/time.h"
 
 struct view_chain {
   const table *view;
@@ -271,9 +272,12 @@ static status open_cte(compile *c, source *s, cte *k, with *in) {
   k->uses++;
   s->cte = k;
   with *saved = c->with;
+  int default_time = c->default_time;
   c->with = in;
-  status rc = open_cte_body(c, s, k, t);
+  if (s->time_at) c->default_time = s->time_at;
+  status rc = s->is_versions ? resolve_error(c, -1, "VERSIONS BETWEEN is for tables: %s", s->name) : open_cte_body(c, s, k, t);
   c->with = saved;
+  c->default_time = default_time;
   k->extra = NULL;
   if (rc != HDB_OK) return rc;
   s->table = t;
@@ -283,23 +287,15 @@ static status open_cte(compile *c, source *s, cte *k, with *in) {
 }
 
 /* ---- views ---- */
-static status set_time(void *context, source *s) {
-  const source *view = context;
-  if (s->time == TIME_NONE) s->time = view->time, s->time_from = view->time_from, s->time_to = view->time_to;
-  return HDB_OK;
-}
-
-static void inherit_time(select *s, source *view) {
-  for (; s; s = s->prior)
-    if (s->from) (void)each_source(s->from, set_time, view);
-}
-
 static status open_view_body(compile *c, source *s, const table *view) {
   s->select = ast_copy_select(c->memory, view->view);
   if (!s->select) return resolve_no_memory(c);
   s->select->is_view = true;
-  if (s->time != TIME_NONE) inherit_time(s->select, s);
-  TRY(open_select(c, s->select));
+  int default_time = c->default_time;
+  c->default_time = s->time_at;
+  status rc = open_select(c, s->select);
+  c->default_time = default_time;
+  TRY(rc);
   int n = leftmost_arm(s->select)->columns->n;
   if (view->view_columns && view->view_columns->n != n)
     return resolve_error(c, -1, "expected %d columns for '%s' but got %d", view->view_columns->n, view->name, n);
@@ -363,6 +359,7 @@ status resolve_view_columns(hdb *db, table *view, int database, error *err) {
   if (rc == HDB_OK && keep_columns(view, s.table) != HDB_OK) rc = resolve_no_memory(&c);
   db->authorize = authorize;
   buf_free(&c.slot_columns);
+  times_free(&scratch);
   arena_clear(&scratch.memory);
   return rc;
 }
@@ -384,13 +381,22 @@ static status check_index_hint(compile *c, const source *s, const table *t) {
 static status open_named(compile *c, source *s) {
   with *in = NULL;
   cte *k = s->schema ? NULL : find_cte(c, s->name, &in);
+  TRY(time_source(c, s));
   if (k) return open_cte(c, s, k, in);
   const char *schema = s->schema ? s->schema : c->fixed_schema;
   int database = -1;
-  table *t = catalog_table(c->db, schema, s->name, &database);
+  table *t = NULL;
+  if (s->time_at > 0) TRY(time_table(c, s, schema, s->name, &t, &database));
+  else t = catalog_table(c->db, schema, s->name, &database);
+  if (!t && s->time_at > 0) { /* a view that is younger: its tables as of then */
+    t = catalog_table(c->db, schema, s->name, &database);
+    if (t && t->kind != TABLE_VIEW) t = NULL;
+  }
   if (!t && !s->schema) t = catalog_eponymous(c->db, s->name);
   if (!t) return no_such_table(c, schema, s->name);
   s->database = database;
+  if (t->kind == TABLE_VIRTUAL) s->time_at = 0;
+  if (s->is_versions) return time_versions(c, s, t, database);
   if (s->is_call && t->kind != TABLE_VIRTUAL) return resolve_error(c, -1, "'%s' is not a function", s->name);
   if (t->kind == TABLE_VIEW) {
     if (s->indexed_by) return resolve_error(c, -1, "no such index: %s", s->indexed_by);

@@ -11,6 +11,7 @@
  * Costs: a prepared statement's step on an unchanged schema: a stamp compare for each database it touches.
  */
 #include "sql/replay.h"
+#include "sql/time.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,11 +62,12 @@ void program_free(program *p) {
   if (!p) return;
   if (p->destroy) p->destroy(p);
   for (int i = 0; i < DATABASES_MAX; i++) schema_release(p->schemas[i]);
+  times_free(p);
   arena_clear(&p->memory);
   free(p);
 }
 
-status program_compile(hdb *db, slice text, program **out, size_t *tail) {
+static status compile_once(hdb *db, slice text, program **out, size_t *tail, int64_t *older_guess) {
   *out = NULL;
   program *p = calloc(1, sizeof *p);
   if (!p) return sql_nomem(&db->err);
@@ -75,6 +77,8 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   db->user_code = false;
   compile c = compile_begin(db, p);
   parse_options options = hdb_parse_options(db);
+  if (db->known_times && (p->times = arena_zero(&p->memory, sizeof *p->times))) p->times->known = db->known_times, p->times->known_n = db->known_times_n;
+  db->known_times = NULL; /* not for what is compiled inside */
   status rc = grammar_parse(text, &options, &p->memory, &p->tree, tail, &db->err);
   if (rc == HDB_OK && p->tree) {
     c.tree = p->tree;
@@ -86,6 +90,7 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   p->user_code = db->user_code;
   db->user_code = db->user_code || outer_user_code;
   if (rc != HDB_OK || !p->tree) {
+    *older_guess = rc == HDB_ERROR ? times_older_guess(p) : 0;
     program_free(p);
     if (rc != HDB_OK && db->schema_failure.code != HDB_OK) {
       rc = error_set(&db->err, db->schema_failure.code, "%s", db->schema_failure.message);
@@ -96,6 +101,30 @@ status program_compile(hdb *db, slice text, program **out, size_t *tail) {
   }
   *out = p;
   return HDB_OK;
+}
+
+/* AS OF times are not known before the parameters are: the newest schema that the statement fits is good enough. */
+status program_compile(hdb *db, slice text, program **out, size_t *tail) {
+  int64_t guess = 0, outer_guess = db->time_guess;
+  const int64_t *known = db->known_times;
+  db->time_guess = INT64_MAX;
+  status rc = compile_once(db, text, out, tail, &guess);
+  if (rc != HDB_OK && guess) {
+    error first = db->err;
+    status again = rc;
+    db->err = (error)ERROR_INIT;
+    for (int tries = 0; again != HDB_OK && guess && tries < COMPILE_TRIES; tries++) {
+      db->time_guess = guess;
+      db->known_times = known;
+      guess = 0;
+      again = compile_once(db, text, out, tail, &guess);
+    }
+    error_clear(again == HDB_OK ? &first : &db->err);
+    if (again == HDB_OK) rc = HDB_OK;
+    else db->err = first;
+  }
+  db->time_guess = outer_guess;
+  return rc;
 }
 
 /* ---- prepare ---- */
@@ -145,6 +174,7 @@ static void statement_free(hdb_stmt *s) {
   arena_clear(&s->text);
   error_clear(&s->failure);
   free(s->values);
+  free(s->known_times);
   free(s->sql);
   free(s);
 }
@@ -259,6 +289,7 @@ static status statement_recompile(hdb_stmt *s) {
   size_t tail;
   int parameters = s->program->tree->parameters;
   s->generation = s->db->generation;
+  s->db->known_times = s->known_times, s->db->known_times_n = s->known_times_n;
   TRY(program_compile(s->db, slice_of(s->sql, s->sql_n), &p, &tail));
   if (!p || p->tree->parameters != parameters) {
     program_free(p);
@@ -297,18 +328,39 @@ static status statement_fits(hdb_stmt *s, bool *fits) {
   return HDB_OK;
 }
 
+/* Evaluates AS OF; when the program was compiled for schemas of other times, these times are for the next one. */
+static status statement_times(hdb_stmt *s, bool *fits) {
+  exec *x = &s->exec;
+  *fits = true;
+  if (!s->program->times || s->program->times->values_n == 0) return HDB_OK;
+  x->err = &s->db->err;
+  status rc = times_evaluate(x, fits);
+  if (rc == HDB_OK && !*fits) {
+    int n = s->program->times->values_n;
+    int64_t *known = realloc(s->known_times, (size_t)n * sizeof *known);
+    if (known) {
+      memcpy(known, x->times, (size_t)n * sizeof *known);
+      s->known_times = known, s->known_times_n = n;
+    } else {
+      rc = sql_nomem(x->err);
+    }
+  }
+  if (rc != HDB_OK) exec_rewind(x);
+  return rc;
+}
+
 static status statement_ready(hdb_stmt *s) {
   for (int tries = 0; tries < COMPILE_TRIES; tries++) {
     bool fits;
     TRY(statement_fits(s, &fits));
-    if (fits) {
-      if (s->has_exec) return HDB_OK;
+    if (fits && !s->has_exec) {
       TRY(exec_open(&s->exec, s->db, s->program, NULL));
       s->exec.parameters = s->parameters;
       s->exec.parameters_n = s->program->tree->parameters;
       s->has_exec = true;
-      return HDB_OK;
     }
+    if (fits) TRY(statement_times(s, &fits));
+    if (fits) return HDB_OK;
     TRY(statement_recompile(s));
   }
   return error_set(&s->db->err, HDB_SCHEMA, "database schema has changed");

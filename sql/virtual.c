@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "sql/internal.h"
+#include "sql/time.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static arena memory;
@@ -16,7 +17,7 @@ static struct made {
 } *all_made;
 
 const virtual_module *virtual_find(const char *name) {
-  static const virtual_module *const all[] = {&virtual_series, &virtual_json_each, &virtual_json_tree};
+  static const virtual_module *const all[] = {&virtual_series, &virtual_json_each, &virtual_json_tree, &virtual_transactions};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (strcasecmp(all[i]->name, name) == 0) return all[i];
   return NULL;
