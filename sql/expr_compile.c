@@ -198,10 +198,20 @@ static status emit_between(builder *b, expr *e, int target) {
   return HDB_OK;
 }
 
+/* 0 UTF-8; 2, 3 UTF-16, little and big endian: what a blob that becomes text holds. */
+static uint8_t text_encoding(compile *c) {
+  int64_t encoding = 1;
+  const database *d = &c->db->databases[DB_MAIN];
+  if (!d->txn || database_get_number(c->db, DB_MAIN, "encoding", 1, &encoding) != HDB_OK) return 0;
+  return encoding == 2 || encoding == 3 ? (uint8_t)encoding : 0;
+}
+
 static status emit_cast(builder *b, expr *e, int target) {
   int r;
   TRY(emit_value(b, e->left, TARGET_ANY, &r));
-  emit_step(b, STEP_CAST, target, r, 0)->affinity = cast_affinity(e->text);
+  step *s = emit_step(b, STEP_CAST, target, r, 0);
+  s->affinity = cast_affinity(e->text);
+  if (s->affinity == AFF_TEXT || s->affinity == AFF_BLOB) s->flags = text_encoding(b->c);
   return HDB_OK;
 }
 

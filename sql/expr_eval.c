@@ -286,7 +286,7 @@ do_JUMP_NULL_ROW:
   NEXT;
 do_CAST:
   r[s->a] = r[s->b];
-  FAIL_UNLESS(value_cast(&r[s->a], s->affinity, memory));
+  FAIL_UNLESS(s->flags ? value_cast_utf16(&r[s->a], s->affinity, s->flags == 3, memory) : value_cast(&r[s->a], s->affinity, memory));
   NEXT;
 do_AFFINITY:
   r[s->a] = r[s->b];

@@ -9,6 +9,7 @@
 
 #include "sql/function.h"
 #include "sql/number.h"
+#include "sql/utf8.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -43,19 +44,6 @@ static inline slice text_until_nul(slice s) {
 static inline int32_t value_to_int32(const value *v) { return (int32_t)(uint32_t)(uint64_t)value_to_int(v); }
 /* The argument as a number when it is one or a text that is one; else it stays what it is. */
 value function_numeric(const value *v);
-
-/* ---- UTF-8 as SQLite reads it: a lead byte, then every continuation byte that follows ---- */
-static inline const uint8_t *utf8_skip(const uint8_t *p, const uint8_t *end) {
-  if (*p++ >= 0xc0)
-    while (p < end && (*p & 0xc0) == 0x80) p++;
-  return p;
-}
-uint32_t utf8_read_slow(const uint8_t **p, const uint8_t *end);
-static inline uint32_t utf8_read(const uint8_t **p, const uint8_t *end) {
-  return **p < 0xc0 ? *(*p)++ : utf8_read_slow(p, end);
-}
-/* 1 to 4 bytes. */
-size_t utf8_write(uint32_t c, uint8_t *out);
 
 /* The compile-time options that we answer as SQLite would ("ENABLE_FTS5", "MAX_COLUMN=2000"). */
 extern const char *const compile_options[];

@@ -15,6 +15,7 @@
 
 #include "kv/base/key.h"
 #include "sql/number.h"
+#include "sql/utf8.h"
 
 #define TWO_63 9223372036854775808.0
 
@@ -203,6 +204,49 @@ status value_cast(value *v, uint8_t affinity, arena *a) {
   case AFF_INTEGER: *v = value_int(value_to_int(v)); return HDB_OK;
   default: *v = value_real(value_to_real(v)); return HDB_OK;
   }
+}
+
+/* Pairs of surrogates are joined without looking at the second, as SQLite does. */
+static status utf16_to_text(value *v, bool big, arena *a) {
+  const uint8_t *p = (const uint8_t *)v->p;
+  size_t n = v->n & ~(size_t)1, used = 0;
+  uint8_t *out = arena_alloc(a, n * 2 + 4);
+  if (!out) return HDB_NOMEM;
+  for (size_t i = 0; i < n; i += 2) {
+    uint32_t c = big ? (uint32_t)p[i] << 8 | p[i + 1] : (uint32_t)p[i + 1] << 8 | p[i];
+    if (c >= 0xd800 && c < 0xe000 && i + 3 < n) {
+      i += 2;
+      uint32_t second = big ? (uint32_t)p[i] << 8 | p[i + 1] : (uint32_t)p[i + 1] << 8 | p[i];
+      c = (second & 0x3ff) + ((c & 0x3f) << 10) + (((c & 0x3c0) + 0x40) << 10);
+    }
+    used += utf8_write(c, out + used);
+  }
+  *v = value_text((const char *)out, used);
+  return HDB_OK;
+}
+
+static status text_to_utf16(value *v, bool big, arena *a) {
+  const uint8_t *p = (const uint8_t *)v->p, *end = p + v->n;
+  uint8_t *out = arena_alloc(a, (size_t)v->n * 2 + 4);
+  size_t used = 0;
+  if (!out) return HDB_NOMEM;
+  while (p < end) {
+    uint32_t c = utf8_read(&p, end), units[2] = {c, 0};
+    if (c >= 0x10000) units[0] = 0xd800 | ((c - 0x10000) >> 10 & 0x3ff), units[1] = 0xdc00 | (c & 0x3ff);
+    for (int i = 0; i < 1 + (c >= 0x10000); i++) {
+      out[used++] = (uint8_t)(big ? units[i] >> 8 : units[i]);
+      out[used++] = (uint8_t)(big ? units[i] : units[i] >> 8);
+    }
+  }
+  *v = value_blob(out, used);
+  return HDB_OK;
+}
+
+status value_cast_utf16(value *v, uint8_t affinity, bool big_endian, arena *a) {
+  if (affinity == AFF_TEXT && v->type == VAL_BLOB) return utf16_to_text(v, big_endian, a);
+  bool to_blob = affinity == AFF_BLOB && v->type != VAL_BLOB && v->type != VAL_NULL;
+  if (to_blob) TRY(value_cast(v, AFF_TEXT, a));
+  return to_blob ? text_to_utf16(v, big_endian, a) : value_cast(v, affinity, a);
 }
 
 /* ---- conversions ---- */

@@ -59,6 +59,8 @@ status value_apply_affinity(value *v, uint8_t affinity, arena *a);
 uint8_t affinity_of_type(const char *type);
 /* CAST(v AS affinity of type). */
 status value_cast(value *v, uint8_t affinity, arena *a);
+/* CAST between TEXT and BLOB in a database whose encoding is UTF-16: the blob's bytes are UTF-16 then. */
+status value_cast_utf16(value *v, uint8_t affinity, bool big_endian, arena *a);
 
 /* Conversions as SQLite's column_int64, column_double, column_text. */
 int64_t value_to_int(const value *v);
