@@ -207,30 +207,6 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
   return build_hash_order(w, item, a);
 }
 
-/* Arguments by place among the hidden columns. A WHERE term is tested again: the module may not look at it. */
-static status build_function_access(where_plan *w, const where_item *item, const where_loop *l, access *a) {
-  const table *t = item->table;
-  const expr_list *given = item->s->arguments;
-  a->kind = ACCESS_FUNCTION;
-  a->module = item->module;
-  a->columns_used = item->s->columns_used;
-  for (int c = 0; c < t->columns_n; c++) a->arguments_n += t->columns[c].hidden;
-  a->arguments = plan_alloc(w->c, (size_t)(a->arguments_n + 1) * sizeof *a->arguments);
-  if (!a->arguments) return plan_no_memory(w->c);
-  for (int i = 0; given && i < given->n; i++) {
-    TRY(plan_operand(w->c, given->items[i].e, &a->arguments[i]));
-    a->arguments_given |= 1ull << i;
-  }
-  for (int i = 0; i < l->terms_n; i++) {
-    int place = 0;
-    for (int c = 0; c < l->terms[i]->column; c++) place += t->columns[c].hidden;
-    if (a->arguments_given >> place & 1) continue;
-    TRY(plan_operand(w->c, l->terms[i]->value, &a->arguments[place]));
-    a->arguments_given |= 1ull << place;
-  }
-  return HDB_OK;
-}
-
 static status add_test(where_plan *w, condition **list, int *n, expr *e) {
   condition *grown = plan_alloc(w->c, (size_t)(*n + 1) * sizeof *grown);
   if (!grown) return plan_no_memory(w->c);
@@ -274,7 +250,7 @@ static status build_access(where_plan *w, int level, source_mask ready, access *
     a->materialize = !item->shared && item->node && !item->nested && !item->s->correlated && (level > 0 || item->right);
     return HDB_OK;
   }
-  if (item->module) return build_function_access(w, item, l, a);
+  if (item->module) return where_build_virtual(w, item, l, a);
   if (l->flags & LOOP_OR) return build_or_access(w, item, l, ready | l->self, a);
   a->reverse = (w->path.reversed & l->self) != 0;
   a->one_row = (l->flags & LOOP_ONE_ROW) != 0;
@@ -399,7 +375,7 @@ status where_build(where_plan *w, join_node **out) {
       plain_access(w->c, item, v->full);
       if (item->module) {
         where_loop all = {.item = l->item};
-        TRY(build_function_access(w, item, &all, v->full));
+        TRY(where_build_virtual(w, item, &all, v->full));
       }
       if (item->query && !item->shared) { /* one materialisation for both */
         struct shared_rows *shared = plan_node_new(w->c, &shared_class, sizeof *shared, item->query->columns_n);

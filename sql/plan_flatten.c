@@ -12,6 +12,7 @@
 
 typedef struct flattening {
   compile *c;
+  const source *left;  /* the single source on the right of a LEFT JOIN: expressions are NULL in its null row */
   int slot;
   const expr_list *columns;
   bool refused, failed;
@@ -23,10 +24,30 @@ static bool is_row_id_use(void *context, expr *e) {
   return false;
 }
 
+/* CASE WHEN rowid IS NULL THEN NULL ELSE e END: what an expression over an outer join's right side is. */
+static expr *null_in_null_row(flattening *f, expr *e) {
+  arena *m = f->c->memory;
+  expr *rowid = ast_expr(m, EX_COLUMN, NULL, NULL), *null = ast_expr(m, EX_NULL, NULL, NULL);
+  if (!rowid || !null) return NULL;
+  rowid->slot = f->left->slot;
+  rowid->column = -1;
+  rowid->object = f->left->table;
+  rowid->affinity = AFF_INTEGER;
+  rowid->text = "rowid";
+  expr *test = ast_expr(m, EX_ISNULL, rowid, NULL), *whole = ast_expr(m, EX_CASE, NULL, NULL);
+  if (!test || !whole) return NULL;
+  whole->list = ast_list_add(m, NULL, test);
+  if (whole->list) whole->list = ast_list_add(m, whole->list, null);
+  if (whole->list) whole->list = ast_list_add(m, whole->list, e);
+  whole->has_else = true;
+  return whole->list ? whole : NULL;
+}
+
 static bool substitute(void *context, expr *e) {
   flattening *f = context;
   if (e->op != EX_COLUMN || e->slot != f->slot) return false;
   expr *copy = ast_copy_expr(f->c->memory, f->columns->items[e->column].e);
+  if (copy && f->left && (copy->op != EX_COLUMN || copy->slot != f->left->slot)) copy = null_in_null_row(f, copy);
   if (!copy) {
     f->failed = true;
     return true;
@@ -48,9 +69,15 @@ static bool has_right(const source_list *from) {
   return false;
 }
 
-static bool plain_columns(const expr_list *l, int slot) {
-  for (int i = 0; i < l->n; i++)
-    if (l->items[i].e->op != EX_COLUMN || l->items[i].e->slot != slot) return false;
+/* Columns that can stand outside of a LEFT JOIN's right side: its own, or expressions that no comparison looks into. */
+static bool columns_may_be_null(const expr_list *l, const source *only) {
+  const table *t = only->table;
+  for (int i = 0; i < l->n; i++) {
+    const expr *e = l->items[i].e;
+    if (e->op == EX_COLUMN && e->slot == only->slot) continue;
+    if (!t || t->without_rowid || t->kind != TABLE_ORDINARY || only->select) return false;
+    if (expr_affinity(e) != AFF_NONE || e->collation_explicit || e->op == EX_ROW) return false;
+  }
   return true;
 }
 
@@ -72,7 +99,7 @@ static bool may_flatten(const select *q, const source *s, int at, bool is_arm) {
   if (has_right(sub->from)) return false;
   if (s->join & JOIN_LEFT) {
     if (sub->from->n != 1 || sub->from->items[0].nested || sub->from->items[0].is_call) return false;
-    if (!plain_columns(sub->columns, sub->from->items[0].slot) || q->is_aggregate || (q->group_by && q->group_by->n) || q->distinct) return false;
+    if (!columns_may_be_null(sub->columns, &sub->from->items[0]) || q->is_aggregate || (q->group_by && q->group_by->n) || q->distinct) return false;
   }
   return !(s->on && last_is_outer(sub->from));
 }
@@ -114,6 +141,7 @@ static status flatten_source(compile *c, select *q, int at, bool *done) {
     source inner = sub->from->items[0];
     inner.join = s->join;
     inner.on = both(c, s->on, sub->where);
+    f.left = &sub->from->items[0];
     plan_rewrite_select(q, substitute, &f);
     if (s->on) plan_rewrite(s->on, substitute, &f);
     *s = inner;
@@ -127,6 +155,136 @@ static status flatten_source(compile *c, select *q, int at, bool *done) {
   if (f.failed || c->memory->failed) return plan_no_memory(c);
   *done = true;
   return HDB_OK;
+}
+
+/* ---- WHERE terms moved into a subquery that stays one ---- */
+typedef struct constraint_check {
+  int slot;
+  const expr_list *columns;
+  bool refused;
+} constraint_check;
+
+static bool is_constraint_of(void *context, expr *e) {
+  constraint_check *k = context;
+  switch (e->op) {
+  case EX_COLUMN:
+    if (e->slot != k->slot || e->column < 0 || e->column >= k->columns->n) k->refused = true;
+    break;
+  case EX_SUBQUERY: case EX_EXISTS: case EX_AGGREGATE: case EX_WINDOW: case EX_AGG_COLUMN: case EX_RAISE:
+    k->refused = true;
+    break;
+  case EX_IN: k->refused |= e->select != NULL || e->source != NULL; break;
+  default: break;
+  }
+  return k->refused;
+}
+
+/* Does the arm's column compare as the subquery's column does? */
+static bool compares_alike(compile *c, const expr *outer, const expr *inner) {
+  const collation *a = NULL, *b = NULL;
+  if (expr_affinity(outer) != expr_affinity(inner) || inner->op == EX_WINDOW || inner->op == EX_SUBQUERY) return false;
+  if (expr_collation(c, outer, &a) != HDB_OK || expr_collation(c, inner, &b) != HDB_OK) return false;
+  return (a ? a : &collation_binary) == (b ? b : &collation_binary) && plan_deterministic(inner);
+}
+
+typedef struct comparison_check {
+  compile *c;
+  int slot;
+  const expr_list *columns;
+  bool refused;
+} comparison_check;
+static bool arm_differs(void *context, expr *e) {
+  comparison_check *k = context;
+  if (e->op == EX_COLUMN && e->slot == k->slot && !compares_alike(k->c, e, k->columns->items[e->column].e)) k->refused = true;
+  return k->refused;
+}
+
+static bool may_push_into(const source *s) {
+  if (s->cte && (s->cte->recursive || cte_is_materialized(s->cte))) return false;
+  if (s->select->limit || s->correlated || s->lateral) return false;
+  for (const select *arm = s->select; arm; arm = arm->prior) {
+    if (arm->has_window || arm->is_values || arm->is_recursive) return false;
+    if (arm->prior && arm->compound != COMPOUND_UNION_ALL) return false;
+  }
+  return true;
+}
+
+/* A HAVING term that reads nothing but GROUP BY columns holds for all rows of a group or none: WHERE can have it. */
+typedef struct key_check {
+  compile *c;
+  const select *s;
+  bool refused;
+} key_check;
+static bool is_key_or_constant(void *context, expr *e) {
+  key_check *k = context;
+  if (e->op == EX_AGGREGATE || e->op == EX_WINDOW || e->select) k->refused = true;
+  if (e->op != EX_COLUMN || k->refused) return k->refused;
+  const expr_list *g = k->s->group_by;
+  for (int i = 0; g && i < g->n; i++) {
+    const collation *found = NULL;
+    if (g->items[i].e->op != EX_COLUMN || g->items[i].e->slot != e->slot || g->items[i].e->column != e->column) continue;
+    if (expr_collation(k->c, g->items[i].e, &found) == HDB_OK && (!found || found->builtin == 1)) return true;
+  }
+  k->refused = true;
+  return true;
+}
+static bool reads_only_keys(compile *c, const select *s, expr *e) {
+  key_check k = {c, s, !s->group_by || !s->group_by->n};
+  if (!k.refused) plan_rewrite(e, is_key_or_constant, &k);
+  return !k.refused && plan_deterministic(e);
+}
+
+static void having_to_where(compile *c, select *s) {
+  if (!s->having || !s->group_by || !s->group_by->n) return;
+  expr *stays = NULL, *goes = NULL;
+  for (expr *e = s->having;; e = e->left) {
+    expr *term = e->op == EX_AND ? e->right : e;
+    if (reads_only_keys(c, s, term)) goes = both(c, term, goes);
+    else stays = both(c, term, stays);
+    if (e->op != EX_AND) break;
+  }
+  if (!goes) return;
+  s->having = stays;
+  s->where = both(c, s->where, goes);
+}
+
+static status push_term(compile *c, source *s, expr *term) {
+  constraint_check k = {s->slot, s->select->columns, false};
+  plan_rewrite(term, is_constraint_of, &k);
+  if (k.refused || !plan_deterministic(term) || expr_is_constant(term)) return HDB_OK;
+  for (select *arm = s->select; arm; arm = arm->prior) {
+    comparison_check same = {c, s->slot, arm->columns, false};
+    plan_rewrite(term, arm_differs, &same);
+    if (same.refused) return HDB_OK;
+  }
+  for (select *arm = s->select; arm; arm = arm->prior) {
+    expr *copy = ast_copy_expr(c->memory, term);
+    flattening f = {.c = c, .slot = s->slot, .columns = arm->columns};
+    if (!copy) return plan_no_memory(c);
+    plan_rewrite(copy, substitute, &f);
+    if (f.failed) return plan_no_memory(c);
+    bool grouped = arm->is_aggregate || (arm->group_by && arm->group_by->n);
+    if (grouped && !reads_only_keys(c, arm, copy)) {
+      arm->having = both(c, arm->having, copy);
+      continue;
+    }
+    arm->where = both(c, arm->where, copy);
+    for (int i = 0; arm->from && i < arm->from->n; i++) { /* and further down */
+      source *inner = &arm->from->items[i];
+      if (inner->select && may_push_into(inner) && !(inner->join & (JOIN_LEFT | JOIN_RIGHT)) && !has_right(arm->from))
+        TRY(push_term(c, inner, copy));
+    }
+  }
+  return c->memory->failed ? plan_no_memory(c) : HDB_OK;
+}
+
+/* The terms stay outside as well: there they cost little, and an outer comparison has the last word. */
+static status push_down(compile *c, const select *q, source *s) {
+  if (!q->where || !may_push_into(s) || (s->join & (JOIN_LEFT | JOIN_RIGHT)) || has_right(q->from)) return HDB_OK;
+  for (expr *e = q->where;; e = e->left) {
+    TRY(push_term(c, s, e->op == EX_AND ? e->right : e));
+    if (e->op != EX_AND) return HDB_OK;
+  }
 }
 
 static status flatten_select(compile *c, select *s);
@@ -178,6 +336,7 @@ static status flatten_from(compile *c, select *q, source_list *from, bool top, b
     if (!s->cte || !s->cte->recursive) drop_order(q, s->select, from->n, is_arm);
     bool done = false;
     if (top && may_flatten(q, s, i, is_arm)) TRY(flatten_source(c, q, i, &done));
+    if (top && !done) TRY(push_down(c, q, s));
   }
   return HDB_OK;
 }
@@ -194,6 +353,7 @@ static status flatten_select(compile *c, select *s) {
     TRY(flatten_list(c, s->group_by));
     TRY(flatten_expr(c, s->having));
     TRY(flatten_list(c, s->order_by));
+    having_to_where(c, s);
     TRY(flatten_from(c, s, s->from, true, is_arm));
   }
   return HDB_OK;

@@ -432,32 +432,6 @@ static status whole_loop(loop_builder *b, source_mask needs, log_estimate rows, 
   return where_insert_loop(b->w, &l);
 }
 
-/* A table-valued function: one loop that uses every value given to a hidden column, one that uses none. */
-static status function_loops(loop_builder *b, source_mask needs) {
-  where_plan *w = b->w;
-  where_item *item = b->item;
-  where_loop l = {.item = b->at, .self = item->self, .needs = needs, .flags = LOOP_VIRTUAL, .terms = b->terms};
-  int used = item->s->arguments ? item->s->arguments->n : 0;
-  for (int i = 0; i < w->terms_n && l.terms_n < LOOP_TERMS; i++) {
-    search_term *t = w->terms[i];
-    if (t->slot != item->slot || !(t->op & (SEARCH_EQ | SEARCH_IS)) || t->column < 0) continue;
-    if (!item->table->columns[t->column].hidden || (t->right & item->self) || !outer_join_allows(b, t)) continue;
-    int place = 0;
-    for (int c = 0; c < t->column; c++) place += item->table->columns[c].hidden;
-    if (place < used) continue; /* given as an argument */
-    l.terms[l.terms_n++] = t;
-    l.needs |= t->right;
-  }
-  l.out = item->rows;
-  l.run = (log_estimate)(item->rows + 16);
-  TRY(where_insert_loop(w, &l));
-  if (!l.terms_n) return HDB_OK;
-  l.terms_n = 0;
-  l.needs = needs;
-  l.out = l.run = 200;
-  return where_insert_loop(w, &l);
-}
-
 static status try_index(loop_builder *b, const index_ *i, source_mask needs, log_estimate rows) {
   const source *s = b->item->s;
   if (s->indexed_by && strcasecmp(s->indexed_by, i->name) != 0) return HDB_OK;
@@ -472,7 +446,7 @@ static status item_loops(where_plan *w, int at, source_mask needs) {
   const table *t = item->table;
   needs |= item->needs;
   if (!t || item->node || item->shared || item->module) {
-    if (item->module) return function_loops(&b, needs);
+    if (item->module) return where_virtual_loops(w, at, needs);
     TRY(auto_loops(&b, needs, item->rows));
     return whole_loop(&b, needs, item->rows, item->module ? LOOP_VIRTUAL : LOOP_VIEW, false);
   }

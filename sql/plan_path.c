@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "sql/plan_where.h"
+#include "sql/virtual.h"
 
 typedef struct order_state {
   where_plan *w;
@@ -141,6 +142,7 @@ int where_path_order(where_plan *w, where_loop **loops, int n, where_loop *last,
   *reversed = 0;
   if (!o || o->n == 0) return 0;
   if (o->n > 62) return 0;
+  if (w->items_n == 1 && last && last->virtual_plan && last->virtual_plan->order_done) return o->n;
   uint64_t all = (1ull << o->n) - 1;
   for (int i = 0; i < o->n; i++)
     if (where_mask(w, o->e[i]) == 0 && expr_is_constant(o->e[i])) s.done |= 1ull << i;

@@ -268,6 +268,9 @@ static status analyze_condition(where_plan *w, int at) {
   }
   case EX_LIKE:
   case EX_GLOB: return where_like(w, at);
+  case EX_MATCH:
+    if (!e->negated) where_add_term(w, at, SEARCH_MATCH, e->left, e->right);
+    return HDB_OK;
   default: return HDB_OK;
   }
 }

@@ -14,7 +14,7 @@
 
 enum search_op {
   SEARCH_EQ = 1, SEARCH_LT = 2, SEARCH_LE = 4, SEARCH_GT = 8, SEARCH_GE = 16, SEARCH_IN = 32, SEARCH_NULL = 64,
-  SEARCH_IS = 128, SEARCH_RANGE = 2 | 4 | 8 | 16
+  SEARCH_IS = 128, SEARCH_MATCH = 256, SEARCH_RANGE = 2 | 4 | 8 | 16
 };
 
 typedef struct where_condition {
@@ -86,6 +86,7 @@ typedef struct where_loop {
   const index_ *index;
   int equal_n, terms_n;
   search_term **terms;   /* equal_n of them, then bottom, then top */
+  struct virtual_plan *virtual_plan; /* LOOP_VIRTUAL of a module with `best`; terms[i]: its constraint i, NULL: an argument */
   or_arm *arms;          /* LOOP_OR */
   int arms_n;
   struct where_loop *next;
@@ -136,6 +137,8 @@ status where_loops(where_plan *w);
 status where_solve(where_plan *w);
 status where_search_loops(where_plan *w, int at, source_mask needs); /* only those with search terms */
 status where_or_loops(where_plan *w, int at, source_mask needs);
+status where_virtual_loops(where_plan *w, int at, source_mask needs);
+status where_build_virtual(where_plan *w, const where_item *item, const where_loop *l, access *a);
 status where_insert_loop(where_plan *w, const where_loop *l);
 status where_derive(where_plan *w);
 void where_reduce_joins(where_plan *w, const expr *where);
