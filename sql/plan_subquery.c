@@ -92,8 +92,8 @@ status plan_subquery(compile *c, expr *e) {
   }
   if (e->op == EX_EXISTS) { /* whether there is a row: neither order nor duplicates matter */
     e->select->order_by = NULL;
-    if (!e->select->prior) e->select->distinct = false;
   }
+  if (e->op != EX_IN && !e->select->prior) e->select->distinct = false; /* one row is enough (OFFSET then counts all) */
   if (rc == HDB_OK) rc = plan_query(c, e->select, NULL, &p->q);
   explain_pop(c, former);
   TRY(rc);
