@@ -30,7 +30,7 @@ typedef struct database {
   txn_mark start;        /* the mark at its transaction's begin (for ROLLBACK TO a savepoint older than it) */
   /* what PRAGMAs of this database have set, answered and otherwise without a meaning here */
   struct database_pragmas {
-    int64_t cache_size, page_size, max_page_count, journal_size_limit, mmap_size, wal_autocheckpoint;
+    int64_t cache_size, default_cache_size, page_size, max_page_count, journal_size_limit, mmap_size, wal_autocheckpoint;
     uint8_t synchronous, auto_vacuum, secure_delete;
     bool exclusive;
     char journal_mode[12];

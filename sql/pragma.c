@@ -45,7 +45,7 @@ const pragma_definition pragma_definitions[] = {
     FLAG("count_changes", count_changes),
     {"data_version", PRAGMA_RESULT0 | PRAGMA_READS, pragma_data_version, NULL, 1, 0},
     {"database_list", PRAGMA_RESULT0, pragma_database_list, COLUMNS(database_list_columns), 0},
-    {"default_cache_size", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_cache_size, COLUMNS(cache_size_name), 0},
+    {"default_cache_size", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_default_cache_size, COLUMNS(cache_size_name), 0},
     FLAG("defer_foreign_keys", defer_foreign_keys),
     FLAG("empty_result_callbacks", empty_result_callbacks),
     {"encoding", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_WRITES | PRAGMA_READS, pragma_encoding, NULL, 1, 0},
@@ -89,7 +89,7 @@ const pragma_definition pragma_definitions[] = {
     {"table_list", PRAGMA_RESULT1 | PRAGMA_READS | PRAGMA_ALL_SCHEMAS, pragma_table_list, COLUMNS(table_list_columns), 0},
     {"table_xinfo", PRAGMA_RESULT1 | PRAGMA_READS, pragma_table_info, COLUMNS(table_info_columns), 1},
     {"temp_store", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_temp_store, NULL, 1, 0},
-    {"temp_store_directory", PRAGMA_SILENT_SET, pragma_nothing, NULL, 1, 0},
+    {"temp_store_directory", PRAGMA_SILENT_SET, pragma_temp_store_directory, NULL, 1, 0},
     {"threads", PRAGMA_RESULT0, pragma_threads, NULL, 1, 0},
     FLAG("trusted_schema", trusted_schema),
     {"user_version", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_WRITES | PRAGMA_READS, pragma_header_value, NULL, 1, 0},
@@ -125,7 +125,7 @@ int pragma_level(const char *text, int otherwise) {
     const char *word;
     int level;
   } words[] = {{"on", 1}, {"yes", 1}, {"true", 1}, {"off", 0}, {"no", 0}, {"false", 0}, {"full", 2}, {"extra", 3}};
-  if (text[0] >= '0' && text[0] <= '9') return (uint8_t)atoi(text);
+  if (text[0] >= '0' && text[0] <= '9') return (uint8_t)pragma_int32(text);
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcasecmp(words[i].word, text) == 0) return words[i].level;
   return otherwise;
@@ -145,6 +145,13 @@ int64_t pragma_integer(const char *text) {
   if (hex) return negative ? (int64_t)(0 - v) : (int64_t)v;
   if (errno == ERANGE || v > INT64_MAX) return negative ? INT64_MIN : INT64_MAX;
   return negative ? -(int64_t)v : (int64_t)v;
+}
+
+bool pragma_whole_integer(const char *text, int64_t *v) {
+  const char *p = text + (*text == '-' || *text == '+');
+  size_t digits = p[0] == '0' && (p[1] == 'x' || p[1] == 'X') ? 2 + strspn(p + 2, "0123456789abcdefABCDEF") : strspn(p, "0123456789");
+  *v = pragma_integer(text);
+  return digits > 0 && p[digits] == 0;
 }
 
 int32_t pragma_int32(const char *text) {

@@ -44,6 +44,7 @@ status pragma_emit_text(pragma_call *p, const char *text);
 static inline value pragma_text(const char *text) { return text ? value_text(text, strlen(text)) : value_null(); }
 bool pragma_boolean(const char *text);
 int64_t pragma_integer(const char *text); /* the number at the beginning, decimal or hexadecimal; saturates */
+bool pragma_whole_integer(const char *text, int64_t *v); /* false: more than a number stands there, or none */
 int32_t pragma_int32(const char *text);   /* the same in 32 bits; 0 when it is larger */
 /* -1 none: 0 off, 1 on, 2 full, 3 extra or a number. */
 int pragma_level(const char *text, int otherwise);
@@ -69,6 +70,8 @@ status pragma_page_count(pragma_call *p);
 status pragma_freelist_count(pragma_call *p);
 status pragma_mmap_size(pragma_call *p);
 status pragma_cache_size(pragma_call *p);
+status pragma_default_cache_size(pragma_call *p);
+status pragma_temp_store_directory(pragma_call *p);
 status pragma_cache_spill(pragma_call *p);
 status pragma_process_limit(pragma_call *p);
 status pragma_threads(pragma_call *p);

@@ -117,10 +117,10 @@ status pragma_integrity_check(pragma_call *p) {
   check_run r = {.p = p, .left = 100};
   const char *only = NULL;
   if (p->argument) {
-    int64_t n = pragma_integer(p->argument);
-    if (n > 0 && n < INT32_MAX) {
-      r.left = n;
-    } else if (!(p->argument[0] >= '0' && p->argument[0] <= '9')) {
+    int64_t n;
+    if (pragma_whole_integer(p->argument, &n) && n >= INT32_MIN && n <= INT32_MAX) {
+      if (n > 0) r.left = n;
+    } else {
       int number;
       only = p->argument;
       if (!catalog_table(p->db, p->qualified ? p->db->databases[p->database].name : NULL, only, &number))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "sql/mirror.h"
 #include "sql/pragma.h"
@@ -90,16 +91,36 @@ status pragma_number_setting(pragma_call *p) {
   struct database_pragmas *s = settings_of(p);
   int64_t *number = (int64_t *)((char *)s + p->definition->data);
   if (p->argument) {
-    int64_t wanted = pragma_integer(p->argument);
+    int64_t wanted = pragma_integer(p->argument), whole;
     if (number == &s->max_page_count) {
-      if (wanted > 0) *number = wanted > 4294967294 ? 4294967294 : wanted;
+      int64_t pages = 0;
+      TRY(database_page_count(p->db, p->database, &pages));
+      if (wanted > 0 && pragma_whole_integer(p->argument, &whole)) *number = wanted > 4294967294 ? 4294967294 : wanted < pages ? pages : wanted;
     } else if (number == &s->journal_size_limit) {
       *number = wanted < -1 ? -1 : wanted;
     } else {
-      *number = wanted;
+      *number = wanted < 0 ? 0 : (int32_t)wanted;
     }
   }
   return pragma_emit_int(p, *number);
+}
+
+/* Kept with the file in SQLite; 0 is the default, a sign is not kept. */
+status pragma_default_cache_size(pragma_call *p) {
+  struct database_pragmas *s = settings_of(p);
+  if (!p->argument) return pragma_emit_int(p, s->default_cache_size ? s->default_cache_size : -2000);
+  int32_t size = pragma_int32(p->argument);
+  s->default_cache_size = size < 0 ? -(int64_t)size : size;
+  s->cache_size = s->default_cache_size;
+  return HDB_OK;
+}
+
+status pragma_temp_store_directory(pragma_call *p) {
+  struct stat st;
+  if (!p->argument || !*p->argument) return HDB_OK;
+  if (stat(p->argument, &st) != 0 || !S_ISDIR(st.st_mode) || access(p->argument, W_OK) != 0)
+    return error_set(p->err, HDB_ERROR, "not a writable directory");
+  return HDB_OK;
 }
 
 status pragma_cache_size(pragma_call *p) {
@@ -114,13 +135,14 @@ status pragma_cache_spill(pragma_call *p) {
   hdb *db = p->db;
   if (!p->argument) {
     int64_t size = settings_of(p)->cache_size;
-    int64_t pages = size >= 0 ? size : -1024 * size / (settings_of(p)->page_size + 160);
+    int64_t pages = size >= 0 ? size : -1024 * size / (settings_of(p)->page_size + 144);
     if (db->config.no_cache_spill) return pragma_emit_int(p, 0);
     return pragma_emit_int(p, db->config.cache_spill > pages ? db->config.cache_spill : pages);
   }
-  db->config.no_cache_spill = !pragma_boolean(p->argument);
-  int64_t wanted = pragma_integer(p->argument);
-  if (p->argument[0] >= '0' && p->argument[0] <= '9' && wanted > 1) db->config.cache_spill = (int)wanted;
+  int64_t size;
+  bool is_number = pragma_whole_integer(p->argument, &size) && size >= INT32_MIN && size <= INT32_MAX;
+  if (is_number) db->config.cache_spill = (int)size;
+  db->config.no_cache_spill = pragma_level(p->argument, !is_number || size != 0) == 0;
   return HDB_OK;
 }
 
@@ -139,24 +161,24 @@ status pragma_process_limit(pragma_call *p) {
   static _Atomic int64_t limits[2];
   _Atomic int64_t *limit = &limits[p->definition->data];
   if (p->argument) {
-    int64_t wanted = pragma_integer(p->argument);
-    if (wanted >= 0) *limit = wanted;
+    int64_t wanted;
+    if (pragma_whole_integer(p->argument, &wanted) && wanted >= 0) *limit = wanted;
   }
   return pragma_emit_int(p, *limit);
 }
 
 status pragma_threads(pragma_call *p) {
   if (p->argument) {
-    int64_t wanted = pragma_integer(p->argument);
-    if (wanted >= 0) hdb_limit(p->db, HDB_LIMIT_WORKER_THREADS, wanted > 8 ? 8 : (int)wanted);
+    int64_t wanted;
+    if (pragma_whole_integer(p->argument, &wanted) && wanted >= 0) hdb_limit(p->db, HDB_LIMIT_WORKER_THREADS, wanted > 8 ? 8 : (int)wanted);
   }
   return pragma_emit_int(p, p->db->limits[HDB_LIMIT_WORKER_THREADS]);
 }
 
 status pragma_analysis_limit(pragma_call *p) {
   if (p->argument) {
-    int64_t wanted = pragma_integer(p->argument);
-    if (wanted >= 0 && wanted <= INT32_MAX) p->db->config.analysis_limit = (int)wanted;
+    int64_t wanted;
+    if (pragma_whole_integer(p->argument, &wanted) && wanted >= 0) p->db->config.analysis_limit = (int)(wanted & 0x7fffffff);
   }
   return pragma_emit_int(p, p->db->config.analysis_limit);
 }
@@ -210,7 +232,7 @@ status pragma_journal_mode(pragma_call *p) {
   static const char *const modes[] = {"delete", "persist", "off", "truncate", "memory", "wal"};
   const char *wanted = NULL;
   for (size_t i = 0; p->argument && i < sizeof modes / sizeof *modes; i++)
-    if (strcasecmp(modes[i], p->argument) == 0) wanted = modes[i];
+    if (!wanted && strncasecmp(modes[i], p->argument, strlen(p->argument)) == 0) wanted = modes[i]; /* a beginning will do */
   if (wanted && strcmp(wanted, "off") == 0 && p->db->pragmas.defensive) wanted = NULL;
   for (int i = p->db->databases_n - 1; wanted && i >= 0; i--) {
     if (!p->db->databases[i].engine || (p->qualified && i != p->database)) continue;
@@ -225,7 +247,7 @@ status pragma_locking_mode(pragma_call *p) {
   if (p->argument && strcasecmp(p->argument, "normal") == 0) wanted = 0;
   for (int i = 0; wanted >= 0 && i < p->db->databases_n; i++)
     if (!p->qualified || i == p->database) p->db->databases[i].pragmas.exclusive = wanted;
-  bool exclusive = settings_of(p)->exclusive || p->database == DB_TEMP;
+  bool exclusive = settings_of(p)->exclusive || p->database == DB_TEMP || (p->qualified && p->db->databases[p->database].is_memory);
   return pragma_emit_text(p, exclusive ? "exclusive" : "normal");
 }
 
