@@ -155,6 +155,7 @@ static status fold_batch_of(engine *e, request *batch, bool alone, bool *any) {
 static void process(engine *e, request *batch, size_t n, bool alone) {
   bool any = false;
   status rc = (status)atomic_load(&e->broken);
+  atomic_fetch_add(&e->batches_begun, 1);
   if (rc == HDB_OK) {
     int64_t before = e->last_time;
     rc = fold_batch_of(e, batch, alone, &any);
@@ -170,6 +171,7 @@ static void process(engine *e, request *batch, size_t n, bool alone) {
     prune_recent(e, n);
     if (any) retain_when_due(e);
   }
+  atomic_fetch_add(&e->batches_done, 1);
   for (request *r = batch; rc != HDB_OK && r; r = r->next) r->result = rc;
 }
 

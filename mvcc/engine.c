@@ -163,6 +163,7 @@ status engine_sync_to(engine *e, int64_t time) {
 
 static void engine_free(engine *e) {
   if (!e) return;
+  watch_release(e);
   retain_stop(e);
   view_release(e->newest);
   fold_free(e->fold);

@@ -701,6 +701,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
     TRY(apply_tree(f, w, alone, recent, &tree_changed));
     if (!tree_changed) continue;
     *changed = true;
+    watch_tell(e, w, time);
     if (!recent) TRY(recent_add_whole(&e->recent, w->tree));
     fold_tree *ft;
     TRY(tree_of(f, w->tree, &ft));

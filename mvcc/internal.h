@@ -168,7 +168,14 @@ struct engine {
   pthread_mutex_t txns_lock;
   txn *txns;
   atomic_int txns_n;
+
+  engine_watcher *_Atomic watcher; /* watch.c */
+  _Atomic uint64_t batches_begun, batches_done;
 };
+
+/* watch.c: the leader, for each tree that a request changed */
+void watch_tell(engine *e, const write_tree *w, int64_t time);
+void watch_release(engine *e);
 
 view *view_newest(engine *e); /* a reference, NULL: out of memory */
 void view_release(view *v);

@@ -194,4 +194,23 @@ typedef struct commit_info {
 typedef status (*commit_visitor)(void *context, const commit_info *c);
 status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context);
 
+/* ---- watching: what commits touch, told while they commit (also where there is no feed) ---- */
+/* Called by the committing thread before anybody can see the commit; must be quick. A commit that fails afterwards was
+ * told too. whole: the tree was cleared or filled, no key. */
+typedef struct engine_watcher {
+  bool (*wants)(void *context, uint32_t tree);
+  void (*touched)(void *context, uint32_t tree, int64_t time, slice key, bool whole);
+  void (*release)(void *context); /* the engine closes; its trees can still be read in here */
+  void *context;
+} engine_watcher;
+/* One watcher an engine, for its life: *w is kept unless there is one already. Returns the kept one's context (NULL: out of
+ * memory); then the caller frees what it brought if that is another. */
+void *engine_watch(engine *e, const engine_watcher *w);
+void *engine_watched(engine *e); /* its context, NULL: none */
+/* Waits for the commits at work now: later ones ask `wants` anew. */
+void engine_settle(engine *e);
+/* Each key that the transaction has written in a tree; whole: it cleared or filled it, no key. */
+typedef void (*write_visitor)(void *context, slice key, bool whole);
+void txn_each_write(txn *t, uint32_t tree, write_visitor visit, void *context);
+
 #endif

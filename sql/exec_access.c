@@ -37,7 +37,8 @@ status access_prepare(exec *x, const access *a, access_state *s) {
   s->step = step_of(a);
   for (int i = 0; i < a->parts_n; i++) s->has_in |= a->parts[i].is_in;
   if (s->has_in && !(s->lists = arena_zero(&x->lifetime, (size_t)a->parts_n * sizeof *s->lists))) return node_no_memory(x);
-  if (a->kind == ACCESS_SCAN || a->kind == ACCESS_ROWID || a->kind == ACCESS_RANGE || a->kind == ACCESS_INDEX)
+  if (a->kind == ACCESS_SCAN || a->kind == ACCESS_ROWID || a->kind == ACCESS_RANGE || a->kind == ACCESS_INDEX ||
+      a->kind == ACCESS_VECTOR)
     TRY(open_cursors(s));
   if (s->slot && s->c) s->slot->cursor = s->c;
   return HDB_OK;
@@ -61,6 +62,7 @@ void access_release(access_state *s) {
   if (s->hash) hash_release(s);
   if (s->or_) or_release(s);
   if (s->function) function_release(s);
+  if (s->vector) vector_release(s);
 }
 
 static status cursor_status(access_state *s, const cursor *c) {
@@ -663,6 +665,7 @@ static status (*step_of(const access *a))(access_state *s) {
   case ACCESS_OR: return or_step;
   case ACCESS_HASH: return hash_step;
   case ACCESS_FUNCTION: return function_step;
+  case ACCESS_VECTOR: return vector_step;
   default: return queue_step;
   }
 }
@@ -681,6 +684,7 @@ status access_open(access_state *s) {
   case ACCESS_OR: return or_open(s);
   case ACCESS_HASH: return hash_open(s);
   case ACCESS_FUNCTION: return function_open(s);
+  case ACCESS_VECTOR: return vector_open(s);
   case ACCESS_QUEUE: return HDB_OK;
   }
   return HDB_INTERNAL;
@@ -702,6 +706,7 @@ slice access_row_key(access_state *s) {
   switch (a->kind) {
   case ACCESS_SCAN:
   case ACCESS_ROWID:
+  case ACCESS_VECTOR:
   case ACCESS_RANGE: return s->c->key;
   case ACCESS_INDEX:
     if (a->index->is_primary) return s->c->key;

@@ -13,6 +13,7 @@ typedef struct key_list { /* encoded keys of one IN, ascending, each once */
 } key_list;
 
 typedef struct row_map row_map;
+typedef struct vector_run vector_run;
 
 typedef struct access_state {
   exec *x;
@@ -32,6 +33,7 @@ typedef struct access_state {
   struct hash_rows *hash;
   struct or_state *or_;
   void *function;        /* ACCESS_FUNCTION */
+  struct vector_run *vector; /* ACCESS_VECTOR */
   status error;          /* of a fetch, which has no way to say it */
   status (*step)(struct access_state *s);
   bool has_rowid;
@@ -70,6 +72,10 @@ void or_release(access_state *s);
 status function_open(access_state *s);
 status function_step(access_state *s);
 void function_release(access_state *s);
+/* exec_vector.c */
+status vector_open(access_state *s);
+status vector_step(access_state *s);
+void vector_release(access_state *s);
 
 const value *spool_row(const spool *s, int64_t row);
 void spool_clear(spool *s);

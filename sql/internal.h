@@ -70,6 +70,10 @@ struct hdb {
     uint8_t dialect, synchronous, temp_store, policy;
     int cache_size, busy_timeout;
   } pragmas;
+  struct {
+    double recall_target; /* 0: 0.95 */
+    int ef_search;        /* 0: derived */
+  } vector;
   /* user functions and collations: function_user.c, by lower-case name */
   struct user_function *functions;
   struct collation_node *collations;

@@ -61,6 +61,7 @@ enum access_kind {
   ACCESS_OR,        /* several accesses, each row once */
   ACCESS_HASH,      /* a source read once into a hash table, probed by equality */
   ACCESS_FUNCTION,  /* a table-valued function or virtual table */
+  ACCESS_VECTOR,    /* a stored table nearest first (vector_access.h) */
   ACCESS_QUEUE      /* the recursive CTE's current row */
 };
 
@@ -133,6 +134,7 @@ struct access {
   int plan_number;
   const char *plan_text;
   int queue_state;         /* ACCESS_QUEUE */
+  const struct vector_access *vector; /* ACCESS_VECTOR; its filters are those of the table alone */
   key_spec *hash_specs;
   operand *hash_build;     /* values of the build side, by the inner slot */
   int *hash_order;         /* columns that order rows of equal key: an automatic index would hold them */

@@ -4,6 +4,7 @@
  * Sort keys that are no result columns are projected behind them.
  */
 #include "sql/plan_where.h"
+#include "sql/vector_access.h"
 
 typedef struct core {
   compile *c;
@@ -233,6 +234,7 @@ static status plan_core(core *k, plan_node **out) {
   } else if (k->order_by && k->order.n && k->ordered == k->order.n) {
     sorted = true;
   }
+  if (!sorted && !k->aggregate) TRY(plan_vector(c, s, k->order_by, k->join, &sorted));
   k->order.specs = sort_specs;
   if (s->has_window) TRY(plan_windows(c, s, k->order_by, node, &node));
   sort_key *keys = NULL;

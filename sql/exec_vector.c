@@ -1,0 +1,405 @@
+/* ACCESS_VECTOR: a table's rows in ascending distance from a query vector, for as long as they are asked for.
+ *
+ * Three sources fill one heap of (distance, row id): the graph's walk, the rows that the graph may have wrong (own
+ * writes, row ids in the index's log since the view), and, where there is no graph or it has no more to give, a scan.
+ * A row leaves the heap when the walk has passed its distance.
+ * D1  Every row comes from the transaction's own view (cursor_find) and its distance from its own vector: what is
+ *     stale in the graph costs time, never a wrong row.
+ * D2  A row id is looked at once (`met`), so no row comes twice and no source hides another's.
+ * D3  Rows without a vector have distance NULL and come first, by row id, as ORDER BY has it.
+ * The walk gives up for a scan when its filter has refused too many rows: it never costs much more than the scan.
+ * What can fail: memory, the cursor, a condition, a query that is no vector of the column's dimensions.
+ * Cost: a scan one distance a row; a walk one an ef candidate, with a filter one row read for each.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "sql/exec_access.h"
+#include "sql/vector_access.h"
+
+typedef struct found {
+  double distance; /* -infinity: NULL */
+  int64_t id;
+} found;
+
+enum { AHEAD_MAX = 24, BATCH = 64 };
+
+struct vector_run {
+  access_state *s;
+  const vector_access *v;
+  engine *engine;
+  const float *query; /* NULL: every distance is NULL */
+  vector_view view;
+  hnsw_search *search;
+  found *heap;
+  size_t heap_n, heap_capacity;
+  int64_t *met; /* open addressing; the id 0 stands apart */
+  size_t met_n, met_slots;
+  bool met_zero;
+  bool walking, scanned;
+  double frontier;     /* nothing nearer comes from the walk any more */
+  int64_t need;        /* rows likely to be asked for */
+  int64_t asked, accepted, budget;
+  bool gave_up;
+  int ahead, pulled;
+  status failure;      /* of the filter */
+  float *aligned;
+};
+
+/* ---- row ids already looked at ---- */
+static size_t met_place(const vector_run *r, int64_t id) {
+  size_t at = ((uint64_t)id * 0x9e3779b97f4a7c15u) >> 20 & (r->met_slots - 1);
+  while (r->met[at] && r->met[at] != id) at = (at + 1) & (r->met_slots - 1);
+  return at;
+}
+
+static bool has_met(const vector_run *r, int64_t id) {
+  if (!id) return r->met_zero;
+  return r->met_slots && r->met[met_place(r, id)] == id;
+}
+
+static status meet(vector_run *r, int64_t id, bool *fresh) {
+  *fresh = !has_met(r, id);
+  if (!*fresh) return HDB_OK;
+  if (!id) {
+    r->met_zero = true;
+    return HDB_OK;
+  }
+  if (2 * (r->met_n + 1) > r->met_slots) {
+    size_t slots = r->met_slots ? 2 * r->met_slots : 256, old_n = r->met_slots;
+    int64_t *old = r->met, *wider = calloc(slots, sizeof *wider);
+    if (!wider) return node_no_memory(r->s->x);
+    r->met = wider, r->met_slots = slots;
+    for (size_t i = 0; i < old_n; i++)
+      if (old[i]) wider[met_place(r, old[i])] = old[i];
+    free(old);
+  }
+  r->met[met_place(r, id)] = id;
+  r->met_n++;
+  return HDB_OK;
+}
+
+/* ---- the heap ---- */
+static bool before(const found *a, const found *b) { return a->distance < b->distance || (a->distance == b->distance && a->id < b->id); }
+
+static status heap_push(vector_run *r, found f) {
+  if (r->heap_n == r->heap_capacity) {
+    size_t capacity = r->heap_capacity ? 2 * r->heap_capacity : 128;
+    found *heap = realloc(r->heap, capacity * sizeof *heap);
+    if (!heap) return node_no_memory(r->s->x);
+    r->heap = heap, r->heap_capacity = capacity;
+  }
+  size_t at = r->heap_n++;
+  for (; at && before(&f, &r->heap[(at - 1) / 2]); at = (at - 1) / 2) r->heap[at] = r->heap[(at - 1) / 2];
+  r->heap[at] = f;
+  return HDB_OK;
+}
+
+static found heap_pop(vector_run *r) {
+  found top = r->heap[0], last = r->heap[--r->heap_n];
+  size_t at = 0;
+  for (;;) {
+    size_t child = 2 * at + 1;
+    if (child >= r->heap_n) break;
+    if (child + 1 < r->heap_n && before(&r->heap[child + 1], &r->heap[child])) child++;
+    if (!before(&r->heap[child], &last)) break;
+    r->heap[at] = r->heap[child];
+    at = child;
+  }
+  r->heap[at] = last;
+  return top;
+}
+
+/* ---- one row of the view ---- */
+static status passes(vector_run *r, bool *pass) {
+  const access *a = r->s->a;
+  *pass = true;
+  for (int i = 0; i < a->filters_n && *pass; i++) {
+    int truth;
+    TRY(expr_test(r->s->x, a->filters[i].program, &truth));
+    *pass = truth == 1;
+  }
+  return HDB_OK;
+}
+
+static status row_distance(vector_run *r, double *distance) {
+  const value *e = slot_column(r->s->slot, r->v->column);
+  const float *f;
+  int n;
+  size_t bytes = (size_t)r->v->key.dimensions * sizeof *f;
+  *distance = -INFINITY;
+  if (e->type == VAL_NULL || !r->query) return HDB_OK;
+  if (e->type == VAL_BLOB && e->n == bytes) {
+    f = (const void *)e->p;
+    if ((uintptr_t)e->p % sizeof *f) f = memcpy(r->aligned, e->p, bytes);
+  } else {
+    TRY(vector_read(e, r->v->key.dimensions, &r->s->x->memory, &f, &n, r->s->x->err));
+  }
+  *distance = vector_distance_of((enum hnsw_metric)r->v->key.metric, f, r->query, (size_t)r->v->key.dimensions);
+  return HDB_OK;
+}
+
+/* The slot on the row, if the view has it and it passes. */
+static status look_at(vector_run *r, int64_t id, bool *there) {
+  access_state *s = r->s;
+  uint8_t key[8];
+  rowid_encode(key, id);
+  *there = cursor_find(s->c, slice_of(key, 8));
+  if (!*there) return s->c->error == HDB_OK || s->c->error == HDB_NOTFOUND ? HDB_OK : error_set(s->x->err, s->c->error, "%s", status_text(s->c->error));
+  slot_point(s->slot, true, id, s->c->value);
+  return HDB_OK;
+}
+
+static status consider(vector_run *r, int64_t id, bool filtered) {
+  bool fresh, there, pass = true;
+  double distance;
+  TRY(meet(r, id, &fresh));
+  if (!fresh) return HDB_OK;
+  arena_mark mark = arena_save(&r->s->x->memory);
+  TRY(look_at(r, id, &there));
+  if (!there) return HDB_OK;
+  if (!filtered) TRY(passes(r, &pass));
+  if (!pass) return HDB_OK;
+  TRY(row_distance(r, &distance));
+  arena_rewind(&r->s->x->memory, mark);
+  return heap_push(r, (found){distance, id});
+}
+
+static status consider_all(vector_run *r, const row_ids *ids) {
+  for (size_t i = 0; i < ids->n; i++) TRY(consider(r, ids->ids[i], false));
+  return HDB_OK;
+}
+
+/* ---- the scan ---- */
+static status scan_all(vector_run *r) {
+  access_state *s = r->s;
+  exec *x = s->x;
+  r->scanned = true;
+  r->frontier = INFINITY;
+  for (cursor_first(s->c); s->c->valid; cursor_next(s->c)) {
+    int64_t id = rowid_decode(s->c->key.p);
+    bool pass;
+    double distance;
+    TRY(exec_tick(x));
+    if (has_met(r, id)) continue;
+    arena_mark mark = arena_save(&x->memory);
+    slot_point(s->slot, true, id, s->c->value);
+    TRY(passes(r, &pass));
+    if (pass) {
+      TRY(row_distance(r, &distance));
+      TRY(heap_push(r, (found){distance, id}));
+    }
+    arena_rewind(&x->memory, mark);
+  }
+  if (s->c->error != HDB_OK) return error_set(x->err, s->c->error, "%s", status_text(s->c->error));
+  return HDB_OK;
+}
+
+/* ---- the walk ---- */
+static void walk_end(vector_run *r) {
+  hnsw_search_close(r->search);
+  r->search = NULL;
+  if (r->walking) vector_view_leave(&r->view);
+  r->walking = false;
+}
+
+/* The filter inside the walk: row and conditions, by the view. Afterwards the walk's own rows need no second test. */
+static bool walk_filter(void *context, int64_t id) {
+  vector_run *r = context;
+  bool there = false, pass = false;
+  if (r->gave_up || r->failure != HDB_OK) return true; /* to an end, quickly */
+  if (has_met(r, id)) return false;
+  r->asked++;
+  if (r->asked > r->budget && r->accepted < r->need) {
+    r->gave_up = true;
+    return true;
+  }
+  arena_mark mark = arena_save(&r->s->x->memory);
+  r->failure = exec_tick(r->s->x);
+  if (r->failure == HDB_OK) r->failure = look_at(r, id, &there);
+  if (r->failure == HDB_OK && there) r->failure = passes(r, &pass);
+  arena_rewind(&r->s->x->memory, mark);
+  r->accepted += pass;
+  return pass || r->failure != HDB_OK;
+}
+
+static status look_at_touched(vector_run *r) {
+  row_ids ids = {0};
+  status rc = vector_view_touched(&r->view, &ids);
+  if (rc == HDB_NOTFOUND) {
+    r->gave_up = true;
+    rc = HDB_OK;
+  } else if (rc == HDB_OK) {
+    row_ids_sort(&ids);
+    rc = consider_all(r, &ids);
+  } else {
+    rc = node_no_memory(r->s->x);
+  }
+  free(ids.ids);
+  return rc;
+}
+
+/* One more from the graph into the heap. */
+static status walk_step(vector_run *r) {
+  int64_t id;
+  double distance;
+  if (r->pulled++ % BATCH == 0) TRY(look_at_touched(r));
+  bool more = !r->gave_up && hnsw_search_next(r->search, &id, &distance);
+  TRY(r->failure);
+  if (!more || r->gave_up) {
+    walk_end(r);
+    return scan_all(r);
+  }
+  double slack = 1e-5 * (1 + fabs(distance)); /* the walk ranks in float32 */
+  r->frontier = distance - slack;
+  size_t n = r->heap_n;
+  TRY(consider(r, id, r->s->a->filters_n > 0));
+  r->ahead += r->heap_n > n;
+  return HDB_OK;
+}
+
+typedef struct own_writes {
+  row_ids ids;
+  bool whole, failed;
+} own_writes;
+static void own_write(void *context, slice key, bool whole) {
+  own_writes *o = context;
+  if (whole || key.n != 8) o->whole = true;
+  else if (!row_ids_add(&o->ids, rowid_decode(key.p))) o->failed = true;
+}
+
+static int derived_ef(const exec *x, int64_t need) {
+  const hdb *db = x->db;
+  if (db->vector.ef_search > 0) return db->vector.ef_search;
+  double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
+  if (target > 0.9999) target = 0.9999;
+  double ef = 32 + 32 * log(1 / (1 - target)) / log(20);
+  if (ef < 1.5 * (double)need) ef = 1.5 * (double)need;
+  return ef > 4096 ? 4096 : (int)ef;
+}
+
+/* Enters the index; false: scan. */
+static status walk_begin(vector_run *r, txn *t, bool *walks) {
+  access_state *s = r->s;
+  own_writes own = {0};
+  row_ids unplaced = {0};
+  int64_t rows, bytes;
+  status rc = HDB_OK;
+  *walks = false;
+  txn_estimate(t, s->a->table->tree, &rows, &bytes);
+  if (!r->query || rows < VECTOR_ROWS_MIN || r->need > rows / 4 || s->x->db->pragmas.policy == TXN_SERIALIZABLE) return HDB_OK;
+  vector_index *i = vector_index_get(r->engine, &r->v->key, r->v->label);
+  if (!i) return HDB_OK;
+  txn_each_write(t, s->a->table->tree, own_write, &own);
+  if (own.failed) CHECK(node_no_memory(s->x));
+  if (own.whole || !vector_view_enter(i, txn_view_time(t), &r->view)) goto out;
+  r->walking = true;
+  r->budget = rows / 8 + 500;
+  r->search = hnsw_search_open(vector_view_graph(&r->view), r->query, derived_ef(s->x, r->need), s->a->filters_n ? walk_filter : NULL, r);
+  if (!r->search) CHECK(node_no_memory(s->x));
+  CHECK(consider_all(r, &own.ids));
+  if (vector_view_unplaced(&r->view, &unplaced) != HDB_OK) CHECK(node_no_memory(s->x));
+  CHECK(consider_all(r, &unplaced));
+  *walks = true;
+out:
+  free(own.ids.ids);
+  free(unplaced.ids);
+  return rc;
+}
+
+/* ---- the access ---- */
+static status read_query(vector_run *r) {
+  exec *x = r->s->x;
+  const value *q;
+  int n;
+  TRY(expr_eval(x, r->v->query, &q));
+  r->query = NULL;
+  if (q->type == VAL_NULL) return HDB_OK;
+  int want = r->v->key.dimensions;
+  bool doubles = q->type == VAL_BLOB && q->n == 8 * (size_t)want;
+  const float *floats;
+  TRY(vector_read(q, doubles ? want : 0, &r->s->memory, &floats, &n, x->err));
+  if (n != want)
+    return error_set(x->err, HDB_ERROR, "different vector dimensions %d and %d", r->v->swapped ? n : want, r->v->swapped ? want : n);
+  r->query = arena_copy(&r->s->memory, floats, (size_t)n * sizeof *floats);
+  return r->query ? HDB_OK : node_no_memory(x);
+}
+
+static status read_need(vector_run *r) {
+  const value *v;
+  r->need = 64;
+  if (!r->v->limit) return HDB_OK;
+  TRY(expr_eval(r->s->x, r->v->limit, &v));
+  if (v->type != VAL_INTEGER || v->i < 0) return HDB_OK; /* LIMIT itself says what is wrong with it */
+  int64_t need = v->i, offset = 0;
+  if (r->v->offset) {
+    TRY(expr_eval(r->s->x, r->v->offset, &v));
+    if (v->type == VAL_INTEGER && v->i > 0) offset = v->i;
+  }
+  r->need = need > INT32_MAX || offset > INT32_MAX ? INT32_MAX : need + offset;
+  return HDB_OK;
+}
+
+static void run_reset(vector_run *r) {
+  walk_end(r);
+  free(r->met);
+  r->met = NULL;
+  r->met_n = r->met_slots = 0;
+  r->met_zero = false;
+  r->heap_n = 0;
+  r->scanned = r->gave_up = false;
+  r->frontier = -INFINITY;
+  r->asked = r->accepted = 0;
+  r->ahead = r->pulled = 0;
+  r->failure = HDB_OK;
+}
+
+status vector_open(access_state *s) {
+  vector_run *r = s->vector;
+  const access *a = s->a;
+  bool walks;
+  if (!r) {
+    r = arena_zero(&s->x->lifetime, sizeof *r);
+    if (!r) return node_no_memory(s->x);
+    r->s = s;
+    r->v = a->vector;
+    r->aligned = arena_alloc(&s->x->lifetime, (size_t)r->v->key.dimensions * sizeof(float));
+    if (!r->aligned) return node_no_memory(s->x);
+    s->vector = r;
+  }
+  run_reset(r);
+  const database *d = &s->x->db->databases[a->database];
+  r->engine = d->engine;
+  TRY(read_query(r));
+  TRY(read_need(r));
+  if (r->need == 0) {
+    s->done = true;
+    return HDB_OK;
+  }
+  TRY(walk_begin(r, d->txn, &walks));
+  if (walks) return HDB_OK;
+  walk_end(r);
+  return scan_all(r);
+}
+
+status vector_step(access_state *s) {
+  vector_run *r = s->vector;
+  bool there;
+  for (;;) {
+    while (!r->scanned && !(r->heap_n && (r->heap[0].distance <= r->frontier || r->ahead > AHEAD_MAX + r->need))) TRY(walk_step(r));
+    if (!r->heap_n) return HDB_DONE;
+    found f = heap_pop(r);
+    if (r->ahead) r->ahead--;
+    TRY(look_at(r, f.id, &there));
+    if (there) return HDB_ROW;
+  }
+}
+
+void vector_release(access_state *s) {
+  vector_run *r = s->vector;
+  run_reset(r);
+  free(r->heap);
+  r->heap = NULL;
+  r->heap_capacity = 0;
+  s->vector = NULL;
+}

@@ -1,0 +1,150 @@
+/* ORDER BY distance LIMIT k: recognised after the join is planned, when its first source is a plain scan of the table
+ * whose VECTOR column is measured. The scan becomes ACCESS_VECTOR, the sort goes.
+ *
+ * A search by another index stays: it reads the few rows that qualify, and the sort orders them. Conditions on the
+ * table alone go into the walk, but not those that run queries or the user's code: these are tested behind it, and the
+ * walk goes on until enough rows have passed.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "sql/func.h"
+#include "sql/vector_access.h"
+
+static bool distance_metric(const expr *e, enum hnsw_metric *metric) {
+  static const struct {
+    const char *name;
+    enum hnsw_metric metric;
+  } names[] = {{"cosine_distance", HNSW_COSINE}, {"l2_distance", HNSW_L2}, {"negative_inner_product", HNSW_IP}, {"l1_distance", HNSW_L1}};
+  const function *f = e->object;
+  if (e->op != EX_FUNCTION || !f || !e->list || e->list->n < 2 || e->filter || e->over) return false;
+  if (f < functions_vector.functions || f >= functions_vector.functions + functions_vector.n) return false; /* the user's */
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (strcasecmp(f->name, names[i].name) != 0) continue;
+    *metric = names[i].metric;
+    return true;
+  }
+  if (strcasecmp(f->name, "vector_distance") != 0 || e->list->n > 3) return false;
+  *metric = HNSW_COSINE;
+  if (e->list->n == 2) return true;
+  const expr *named = e->list->items[2].e;
+  return named->op == EX_TEXT && vector_metric_named(named->text, named->text_n, metric);
+}
+
+typedef struct outside {
+  const join_node *j;
+  bool yes;
+} outside;
+static bool outside_visit(void *context, expr *e) {
+  outside *o = context;
+  if (e->select || e->op == EX_REGISTER || e->op == EX_AGG_COLUMN) o->yes = false;
+  if (e->op == EX_COLUMN) {
+    for (int i = 0; i < o->j->levels_n; i++) {
+      const access *a = &o->j->levels[i].a;
+      if (a->slot == e->slot) o->yes = false;
+      for (int k = 0; k < a->nested_slots_n; k++)
+        if (a->nested_slots[k] == e->slot) o->yes = false;
+    }
+  }
+  return o->yes;
+}
+/* One value for the whole join: no column of its sources. */
+static bool is_outside(const join_node *j, expr *e) {
+  outside o = {j, true};
+  ast_walk(e, true, outside_visit, &o);
+  return o.yes && plan_deterministic(e);
+}
+
+static bool is_measured(const access *a, const expr *e) {
+  const table *t = a->table;
+  if (e->op != EX_COLUMN || e->slot != a->slot || e->column < 0 || e->column >= t->columns_n) return false;
+  const column *c = &t->columns[e->column];
+  return c->vector_dimensions && !c->generated && !c->default_value && c->stored >= 0;
+}
+
+static bool has_select(void *context, expr *e) {
+  if (e->select || e->source) *(bool *)context = true;
+  return !*(bool *)context;
+}
+static bool filters_fit(const compile *c, const select *s) {
+  bool found = c->db->user_code;
+  if (s->where && !found) ast_walk(s->where, true, has_select, &found);
+  for (int i = 0; s->from && i < s->from->n && !found; i++)
+    if (s->from->items[i].on) ast_walk(s->from->items[i].on, true, has_select, &found);
+  return !found;
+}
+
+/* The line that said SCAN now says what is done. */
+static void explain_vector(compile *c, const select *s, const access *a, const vector_access *v, bool continues, int64_t rows) {
+  static const char *const metrics[] = {[HNSW_L2] = "l2", [HNSW_COSINE] = "cosine", [HNSW_IP] = "ip", [HNSW_L1] = "l1"};
+  explain_list *l = c->explain;
+  const char *name = a->table->name;
+  for (int i = 0; s->from && i < s->from->n; i++)
+    if (s->from->items[i].slot == a->slot && s->from->items[i].alias) name = s->from->items[i].alias;
+  for (int i = l ? l->n - 1 : -1; i >= 0; i--) {
+    const char *d = l->entries[i].detail;
+    if (!d || l->entries[i].parent != l->parent || strncmp(d, "SCAN ", 5) != 0 || strcmp(d + 5, name) != 0) continue;
+    const char *column = a->table->columns[v->column].name;
+    if (rows < VECTOR_ROWS_MIN)
+      l->entries[i].detail = arena_printf(c->memory, "SCAN %s BY EXACT DISTANCE (%s %s)", name, column, metrics[v->key.metric]);
+    else
+      l->entries[i].detail = arena_printf(c->memory, "SEARCH %s USING VECTOR INDEX (%s %s)%s%s", name, column, metrics[v->key.metric],
+                                          a->filters_n ? " FILTER IN WALK" : "", continues ? " WALK AND CONTINUE" : "");
+    return;
+  }
+}
+
+static status vector_access_make(compile *c, const select *s, const access *a, expr *distance, bool swapped, enum hnsw_metric metric,
+                                 bool all_rows_count, vector_access **out) {
+  vector_access *v = plan_alloc(c, sizeof *v);
+  if (!v) return plan_no_memory(c);
+  const column *measured = &a->table->columns[distance->list->items[swapped].e->column];
+  v->column = (int)(measured - a->table->columns);
+  v->swapped = swapped;
+  v->key = (vector_key){.tree = a->table->tree, .column = measured->stored, .dimensions = measured->vector_dimensions, .metric = (uint8_t)metric};
+  v->label = arena_printf(c->memory, "%s.%s", a->table->name, measured->name);
+  if (!v->label) return plan_no_memory(c);
+  TRY(expr_compile(c, distance->list->items[!swapped].e, &v->query));
+  if (all_rows_count && expr_is_constant(s->limit)) {
+    TRY(expr_compile(c, s->limit, &v->limit));
+    if (s->offset && expr_is_constant(s->offset)) TRY(expr_compile(c, s->offset, &v->offset));
+  }
+  *out = v;
+  return HDB_OK;
+}
+
+status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *j, bool *done) {
+  enum hnsw_metric metric;
+  *done = false;
+  if (!s->limit || s->for_change || s->distinct || s->has_window || order_by->n != 1 || j->levels_n < 1 || j->has_right) return HDB_OK;
+  const struct expr_item *item = &order_by->items[0];
+  level *first = &j->levels[0];
+  access *a = &first->a;
+  if (item->descending || item->nulls == 2 || first->left || a->kind != ACCESS_SCAN || !a->table || a->table->kind != TABLE_ORDINARY ||
+      a->table->without_rowid || a->as_of)
+    return HDB_OK;
+  expr *e = item->e;
+  if (!distance_metric(e, &metric)) return HDB_OK;
+  bool swapped = !is_measured(a, e->list->items[0].e);
+  if (swapped && !is_measured(a, e->list->items[1].e)) return HDB_OK;
+  if (!is_outside(j, e->list->items[!swapped].e)) return HDB_OK;
+  bool inside = filters_fit(c, s);
+  bool continues = j->levels_n > 1 || (first->where_n && !inside);
+  vector_access *v = NULL;
+  TRY(vector_access_make(c, s, a, e, swapped, metric, !continues, &v));
+  if (inside) {
+    a->filters = first->where;
+    a->filters_n = first->where_n;
+    first->where_n = 0;
+  }
+  a->vector = v;
+  a->kind = ACCESS_VECTOR;
+  a->reverse = false;
+  a->may_map = false;
+  int64_t rows = 0, bytes;
+  if (c->db->databases[a->database].txn) txn_estimate(c->db->databases[a->database].txn, a->table->tree, &rows, &bytes);
+  explain_vector(c, s, a, v, continues, rows);
+  *done = true;
+  return HDB_OK;
+}
