@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "sql/exec_access.h"
+#include "sql/time.h"
 #include "sql/vector_access.h"
 
 typedef struct found {
@@ -283,16 +284,17 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   access_state *s = r->s;
   own_writes own = {0};
   row_ids unplaced = {0};
-  int64_t rows, bytes;
+  int64_t rows, bytes, time;
   status rc = HDB_OK;
   *walks = false;
+  TRY(exec_time(s->x, s->a->time, &time)); /* AS OF: committed rows of then */
   txn_estimate(t, s->a->table->tree, &rows, &bytes);
   if (!r->query || rows < VECTOR_ROWS_MIN || r->need > rows / 4 || s->x->db->pragmas.policy == TXN_SERIALIZABLE) return HDB_OK;
   vector_index *i = vector_index_get(r->engine, &r->v->key, r->v->label);
   if (!i) return HDB_OK;
-  txn_each_write(t, s->a->table->tree, own_write, &own);
+  if (!time) txn_each_write(t, s->a->table->tree, own_write, &own);
   if (own.failed) CHECK(node_no_memory(s->x));
-  if (own.whole || !vector_view_enter(i, txn_view_time(t), &r->view)) goto out;
+  if (own.whole || !vector_view_enter(i, time ? time : txn_view_time(t), &r->view)) goto out;
   r->walking = true;
   r->budget = rows / 8 + 500;
   r->search = hnsw_search_open(vector_view_graph(&r->view), r->query, derived_ef(s->x, r->need), s->a->filters_n ? walk_filter : NULL, r);

@@ -122,7 +122,7 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
   level *first = &j->levels[0];
   access *a = &first->a;
   if (item->descending || item->nulls == 2 || first->left || a->kind != ACCESS_SCAN || !a->table || a->table->kind != TABLE_ORDINARY ||
-      a->table->without_rowid || a->as_of)
+      a->table->without_rowid)
     return HDB_OK;
   expr *e = item->e;
   if (!distance_metric(e, &metric)) return HDB_OK;
