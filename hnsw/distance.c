@@ -7,7 +7,8 @@
 
 #include "hnsw/internal.h"
 
-#if defined(__x86_64__)
+/* The thread sanitizer is not there yet when the loader chooses among clones. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define VARIANTS __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("O3", "fast-math")))
 #else
 #define VARIANTS __attribute__((optimize("O3", "fast-math")))
