@@ -31,6 +31,8 @@ typedef struct mirror_state {
   uint64_t stamp, id;
   int64_t time;
   int64_t size, mtime_ns, inode;
+  int64_t counter; /* SQLite's file change counter: moves with each transaction outside of WAL mode, not with a rollback */
+  int64_t leaving_wal; /* 1: its journal mode was about to be changed by us, so its counter may have moved */
 } mirror_state;
 
 struct mirror {
@@ -169,6 +171,21 @@ static status file_stamp(hdb *db, sqlite3 *file, uint64_t *id, uint64_t *stamp, 
   return rc;
 }
 
+/* The file change counter (4 bytes at offset 24), read through SQLite's own descriptor; 0 for an empty file. */
+static int64_t file_counter(sqlite3 *file) {
+  sqlite3_file *f = NULL;
+  uint8_t bytes[4];
+  if (sqlite3_file_control(file, "main", SQLITE_FCNTL_FILE_POINTER, &f) != SQLITE_OK || !f || !f->pMethods) return 0;
+  return f->pMethods->xRead(f, bytes, 4, 24) == SQLITE_OK ? get_be32(bytes) : 0;
+}
+
+/* The same bytes as when `state` was taken, although the file's time moved (a transaction rolled back into the file). */
+static bool same_content(const struct mirror *m, sqlite3 *file, uint64_t stamp) {
+  struct stat st;
+  return m->known && stamp == m->state.stamp && stat_file(m->path, &st) && st.st_size == m->state.size &&
+         (int64_t)st.st_ino == m->state.inode && (file_counter(file) == m->state.counter || m->state.leaving_wal) && !has_wal_frames(m->path);
+}
+
 static status file_put_stamp(hdb *db, sqlite3 *file, const mirror_state *state) {
   char *sql = sqlite3_mprintf("CREATE TABLE IF NOT EXISTS _heliosdb(id INTEGER, time INTEGER, stamp INTEGER);"
                               "DELETE FROM _heliosdb; INSERT INTO _heliosdb VALUES(%lld, %lld, %lld)",
@@ -235,13 +252,36 @@ out:
 
 /* ---- writing app.db ---- */
 
+/* The change counter tells our writes from others' in rollback-journal mode only (and a -wal beside a file that is
+ * copied alone would be lost): a file in WAL mode, known to be ours, is taken out of it. Inside a transaction, which
+ * is ended and begun again; nobody may have written in between. */
+static status leave_wal(hdb *db, engine *e, struct mirror *m, sqlite3 *file) {
+  sqlite3_stmt *s = NULL;
+  int code = sqlite3_prepare_v2(file, "PRAGMA journal_mode", -1, &s, NULL);
+  bool wal = code == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(s, 0), "wal") == 0;
+  sqlite3_finalize(s);
+  if (!wal) return mirror_sqlite_error(db, file, code);
+  m->state.leaving_wal = 1;
+  TRY(state_store(db, e, m));
+  TRY(mirror_sqlite_error(db, file, sqlite3_exec(file, "ROLLBACK; PRAGMA journal_mode = DELETE", NULL, NULL, NULL)));
+  m->state.counter = file_counter(file);
+  m->state.leaving_wal = 0;
+  state_take(m);
+  TRY(state_store(db, e, m));
+  TRY(mirror_sqlite_error(db, file, sqlite3_exec(file, "BEGIN IMMEDIATE", NULL, NULL, NULL)));
+  return file_counter(file) == m->state.counter ? HDB_OK : error_set(&db->err, HDB_BUSY, "%s was changed by another program", m->path);
+}
+
 /* Inside the SQLite transaction, the engine's view open: everything up to the view. */
 static status write_changes(hdb *db, int number, struct mirror *m, sqlite3 *file, mirror_state *next) {
   database *d = &db->databases[number];
   uint64_t id, stamp;
   int64_t time;
   TRY(file_stamp(db, file, &id, &stamp, &time));
-  if (stamp != m->state.stamp) return error_set(&db->err, HDB_BUSY, "%s was replaced by another file", m->path);
+  if (!looks_unchanged(m) && !same_content(m, file, stamp))
+    return error_set(&db->err, HDB_BUSY, "%s was changed by another program", m->path);
+  TRY(leave_wal(db, d->engine, m, file));
+  next->counter = m->state.counter, next->leaving_wal = 0;
   if (!stamp) {
     if (m->state.time)
       TRY(objects_seed(db, d->engine, file));
@@ -262,7 +302,6 @@ static status write_file(hdb *db, int number, struct mirror *m) {
   sqlite3 *file = NULL;
   mirror_state next = m->state;
   status rc = HDB_OK;
-  if (m->known && !looks_unchanged(m)) return error_set(&db->err, HDB_BUSY, "%s was changed by another program", m->path);
   if (engine_durable(d->engine) < engine_newest(d->engine)) {
     rc = engine_checkpoint(d->engine);
     if (rc != HDB_OK) return fail(db, rc);
@@ -275,6 +314,7 @@ static status write_file(hdb *db, int number, struct mirror *m) {
   txn_rollback(d->txn);
   if (rc != HDB_OK) goto out;
   CHECK(mirror_sqlite_error(db, file, sqlite3_exec(file, "COMMIT", NULL, NULL, NULL)));
+  next.counter = file_counter(file);
   sqlite3_close(file);
   file = NULL;
   m->state = next;
@@ -366,11 +406,18 @@ static status take_in(hdb *db, int number, struct mirror *m) {
   if (rc != HDB_OK) return rc;
   CHECK(file_stamp(db, file, &id, &stamp, &time));
   CHECK(pending_load(db, d->engine, &pending));
-  if (stamp && pending == stamp && stamp != m->state.stamp) {
+  bool same = same_content(m, file, stamp);
+  m->state.counter = file_counter(file);
+  m->state.leaving_wal = 0;
+  if (same) {
+    /* nothing but its time changed */
+  } else if (stamp && pending == stamp && stamp != m->state.stamp) {
     /* our own COMMIT, cut off before its note was made (F2) */
     m->state.stamp = stamp, m->state.id = id, m->state.time = time;
   } else {
-    if (m->known && stamp && stamp == m->state.stamp && engine_newest(d->engine) > m->state.time)
+    struct stat st; /* emptied on purpose: an empty database */
+    bool emptied = stat_file(m->path, &st) && st.st_size == 0;
+    if (m->known && !emptied && stamp == m->state.stamp && engine_newest(d->engine) > m->state.time)
       CHECK(error_set(&db->err, HDB_ERROR,
                       "not supported yet: %s was changed by another program while it lacked commits of its directory", m->path));
     CHECK(mirror_import(db, number, file));
