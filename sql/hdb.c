@@ -89,7 +89,7 @@ int hdb_open_with(const char *filename, hdb **out, int flags, const hdb_settings
   database_pragmas_default(&db->databases[DB_TEMP]);
   db->databases[DB_TEMP].pragmas.cache_size = 0; /* as SQLite answers for a temp database */
   db->databases[DB_TEMP].pragmas.synchronous = 0;
-  strcpy(db->databases[DB_TEMP].pragmas.journal_mode, "delete");
+  memcpy(db->databases[DB_TEMP].pragmas.journal_mode, "delete", sizeof "delete");
   db->databases_n = 2;
   *out = db;
   status rc = connection_open(db, filename, flags, settings);
