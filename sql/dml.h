@@ -108,7 +108,7 @@ void stored_row_set(slot *s, const table *t, const stored_row *row);
 
 /* ---- triggers (trigger.c) ---- */
 typedef struct trigger_list {
-  int n;
+  int n, temp_n;             /* TEMP ones come first */
   trigger_program **programs;
 } trigger_list;
 enum trigger_time { TRIGGER_BEFORE = 1, TRIGGER_AFTER = 2, TRIGGER_INSTEAD = 3 };
@@ -175,6 +175,7 @@ struct writer {
   write_check *checks;
   const bool *changed;       /* UPDATE: columns that are set; NULL else */
   bool rowid_changed;        /* ... or the primary key of a WITHOUT ROWID table */
+  bool rowid_given;          /* INSERT: a row id is among the values */
   trigger_list before, after;
   fkey_set *keys;            /* of the event */
   writer *victim;            /* deletes rows for REPLACE; NULL: none needed */
@@ -195,6 +196,7 @@ typedef struct writer_run {
   bool fresh;                /* the row id is new: nothing to look up */
 } writer_run;
 writer_run *writer_run_of(exec *x, const writer *w); /* NULL: error set */
+status trigger_fire_after(exec *x, const writer *w, slot *old, slot *new_row); /* trigger.c */
 
 typedef struct writer_request {
   const table *t;
@@ -205,6 +207,7 @@ typedef struct writer_request {
   bool rowid_changed;
   int new_slot, old_slot;    /* -1: make one */
   bool is_victim;
+  bool rowid_given;
   bool never_replaces;       /* an ON CONFLICT clause without target takes every conflict */
   bool single_row;           /* the outermost statement inserts one row, nothing fires, nothing returns */
 } writer_request;
@@ -225,6 +228,7 @@ status write_check_row(exec *x, const writer *w, writer_run *r);
  * EXEC_IGNORE: the row is not to be written (IGNORE, or an upsert has done it). */
 status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own);
 /* Can writing one row change or remove another, or be seen by what is computed for it? */
+bool writer_may_replace(const writer *w);
 bool writer_touches_others(const writer *w);
 bool tree_has_query(expr *e); /* a subquery somewhere in it */
 status write_check_compile(compile *c, writer *w);
@@ -259,6 +263,7 @@ typedef struct upsert_clause {
   int first;
   const set_program *set;
 } upsert_clause;
+bool upserts_are_simple(const writer *w); /* what they update fires nothing and concerns no foreign key */
 status upsert_check_targets(compile *c, const insert_statement *s, const table *t);
 status upsert_compile(compile *c, insert_statement *s, const dml_target *target, writer *w);
 status upsert_run(exec *x, const writer *w, const upsert_clause *u, slice row_key);

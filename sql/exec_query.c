@@ -28,6 +28,14 @@ void node_states_release(exec *x) {
 }
 
 int query_columns(const query *q) { return q->columns_n; }
+
+const index_ *query_walked_index(const query *q) {
+  const plan_node *n = q ? q->top : NULL;
+  if (n && n->k == &project_class) n = ((const project_node *)n)->child;
+  if (!n || (n->k != &join_class && n->k != &single_class) || ((const join_node *)n)->levels_n < 1) return NULL;
+  const access *a = &((const join_node *)n)->levels[0].a;
+  return a->kind == ACCESS_INDEX ? a->index : NULL;
+}
 status query_open(exec *x, const query *q) { return node_open(x, q->top); }
 status query_next(exec *x, const query *q, const value **row) { return node_next(x, q->top, row); }
 void query_close(exec *x, const query *q) {

@@ -270,13 +270,17 @@ static bool is_single_row(compile *c, const insert_program *p, const insert_stat
 
 static status insert_writer(compile *c, insert_program *p, insert_statement *s, uint8_t conflict) {
   writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_INSERT, .conflict = conflict,
-                      .new_slot = -1, .old_slot = -1, .single_row = is_single_row(c, p, s)};
-  for (const upsert *u = s->upserts; u; u = u->next) r.never_replaces = r.never_replaces || !u->target;
+                      .new_slot = -1, .old_slot = -1, .single_row = is_single_row(c, p, s),
+                      .rowid_given = p->rowid_value >= 0};
+  for (const upsert *u = s->upserts; u; u = u->next) {
+    r.never_replaces = r.never_replaces || !u->target;
+  }
   if (s->upserts && r.t->kind != TABLE_VIEW) TRY(upsert_check_targets(c, s, r.t));
   TRY(writer_make(c, &r, &p->w));
   if (p->target.t->kind == TABLE_VIEW)
     TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_INSERT, TRIGGER_INSTEAD, NULL, conflict, &p->w->before));
   if (s->upserts) TRY(upsert_compile(c, s, &p->target, p->w));
+  if (p->w->keys && r.single_row && (r.never_replaces || !writer_may_replace(p->w)) && upserts_are_simple(p->w)) fkey_fail_at_once(p->w->keys);
   return returning_compile(c, s->returning, r.t, p->w->new_slot, &p->w->returning);
 }
 

@@ -15,6 +15,8 @@ typedef struct query query;
 /* Resolves (when not yet) and plans. Result columns are query's columns 0..n-1. */
 status plan_query(compile *c, select *s, scope *outer, query **out);
 int query_columns(const query *q);
+/* The index whose order the rows of a plain query come in; NULL: none, or not known. */
+const index_ *query_walked_index(const query *q);
 /* One execution at a time in an exec: open (again), next until HDB_DONE, close. The row is valid until the next call. */
 status query_open(exec *x, const query *q);
 status query_next(exec *x, const query *q, const value **row); /* HDB_ROW, HDB_DONE, or an error */

@@ -161,7 +161,7 @@ status trigger_list_compile(compile *c, const table *t, const table *shape, int 
                             const bool *changed, uint8_t conflict, trigger_list *out) {
   const trigger *const *list;
   int n;
-  *out = (trigger_list){0, NULL};
+  *out = (trigger_list){0, 0, NULL};
   TRY(triggers_of(c, t, database, &list, &n));
   if (n == 0) return HDB_OK;
   out->programs = arena_alloc(c->memory, (size_t)n * sizeof *out->programs);
@@ -170,7 +170,10 @@ status trigger_list_compile(compile *c, const table *t, const table *shape, int 
     const create_trigger_statement *tree = list[i]->tree;
     if (tree->event != event || !time_fits(tree, time) || !columns_fit(tree, shape, changed)) continue;
     TRY(trigger_compile(c, list[i], shape, conflict, &out->programs[out->n]));
-    if (list[i]->database == DB_TEMP) compile_reads(c, DB_TEMP);
+    if (list[i]->database == DB_TEMP) {
+      compile_reads(c, DB_TEMP);
+      out->temp_n++;
+    }
     out->n++;
   }
   return HDB_OK;
@@ -194,7 +197,7 @@ status trigger_program_make(compile *c, const table *t, int database, uint8_t ev
   if (!(*out = program_new(c, root, NULL, 1))) return HDB_NOMEM;
   (*out)->key = key;
   (*out)->event = event;
-  step_context k = {c, t, database, event, CONFLICT_NONE, NULL};
+  step_context k = {c, t, database, event, CONFLICT_ABORT, NULL}; /* whatever the constraints themselves say */
   return compile_step(&k, s, &(*out)->steps[0]);
 }
 
@@ -344,6 +347,16 @@ status trigger_fire_one(exec *x, const dml_root *root, const trigger_program *tp
 status trigger_fire(exec *x, const dml_root *root, const trigger_list *list, slot *old, slot *new_row) {
   for (int i = 0; i < list->n; i++) TRY(trigger_fire_one(x, root, list->programs[i], old, new_row));
   return HDB_OK;
+}
+
+/* RETURNING stands behind the TEMP triggers and before the others, as in SQLite. */
+status trigger_fire_after(exec *x, const writer *w, slot *old, slot *new_row) {
+  if (!w->after.n) return w->returning ? returning_add(x, w->returning) : HDB_OK;
+  trigger_list rest = {w->after.n - w->after.temp_n, 0, w->after.programs + w->after.temp_n};
+  trigger_list temp = {w->after.temp_n, 0, w->after.programs};
+  if (temp.n) TRY(trigger_fire(x, w->root, &temp, old, new_row));
+  if (w->returning) TRY(returning_add(x, w->returning));
+  return rest.n ? trigger_fire(x, w->root, &rest, old, new_row) : HDB_OK;
 }
 
 status trigger_query(exec *x, const dml_root *root, const trigger_program *tp, slot *old, slot *new_row, int64_t *out) {

@@ -192,9 +192,11 @@ static status check_from(compile *c, const update_statement *s, const dml_target
   return HDB_OK;
 }
 
-static bool any_index_affected(const writer *w) {
-  for (int k = 0; k < w->indexes_n; k++)
-    if (w->affected[k]) return true;
+/* Is the index that finds the rows one that the change moves them in? */
+static bool walked_index_affected(const update_program *p) {
+  const index_ *i = query_walked_index(p->search.q);
+  for (int k = 0; i && k < p->w->indexes_n; k++)
+    if (p->w->new_entries[k].i == i) return p->w->affected[k];
   return false;
 }
 
@@ -226,7 +228,7 @@ status compile_update(compile *c, update_statement *s) {
   CHECK(update_writer(c, p, s, conflict));
   p->search.keep_records = !writer_touches_others(p->w);
   p->search.not_in_place = !p->search.keep_records || p->w->returning || p->set.rowid_changed || tree_has_query(s->where) ||
-                           any_index_affected(p->w);
+                           walked_index_affected(p);
   CHECK(dml_count_changes(c, &p->head, "rows updated"));
 out:
   c->with = outer;

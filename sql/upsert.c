@@ -136,9 +136,10 @@ static status order_steps(compile *c, writer *w, upsert_clause *list, int n) {
     if (list[i].any) any = &list[i];
     else add_step(w, order, clauses, &at, step_of(w, &list[i]), &list[i]);
   }
-  for (int pass = 0; pass < 2; pass++)
+  bool by_age = w->t->without_rowid || at == 0; /* else the row id comes before the rest */
+  for (int pass = by_age; pass < 2; pass++)
     for (int i = 0; i < w->order_n; i++)
-      if ((w->order[i] == KEY_STEP) == (pass == 0)) add_step(w, order, clauses, &at, w->order[i], any);
+      if (by_age || (w->order[i] == KEY_STEP) == (pass == 0)) add_step(w, order, clauses, &at, w->order[i], any);
   w->order = order;
   w->clauses = clauses;
   return HDB_OK;
@@ -170,6 +171,14 @@ status upsert_compile(compile *c, insert_statement *s, const dml_target *target,
     if (!u->do_nothing) TRY(compile_set(c, s, u, target, w, &list[n]));
   }
   return order_steps(c, w, list, n);
+}
+
+bool upserts_are_simple(const writer *w) {
+  for (int i = 0; w->clauses && i < w->order_n; i++) {
+    const writer *u = w->clauses[i] ? w->clauses[i]->update : NULL;
+    if (u && (u->before.n || u->after.n || u->keys)) return false;
+  }
+  return true;
 }
 
 status upsert_run(exec *x, const writer *w, const upsert_clause *u, slice row_key) {

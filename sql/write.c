@@ -72,14 +72,15 @@ static status check_order(compile *c, writer *w) {
   return HDB_OK;
 }
 
-static bool may_replace(const writer *w) {
-  if (w->conflict && w->conflict != CONFLICT_REPLACE) return false;
-  bool unique = w->t->rowid_column >= 0 || w->t->without_rowid;
-  for (const index_ *i = w->t->indexes; i && !unique; i = i->next) unique = i->unique;
-  if (w->conflict) return unique;
-  if (w->t->primary_key_conflict == CONFLICT_REPLACE) return true;
-  for (const index_ *i = w->t->indexes; i; i = i->next)
-    if (i->unique && i->on_conflict == CONFLICT_REPLACE) return true;
+bool writer_may_replace(const writer *w) {
+  for (int place = 0; place < w->order_n; place++) {
+    int step = w->order[place];
+    bool alias = step == KEY_STEP && !w->t->without_rowid;
+    if (alias && !w->rowid_given && !w->changed) continue;
+    const index_ *i = alias ? NULL : step == KEY_STEP ? w->t->primary : w->new_entries[step].i;
+    uint8_t own = i ? i->on_conflict : w->t->primary_key_conflict;
+    if ((w->conflict ? w->conflict : own) == CONFLICT_REPLACE) return true;
+  }
   return false;
 }
 
@@ -99,6 +100,7 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   if (!w || !(w->root = dml_root_of(c))) return dml_no_memory(c->err);
   *out = w;
   w->t = r->t, w->database = r->database, w->use = r->use, w->conflict = r->conflict;
+  w->rowid_given = r->rowid_given;
   w->changed = r->changed, w->rowid_changed = r->rowid_changed, w->counts = !r->is_victim;
   w->state = compile_state(c);
   bool has_new = r->use != WRITER_DELETE, has_old = r->use != WRITER_INSERT;
@@ -115,10 +117,9 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   }
   if (has_old) TRY(encoders(c, w, w->old_slot, &w->old_entries));
   TRY(writer_triggers(c, w, r->is_victim));
-  fkey_request keys = {r->use, r->changed, has_old ? w->old_slot : -1, has_new ? w->new_slot : -1, r->single_row && (r->never_replaces || !may_replace(w))};
+  fkey_request keys = {r->use, r->changed, has_old ? w->old_slot : -1, has_new ? w->new_slot : -1, r->single_row && (r->never_replaces || !writer_may_replace(w))};
   TRY(fkey_compile(c, r->t, r->database, &keys, &w->keys));
-  if (w->keys && keys.single_row) fkey_fail_at_once(w->keys);
-  if (has_new && !r->never_replaces && may_replace(w)) {
+  if (has_new && !r->never_replaces && writer_may_replace(w)) {
     writer_request victim = {.t = r->t, .database = r->database, .use = WRITER_DELETE, .new_slot = -1, .old_slot = -1,
                              .conflict = CONFLICT_REPLACE, .is_victim = true}; /* triggers of the victim replace as well */
     TRY(writer_make(c, &victim, &w->victim));
@@ -315,8 +316,7 @@ static status insert_row(exec *x, const writer *w, const value *given, bool *wri
   count_row(x, w);
   if (!w->t->without_rowid && w->t->kind == TABLE_ORDINARY) x->db->last_insert_rowid = rowid;
   call_hook(x, w, HDB_INSERT, rowid);
-  if (w->returning) TRY(returning_add(x, w->returning));
-  return w->after.n ? trigger_fire(x, w->root, &w->after, NULL, s) : HDB_OK;
+  return trigger_fire_after(x, w, NULL, s);
 }
 
 status writer_insert(exec *x, const writer *w, const value *given, bool *written) {
@@ -352,8 +352,7 @@ static status delete_row(exec *x, const writer *w, const stored_row *old, bool *
   }
   TRY(write_delete_row(x, w, r, &row));
   *written = true;
-  if (w->returning) TRY(returning_add(x, w->returning));
-  return w->after.n ? trigger_fire(x, w->root, &w->after, s, NULL) : HDB_OK;
+  return trigger_fire_after(x, w, s, NULL);
 }
 
 status writer_delete(exec *x, const writer *w, const stored_row *old, bool *written) {
@@ -436,8 +435,7 @@ static status update_row(exec *x, const writer *w, const stored_row *was, const 
   count_row(x, w);
   call_hook(x, w, HDB_UPDATE, id);
   if (w->keys) TRY(fkey_actions(x, w->root, w->keys, old, new_row));
-  if (w->returning) TRY(returning_add(x, w->returning));
-  return w->after.n ? trigger_fire(x, w->root, &w->after, old, new_row) : HDB_OK;
+  return trigger_fire_after(x, w, old, new_row);
 }
 
 status writer_update(exec *x, const writer *w, const stored_row *old, const value *rowid, bool *written) {

@@ -195,23 +195,20 @@ status write_prepare(exec *x, const writer *w, writer_run *r) {
 }
 
 /* ---- NOT NULL, CHECK ---- */
-static status not_null_failed(exec *x, const writer *w, writer_run *r, int k, bool *replaced) {
-  const table *t = w->t;
-  const column *c = &t->columns[k];
+/* REPLACE puts the default in, whatever it is; the second pass looks at the result and knows ABORT only. */
+static status not_null_failed(exec *x, const writer *w, writer_run *r, int k, bool second, bool *replaced) {
+  const column *c = &w->t->columns[k];
   uint8_t action = w->conflict ? w->conflict : c->not_null;
   if (action == CONFLICT_IGNORE) return EXEC_IGNORE;
-  if (action == CONFLICT_REPLACE) {
-    if (w->defaults[k]) {
-      const value *v;
-      TRY(expr_eval(x, w->defaults[k], &v));
-      TRY(dml_failed(x, value_copy(&x->memory, v, &r->values[k])));
-      TRY(store_as(x, w, k, &r->values[k]));
-      *replaced = true;
-      if (r->values[k].type != VAL_NULL) return HDB_OK;
-    }
-    action = CONFLICT_ABORT;
+  if (action == CONFLICT_REPLACE && !second && w->defaults[k]) {
+    const value *v;
+    TRY(expr_eval(x, w->defaults[k], &v));
+    TRY(dml_failed(x, value_copy(&x->memory, v, &r->values[k])));
+    *replaced = true;
+    return store_as(x, w, k, &r->values[k]);
   }
-  return dml_constraint(x, action, HDB_CONSTRAINT_NOTNULL, "NOT NULL constraint failed: %s.%s", t->name, c->name);
+  if (action == CONFLICT_REPLACE) action = CONFLICT_ABORT;
+  return dml_constraint(x, action, HDB_CONSTRAINT_NOTNULL, "NOT NULL constraint failed: %s.%s", w->t->name, c->name);
 }
 
 static status virtual_column(exec *x, const writer *w, int k, bool *is_null) {
@@ -223,15 +220,17 @@ static status virtual_column(exec *x, const writer *w, int k, bool *is_null) {
   return HDB_OK;
 }
 
-static status not_null_pass(exec *x, const writer *w, writer_run *r, bool generated, bool *replaced) {
+static status not_null_pass(exec *x, const writer *w, writer_run *r, bool second, bool *replaced) {
   const table *t = w->t;
   for (int k = 0; k < t->columns_n; k++) {
     const column *c = &t->columns[k];
-    if (!c->not_null || k == t->rowid_column || (c->generated != 0) != generated) continue;
-    if (w->changed && !w->changed[k] && !generated) continue;
+    uint8_t action = w->conflict ? w->conflict : c->not_null;
+    if (!c->not_null || k == t->rowid_column || (c->generated && !second)) continue;
+    if (second && !c->generated && action != CONFLICT_REPLACE) continue;
+    if (w->changed && !w->changed[k] && !c->generated) continue;
     bool is_null = r->values[k].type == VAL_NULL;
     if (c->generated == 1) TRY(virtual_column(x, w, k, &is_null));
-    if (is_null) TRY(not_null_failed(x, w, r, k, replaced));
+    if (is_null) TRY(not_null_failed(x, w, r, k, second, replaced));
   }
   return HDB_OK;
 }
@@ -239,7 +238,7 @@ static status not_null_pass(exec *x, const writer *w, writer_run *r, bool genera
 status write_check_row(exec *x, const writer *w, writer_run *r) {
   bool replaced = false;
   TRY(not_null_pass(x, w, r, false, &replaced));
-  if (w->t->has_generated) {
+  if (replaced || w->t->has_generated) {
     if (replaced && w->generated_n) TRY(write_prepare(x, w, r));
     TRY(not_null_pass(x, w, r, true, &replaced));
   }
@@ -351,7 +350,7 @@ static status look_again(exec *x, const writer *w, writer_run *r, slice row_key,
   }
   if (!own || cursor_find(r->table, *own)) return HDB_OK;
   TRY(dml_failed(x, r->table->error));
-  return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT, "constraint failed");
+  return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_PINNED, "constraint failed");
 }
 
 status write_unique(exec *x, const writer *w, writer_run *r, slice row_key, const slice *own) {
