@@ -296,10 +296,9 @@ static status finish_call(exec *x, const aggregate_call *c, function_call *call,
   if (cs->ordered) {
     const value *row;
     TRY(sorter_finish(cs->ordered));
-    while (sorter_next(cs->ordered, &row) == HDB_ROW) {
-      status rc = c->f->step(call, c->arguments_n, row);
-      if (rc != HDB_OK) return rc;
-    }
+    status rc;
+    while ((rc = sorter_next(cs->ordered, &row)) == HDB_ROW) TRY(c->f->step(call, c->arguments_n, row));
+    if (rc != HDB_DONE) return rc;
   }
   *out = value_null();
   status rc = c->f->final(call, out);

@@ -3,11 +3,13 @@
  * A kept row is one block in the sorter's arena: its values, then its key bytes, then the bytes of its texts. With
  * `limit` only the best `limit` rows live; a row that is not among them costs its key's encoding and one comparison.
  * When dead rows fill the arena the live ones are copied into a new one.
- * What can fail: memory. Cost a row: one arena block; n log n comparisons of eight bytes, memcmp on a tie.
+ * Past its budget the sorter writes what it has as a sorted run to a temporary file and starts anew; at the end the
+ * runs are merged, the earlier run first on a tie (S2).
+ * What can fail: memory, the file. Cost a row: one arena block; n log n comparisons of eight bytes, memcmp on a tie.
  */
 #include <stdlib.h>
 
-#include "sql/exec_store.h"
+#include "sql/exec_spill.h"
 
 typedef struct sort_row {
   const uint8_t *key;
@@ -33,8 +35,21 @@ struct sorter {
   sort_entry *entries;
   size_t n, capacity, at;
   uint64_t order;
+  spill *file;         /* runs */
+  struct merge_run {
+    spill_run run;
+    spill_reader *reader;
+    sort_row *row;     /* its next; NULL: at its end */
+    size_t room;
+  } *runs;
+  int runs_n;
+  sort_row *shown;     /* the row handed out last, freed by the next call */
 };
+static size_t budget = (size_t)256 << 20;
+void sorter_budget(size_t bytes) { budget = bytes; }
+bool sorter_rows_stay(const sorter *s) { return s->runs_n == 0; }
 
+static status spill_rows(sorter *s);
 static status no_memory(sorter *s) { return error_set(s->x->err, HDB_NOMEM, "out of memory"); }
 
 sorter *sorter_new(exec *x, int columns_n, int keys_n, const sort_key *keys, int64_t limit) {
@@ -54,6 +69,13 @@ void sorter_free(sorter *s) {
   if (!s) return;
   arena_clear(&s->memory);
   buf_free(&s->scratch);
+  for (int i = 0; i < s->runs_n; i++) {
+    spill_close(s->runs[i].reader);
+    free(s->runs[i].row);
+  }
+  free(s->runs);
+  free(s->shown);
+  spill_free(s->file);
   free(s->entries);
   free(s);
 }
@@ -204,7 +226,7 @@ status sorter_add(sorter *s, const value *row) {
   }
   s->entries[s->n++] = e;
   if (s->limit > 0) heap_up(s, s->n - 1);
-  return HDB_OK;
+  return s->limit < 0 && s->memory_bytes + s->n * sizeof e > budget ? spill_rows(s) : HDB_OK;
 }
 
 static void merge_runs(const sorter *s, const sort_entry *a, size_t an, const sort_entry *b, size_t bn, sort_entry *out) {
@@ -232,9 +254,8 @@ static int compare_order(const void *a, const void *b) {
   return (p > q) - (p < q);
 }
 
-status sorter_finish(sorter *s) {
+static status sort_entries(sorter *s) {
   enum { RUN = 12 };
-  s->at = 0;
   if (s->n < 2) return HDB_OK;
   if (s->limit > 0) qsort(s->entries, s->n, sizeof *s->entries, compare_order); /* S2: undo the heap's order */
   for (size_t i = 0; i < s->n; i += RUN) insertion_sort(s, s->entries + i, s->n - i < RUN ? s->n - i : RUN);
@@ -261,7 +282,108 @@ status sorter_finish(sorter *s) {
   return HDB_OK;
 }
 
+/* ---- runs in a file: key bytes, then each value: type, number or length, bytes ---- */
+static status put_row(sorter *s, const sort_row *r) {
+  uint32_t head[2] = {r->bytes, r->key_n};
+  TRY(spill_put(s->file, head, sizeof head));
+  TRY(spill_put(s->file, r->key, r->key_n));
+  for (int i = 0; i < s->columns_n; i++) {
+    const value *v = &r->values[i];
+    bool bytes = v->type == VAL_TEXT || v->type == VAL_BLOB;
+    uint8_t type[2] = {v->type, v->subtype};
+    TRY(spill_put(s->file, type, 2));
+    TRY(spill_put(s->file, bytes ? (const void *)&v->n : (const void *)&v->i, bytes ? 4 : 8));
+    if (bytes) TRY(spill_put(s->file, v->p, v->n));
+  }
+  return HDB_OK;
+}
+
+static status spill_rows(sorter *s) {
+  if (s->n == 0) return HDB_OK;
+  if (!s->file) TRY(spill_new(s->x, &s->file));
+  struct merge_run *runs = realloc(s->runs, ((size_t)s->runs_n + 1) * sizeof *runs);
+  if (!runs) return no_memory(s);
+  s->runs = runs;
+  TRY(sort_entries(s));
+  spill_begin(s->file);
+  for (size_t i = 0; i < s->n; i++) TRY(put_row(s, s->entries[i].row));
+  struct merge_run run = {0};
+  TRY(spill_end(s->file, &run.run));
+  s->runs[s->runs_n++] = run;
+  arena_clear(&s->memory);
+  s->memory_bytes = s->live_bytes = 0;
+  s->n = 0;
+  return HDB_OK;
+}
+
+/* The run's next row into run->row. */
+static status get_row(sorter *s, struct merge_run *m) {
+  uint32_t head[2];
+  if (spill_left(m->reader) == 0) {
+    free(m->row);
+    m->row = NULL;
+    return HDB_OK;
+  }
+  TRY(spill_get(m->reader, head, sizeof head));
+  if (!m->row || m->room < head[0]) {
+    free(m->row);
+    if (!(m->row = malloc(head[0]))) return no_memory(s);
+    m->room = head[0];
+  }
+  sort_row *r = m->row;
+  uint8_t *p = (uint8_t *)(r->values + s->columns_n);
+  r->bytes = head[0];
+  r->key = p;
+  r->key_n = head[1];
+  TRY(spill_get(m->reader, p, r->key_n));
+  p += r->key_n;
+  for (int i = 0; i < s->columns_n; i++) {
+    uint8_t type[2];
+    value *v = &r->values[i];
+    TRY(spill_get(m->reader, type, 2));
+    *v = (value){.type = type[0], .subtype = type[1]};
+    if (type[0] != VAL_TEXT && type[0] != VAL_BLOB) {
+      TRY(spill_get(m->reader, &v->i, 8));
+      continue;
+    }
+    TRY(spill_get(m->reader, &v->n, 4));
+    v->p = (const char *)p;
+    TRY(spill_get(m->reader, p, v->n));
+    p += v->n;
+  }
+  return HDB_OK;
+}
+
+static bool row_before(const sorter *s, const sort_row *a, const sort_row *b) {
+  return s->by_value ? compare_by_value(s, a->values, b->values) < 0 : compare_keys(a->key, a->key_n, b->key, b->key_n) < 0;
+}
+
+static status merge_next(sorter *s, const value **row) {
+  struct merge_run *best = NULL;
+  for (int i = 0; i < s->runs_n; i++)
+    if (s->runs[i].row && (!best || row_before(s, s->runs[i].row, best->row))) best = &s->runs[i];
+  if (!best) return HDB_DONE;
+  free(s->shown);
+  s->shown = best->row;
+  best->row = NULL;
+  TRY(get_row(s, best));
+  *row = s->shown->values;
+  return HDB_ROW;
+}
+
+status sorter_finish(sorter *s) {
+  s->at = 0;
+  if (!s->runs_n) return sort_entries(s);
+  TRY(spill_rows(s));
+  for (int i = 0; i < s->runs_n; i++) {
+    TRY(spill_open(s->file, &s->runs[i].run, &s->runs[i].reader));
+    TRY(get_row(s, &s->runs[i]));
+  }
+  return HDB_OK;
+}
+
 status sorter_next(sorter *s, const value **row) {
+  if (s->runs_n) return merge_next(s, row);
   if (s->at >= s->n) return HDB_DONE;
   *row = s->entries[s->at++].row->values;
   return HDB_ROW;

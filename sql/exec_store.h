@@ -20,6 +20,7 @@ typedef struct key_spec {
 bool key_spec_write(buf *out, const value *v, const key_spec *spec);
 int key_spec_compare(const value *a, const value *b, const key_spec *spec);
 bool key_specs_builtin(const key_spec *specs, int n);
+status node_no_memory(exec *x);
 uint64_t bytes_hash(const void *p, size_t n);
 
 /* ---- a map from key tuples to payloads ---- */
@@ -68,6 +69,9 @@ sorter *sorter_new(exec *x, int columns_n, int keys_n, const sort_key *keys, int
 bool sorter_refuses(const sorter *s, const value *first_key);
 status sorter_add(sorter *s, const value *row);
 status sorter_finish(sorter *s);
+/* Rows handed out stay where they are until the sorter goes (nothing was spilled); else only until the next call. */
+bool sorter_rows_stay(const sorter *s);
+void sorter_budget(size_t bytes); /* of memory for one sorter; for tests */
 status sorter_next(sorter *s, const value **row); /* HDB_ROW, HDB_DONE */
 void sorter_free(sorter *s);
 

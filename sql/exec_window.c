@@ -3,7 +3,7 @@
  * Peers (rows equal in ORDER BY) are numbered first; a frame is then a range [low, high) of rows by arithmetic or
  * binary search, less what EXCLUDE takes away. Aggregates slide: rows that enter are stepped, rows that leave are
  * inverted; where that cannot be (no inverse, EXCLUDE) the frame is computed again.
- * W1  Rows lie in the sorter, pointers to them stay valid until the node is opened again.
+ * W1  Rows lie in the sorter and stay there; when it has spilled, a partition's rows are copied first.
  * W2  Results are kept in the partition's arena until the next partition.
  * What can fail: memory, the functions, a frame offset that is no number.
  */
@@ -23,6 +23,7 @@ typedef struct window_state {
   value *results;         /* calls_n for each row */
   value *output;
   arena memory;           /* results */
+  arena kept;             /* rows of the partition, when the sorter does not keep them */
   value *offsets;         /* start, end of each call's frame */
 } window_state;
 
@@ -37,6 +38,7 @@ static void window_close(exec *x, const plan_node *node) {
   s->group = s->group_start = NULL;
   s->capacity = 0;
   arena_clear(&s->memory);
+  arena_clear(&s->kept);
   node_close(x, ((const window_node *)node)->child);
 }
 
@@ -80,6 +82,12 @@ static status window_open(exec *x, const plan_node *node) {
   return s->rows ? HDB_OK : node_no_memory(x);
 }
 
+static status row_ahead(window_state *s) {
+  status rc = sorter_next(s->rows, &s->ahead);
+  if (rc == HDB_DONE) s->ahead = NULL;
+  return rc == HDB_ROW || rc == HDB_DONE ? HDB_OK : rc;
+}
+
 static status load(exec *x, const window_node *w, window_state *s) {
   const value *ignored;
   status rc;
@@ -100,7 +108,7 @@ static status load(exec *x, const window_node *w, window_state *s) {
   node_close(x, w->child);
   TRY(sorter_finish(s->rows));
   s->loaded = true;
-  if (sorter_next(s->rows, &s->ahead) != HDB_ROW) s->ahead = NULL;
+  TRY(row_ahead(s));
   for (int i = 0; s->ahead && i < w->calls_n; i++) {
     TRY(frame_offset(x, &w->calls[i].frame, false, &s->offsets[2 * i]));
     TRY(frame_offset(x, &w->calls[i].frame, true, &s->offsets[2 * i + 1]));
@@ -114,10 +122,21 @@ static bool same_keys(const window_node *w, const value *a, const value *b, int 
   return true;
 }
 
+/* The row ahead, copied: the sorter reads its rows from a file. */
+static status keep_row(exec *x, const window_node *w, window_state *s) {
+  value *copy = arena_alloc(&s->kept, (size_t)w->in_columns * sizeof *copy + 8);
+  if (!copy) return node_no_memory(x);
+  for (int i = 0; i < w->in_columns; i++)
+    if (value_copy(&s->kept, &s->ahead[i], &copy[i]) != HDB_OK) return node_no_memory(x);
+  s->ahead = copy;
+  return HDB_OK;
+}
+
 static status read_partition(exec *x, const window_node *w, window_state *s) {
   s->n = 0;
   s->at = 0;
   s->groups_n = 0;
+  if (s->kept.block) arena_rewind(&s->kept, (arena_mark){0, 0});
   while (s->ahead && (s->n == 0 || same_keys(w, s->partition[0], s->ahead, 0, w->partition_n))) {
     if (s->n == s->capacity) {
       int64_t capacity = s->capacity ? s->capacity * 2 : 64;
@@ -133,9 +152,10 @@ static status read_partition(exec *x, const window_node *w, window_state *s) {
     if (s->n == 0 || !same_keys(w, s->partition[s->n - 1], s->ahead, w->partition_n, w->keys_n))
       s->group_start[s->groups_n++] = (int32_t)s->n;
     s->group[s->n] = s->groups_n - 1;
+    if (!sorter_rows_stay(s->rows)) TRY(keep_row(x, w, s));
     s->partition[s->n++] = s->ahead;
     if (s->n == INT32_MAX) return error_set(x->err, HDB_TOOBIG, "window partition too large");
-    if (sorter_next(s->rows, &s->ahead) != HDB_ROW) s->ahead = NULL;
+    TRY(row_ahead(s));
   }
   if (s->n) s->group_start[s->groups_n] = (int32_t)s->n;
   return HDB_OK;

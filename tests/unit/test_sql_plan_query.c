@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kv/base/bytes.h"
+#include "sql/exec_store.h"
 #include "sql/hdb.h"
 
 static hdb *db;
@@ -196,6 +197,27 @@ START_TEST(a_join_of_many_tables_is_planned_quickly) {
 }
 END_TEST
 
+START_TEST(sorts_larger_than_their_memory_go_through_a_file) {
+  run("CREATE TABLE t(a, b); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000)"
+      " INSERT INTO t SELECT n * 7919 % 20011, CASE n % 5 WHEN 0 THEN NULL WHEN 1 THEN n * 0.5 WHEN 2 THEN 'text ' || n WHEN 3 THEN x'0001' ELSE n END FROM c");
+  static const char *const queries[] = {
+      "SELECT group_concat(a || coalesce(b, '-')) FROM (SELECT * FROM t ORDER BY a % 100, b DESC)",
+      "SELECT sum(r * a) FROM (SELECT a, row_number() OVER (PARTITION BY a % 7 ORDER BY b, a) r FROM t)",
+      "SELECT group_concat(a ORDER BY b DESC, a) FROM t", "SELECT count(*), sum(a) FROM (SELECT a FROM t ORDER BY b COLLATE NOCASE)"};
+  for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+    sorter_budget((size_t)256 << 20);
+    char *whole = rows_from(queries[i], 0);
+    sorter_budget(50000);
+    char *parts = rows_from(queries[i], 0);
+    ck_assert_msg(strcmp(whole, parts) == 0, "%s", queries[i]);
+    ck_assert(strncmp(whole, "error", 5) != 0);
+    free(whole);
+    free(parts);
+  }
+  sorter_budget((size_t)256 << 20);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("sql_plan_query");
   TCase *t = tcase_create("queries");
@@ -211,6 +233,7 @@ int main(void) {
   tcase_add_test(t, windows_move_over_rows_peers_and_values);
   tcase_add_test(t, recursive_queries_run_as_a_queue);
   tcase_add_test(t, subqueries_in_expressions);
+  tcase_add_test(t, sorts_larger_than_their_memory_go_through_a_file);
   tcase_add_test(t, a_join_of_many_tables_is_planned_quickly);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
