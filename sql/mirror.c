@@ -306,7 +306,7 @@ static status write_file(hdb *db, int number, struct mirror *m) {
     rc = engine_checkpoint(d->engine);
     if (rc != HDB_OK) return fail(db, rc);
   }
-  CHECK(file_open(db, m->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &file));
+  CHECK(file_open(db, m->path, SQLITE_OPEN_READWRITE, &file));
   CHECK(mirror_sqlite_error(db, file, sqlite3_exec(file, "PRAGMA synchronous = FULL; BEGIN IMMEDIATE", NULL, NULL, NULL)));
   rc = txn_begin(d->txn, TXN_READ, 0);
   if (rc != HDB_OK) CHECK(fail(db, rc));
@@ -331,7 +331,9 @@ out:
 static status bring_up_to_date(hdb *db, int number) {
   database *d = &db->databases[number];
   struct mirror *m = d->mirror;
+  struct stat st;
   if (!m || m->orphan || d->read_only) return HDB_OK;
+  if (!stat_file(m->path, &st)) return HDB_OK; /* deleted: it stays deleted */
   if (m->known && m->state.time == engine_newest(d->engine)) return HDB_OK;
   if (engine_newest(d->engine) == 0) return HDB_OK;
   return write_file(db, number, m);

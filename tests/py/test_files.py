@@ -197,6 +197,16 @@ class Files(unittest.TestCase):
             conn.close()
             os.unlink(self.path)
 
+    def test_deleted_before_close_it_stays_deleted(self):
+        conn = helios.connect(self.path)
+        conn.executescript("CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+        os.unlink(self.path)
+        conn.close()
+        self.assertFalse(os.path.exists(self.path))
+        conn = helios.connect(self.path)
+        self.assertEqual(conn.execute("SELECT * FROM sqlite_schema").fetchall(), [])
+        conn.close()
+
     def test_emptied_it_is_an_empty_database(self):
         conn = helios.connect(self.path)
         conn.execute("CREATE TABLE t(x)")
