@@ -358,8 +358,32 @@ expr *build_postfix(parser *p, enum expr_op op, expr *operand) {
   return settled(p, e);
 }
 
+/* The postgres dialect's meaning of an operator as a function of sql/func_pg.c; only there are casts, division by zero,
+ * overflow and moments what PostgreSQL makes of them. */
+static expr *postgres_call(parser *p, const char *name, expr *first, expr *second, expr *third, const uint8_t *from) {
+  expr *e = node(p, EX_FUNCTION, from, from);
+  if (!e) return NULL;
+  e->text = name, e->text_n = (uint32_t)strlen(name);
+  e->list = build_list(p, build_list(p, NULL, first), second);
+  if (third) e->list = build_list(p, e->list, third);
+  return settled(p, e);
+}
+
+static bool postgres(const parser *p) { return p->options->dialect == DIALECT_POSTGRES; }
+
+static expr *postgres_cast(parser *p, expr *operand, const char *type, uint32_t type_n, const uint8_t *from) {
+  expr *name = node(p, EX_TEXT, from, from);
+  if (!name) return NULL;
+  name->text = type, name->text_n = type_n;
+  return postgres_call(p, "pg_cast", operand, settled(p, name), NULL, from);
+}
+
 expr *build_binary(parser *p, enum expr_op op, expr *left, expr *right) {
   if (!left || !right) return NULL;
+  if (postgres(p)) {
+    const char *name = op == EX_ADD ? "pg_add" : op == EX_SUB ? "pg_sub" : op == EX_DIV ? "pg_div" : op == EX_MOD ? "pg_mod" : NULL;
+    if (name) return postgres_call(p, name, left, right, NULL, left->span.p);
+  }
   expr *e = node(p, op, left->span.p, left->span.p);
   if (e) e->left = left, e->right = right;
   return settled(p, e);
@@ -384,6 +408,11 @@ expr *build_is(parser *p, bool negated, expr *left, expr *right) {
 
 expr *build_like(parser *p, token operator_, bool negated, expr *left, expr *right, expr *escape) {
   if (!left || !right) return NULL;
+  if (postgres(p) && !token_is(operator_, "like")) { /* ILIKE, ~, ~* come as GLOB, REGEXP, MATCH */
+    const char *name = token_is(operator_, "glob") ? "pg_ilike" : token_is(operator_, "match") ? "pg_iregexp" : "pg_regexp";
+    expr *call = postgres_call(p, name, right, left, escape, left->span.p);
+    return negated ? build_unary(p, EX_NOT, (token){left->span.p, 1}, call) : call;
+  }
   enum expr_op op = token_is(operator_, "like")   ? EX_LIKE
                     : token_is(operator_, "glob") ? EX_GLOB
                     : token_is(operator_, "match") ? EX_MATCH
@@ -424,6 +453,11 @@ expr *build_in(parser *p, bool negated, expr *left, expr_list *list, select *que
 
 expr *build_cast(parser *p, token first, expr *operand, token type) {
   if (!operand) return NULL;
+  if (postgres(p) && type.p) {
+    uint32_t n;
+    const char *name = unquoted(p, type, &n);
+    return postgres_cast(p, operand, name, n, first.p);
+  }
   expr *e = node(p, EX_CAST, first.p, first.p);
   if (!e) return NULL;
   e->left = operand;
@@ -433,9 +467,14 @@ expr *build_cast(parser *p, token first, expr *operand, token type) {
 
 expr *build_cast_suffix(parser *p, expr *operand, token suffix) {
   if (!operand) return NULL;
+  slice type = trimmed(suffix.p + 2, suffix.p + suffix.n);
+  if (postgres(p)) {
+    uint32_t n;
+    const char *name = unquoted(p, (token){type.p, (uint32_t)type.n}, &n);
+    return postgres_cast(p, operand, name, n, operand->span.p);
+  }
   expr *e = node(p, EX_CAST, operand->span.p, operand->span.p);
   if (!e) return NULL;
-  slice type = trimmed(suffix.p + 2, suffix.p + suffix.n);
   e->left = operand;
   e->text = unquoted(p, (token){type.p, (uint32_t)type.n}, &e->text_n);
   return settled(p, e);

@@ -343,7 +343,7 @@ static status create_index(rewriter *r, int i, bool unique) {
   buf_text(&r->text, unique ? "CREATE UNIQUE INDEX" : "CREATE INDEX");
   if (if_not_exists) buf_text(&r->text, " IF NOT EXISTS");
   put_qualified(r, first, table_schema ? table_schema : schema, name ? name : "i");
-  buf_text(&r->text, " ON");
+  buf_text(&r->text, " /*postgres*/ ON");
   put_qualified(r, table_at, NULL, table);
   bool hnsw = method && strcmp(method, "hnsw") == 0;
   if (hnsw) {
@@ -386,6 +386,7 @@ static status create_view(rewriter *r, int i, bool replace, bool temp) {
   }
   buf_text(&r->text, temp ? "CREATE TEMP VIEW" : "CREATE VIEW");
   put_qualified(r, first, temp ? NULL : schema, name);
+  buf_text(&r->text, " /*postgres*/ ");
   if (rewrite_punct(r, i, '(')) {
     int close = rewrite_close(r, i, r->n);
     for (int k = i; k <= close && k < r->n; k++) rewrite_token(r, k);

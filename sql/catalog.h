@@ -29,6 +29,8 @@ typedef struct column {
   uint8_t not_null;           /* enum conflict: 0 nullable, else the action (ABORT by default) */
   bool primary_key;           /* part of the primary key */
   bool hidden;                /* virtual tables */
+  uint32_t pg_type;           /* of a table made in the postgres dialect (pg.h): values are converted; 0: not */
+  int32_t pg_modifier;
   uint8_t generated;          /* 0, 1 virtual, 2 stored */
   int vector_dimensions;      /* VECTOR(n): n; else 0 */
   uint8_t strict_type;        /* STRICT: 0 ANY, else affinity; 'T' text ... see catalog_build.c */

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "kv/base/key.h"
+#include "sql/pg.h"
 #include "sql/catalog_build.h"
 
 typedef struct schema_row {
@@ -66,7 +67,7 @@ static status malformed(load *l, const schema_row *row, const char *why) {
 static status parse_text(load *l, const schema_row *row, statement **out) {
   parse_options options = hdb_parse_options(l->db);
   options.schema_text = true;
-  options.dialect = DIALECT_SQLITE;
+  options.dialect = pg_table_is_postgres(row->sql) ? DIALECT_POSTGRES : DIALECT_SQLITE;
   size_t tail;
   status rc = grammar_parse(slice_str(row->sql), &options, &l->s->memory, out, &tail, l->b.err);
   if (rc == HDB_OK && !*out) rc = error_set(l->b.err, HDB_CORRUPT, "incomplete input");
@@ -77,6 +78,10 @@ static status add_table(load *l, table *t, const schema_row *row) {
   schema *s = l->s;
   t->sql = row->sql;
   t->name = row->name;
+  for (int k = 0; k < t->columns_n && t->kind == TABLE_ORDINARY && pg_table_is_postgres(t->sql); k++) {
+    const pg_type *type = pg_type_of_column(t->columns[k].type, true, &t->columns[k].pg_modifier);
+    if (k != t->rowid_column && type && type->oid != PG_VECTOR) t->columns[k].pg_type = type->oid;
+  }
   t->tree = (uint32_t)row->root;
   t->schema = s;
   for (index_ *i = t->indexes; i; i = i->next)

@@ -26,6 +26,9 @@ typedef struct description {
 
 /* All lies in the arena. given: types the client has declared, 0 where not. Never fails but for memory: what cannot be
  * told is text. */
+struct table;
+/* The number pg_class and RowDescription give a table. */
+uint32_t pg_table_oid(const struct table *t);
 status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n, arena *memory, description *out);
 
 #endif

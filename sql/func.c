@@ -126,10 +126,24 @@ static bool accepts(const function *f, int n) {
   return f->arguments == n || (f->arguments < 0 && n >= f->min_arguments);
 }
 
+/* The postgres dialect's own; in `sqlite` only those a view's text may hold (func_pg.c). */
+static const function *postgres_find(const hdb *db, const char *name, int arguments, bool *exists) {
+  bool all = db && db->pragmas.dialect == DIALECT_POSTGRES;
+  if (!all && strncasecmp(name, "pg_", 3) != 0) return NULL;
+  for (int i = 0; i < functions_pg.n; i++) {
+    const function *f = &functions_pg.functions[i];
+    if (strcasecmp(f->name, name) != 0) continue;
+    *exists = true;
+    if (accepts(f, arguments)) return f;
+  }
+  return NULL;
+}
+
 const function *function_find(hdb *db, const char *name, int arguments, bool *name_exists) {
   bool exists = false;
   const function *f = db ? user_function_find(db, name, arguments, &exists) : NULL; /* wins, whatever its count */
   bool deleted = f && !f->scalar && !f->step; /* hides the builtin one */
+  if (!f) f = postgres_find(db, name, arguments, &exists);
   if (!f || deleted) {
     const function *any = NULL;
     f = NULL;

@@ -8,6 +8,7 @@
  */
 #include "sql/vector.h"
 #include "sql/dml.h"
+#include "sql/pg.h"
 
 #include <strings.h>
 
@@ -175,6 +176,7 @@ static status vector_store(exec *x, const table *t, const column *c, value *v) {
 static status store_as(exec *x, const writer *w, int k, value *v) {
   const column *c = &w->t->columns[k];
   if (c->vector_dimensions && v->type != VAL_NULL) return vector_store(x, w->t, c, v);
+  if (c->pg_type && v->type != VAL_NULL) return pg_convert(c->pg_type, c->pg_modifier, false, v, &x->memory, x->err);
   if (c->affinity >= AFF_TEXT && v->type != VAL_NULL) TRY(value_apply_affinity(v, c->affinity, &x->memory));
   if (w->t->strict) TRY(strict_type(x, w->t, k, v));
   return HDB_OK;
