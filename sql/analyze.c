@@ -139,16 +139,19 @@ static status analyze_database(exec *x, int database, const analyze *a) {
   hdb *db = x->db;
   table *stat;
   schema *s;
-  TRY(ensure_stat(x, database, &stat));
-  TRY(catalog_schema(db, database, &s));
+  TRY(catalog_schema(db, database, &s)); /* the order is that of before sqlite_stat1 was made */
   s->references++;
   status rc = HDB_OK;
+  CHECK(ensure_stat(x, database, &stat));
   if (a->index_name) CHECK(plain_rows_delete(db, database, stat, 1, a->index_name));
   else if (a->table_name) CHECK(plain_rows_delete(db, database, stat, 0, a->table_name));
   else CHECK(fail(db, txn_clear(db->databases[database].txn, stat->tree)));
-  for (int i = s->tables_n - 1; i >= 0; i--) {
-    if (a->table_name && !name_equal(a->table_name, s->in_order[i]->name)) continue;
-    CHECK(analyze_table(x, database, stat, s->in_order[i], a->index_name));
+  table **tables;
+  int n;
+  CHECK(fail(db, schema_walk_order(s, &x->lifetime, &tables, &n)));
+  for (int i = 0; i < n; i++) {
+    if (a->table_name && !name_equal(a->table_name, tables[i]->name)) continue;
+    CHECK(analyze_table(x, database, stat, tables[i], a->index_name));
   }
   void *context[2] = {x, &database};
   rc = schema_each(db, database, touch_stat, context);

@@ -25,6 +25,8 @@ status index_resolve(build *b, index_ *i);
 /* All of a table's indexes in SQLite's order (newest first, a WITHOUT ROWID table's own key in its place); returns their
  * number. `list` has room for all. */
 int table_index_order(const table *t, const index_ **list);
+/* All tables, sqlite_schema among them, in the order SQLite walks them (catalog_order.c). HDB_NOMEM. */
+status schema_walk_order(const schema *s, arena *memory, table ***out, int *n);
 /* The table of sqlite_schema itself. */
 status build_schema_table(build *b, int database, table **out);
 /* Adds the clause to the table's foreign keys. */

@@ -273,8 +273,10 @@ status pragma_foreign_key_check(pragma_call *p) {
     if (!p->db->databases[i].engine || (p->qualified && i != p->database)) continue;
     TRY(catalog_schema(p->db, i, &s));
     s->references++;
-    status rc = HDB_OK;
-    for (int k = s->tables_n - 1; k >= 0 && rc == HDB_OK; k--) rc = check_keys_of(p, i, s, s->in_order[k]);
+    table **tables;
+    int n = 0;
+    status rc = schema_walk_order(s, p->memory, &tables, &n);
+    for (int k = 0; k < n && rc == HDB_OK; k++) rc = check_keys_of(p, i, s, tables[k]);
     schema_release(s);
     TRY(rc);
   }

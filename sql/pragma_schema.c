@@ -103,9 +103,11 @@ status pragma_table_list(pragma_call *p) {
     if (!p->db->databases[k].name || (p->qualified && k != p->database)) continue;
     TRY(catalog_schema(p->db, k, &s));
     s->references++; /* compiling a view may load it anew */
-    status rc = HDB_OK;
-    for (int i = s->tables_n - 1; i >= 0 && rc == HDB_OK; i--) rc = list_table(p, k, s->in_order[i], s->in_order[i]->name);
-    if (rc == HDB_OK) rc = list_table(p, k, s->own, k == DB_TEMP ? "sqlite_temp_schema" : "sqlite_schema");
+    table **tables;
+    int n = 0;
+    status rc = schema_walk_order(s, p->memory, &tables, &n);
+    for (int i = 0; i < n && rc == HDB_OK; i++)
+      rc = list_table(p, k, tables[i], tables[i] != s->own ? tables[i]->name : k == DB_TEMP ? "sqlite_temp_schema" : "sqlite_schema");
     schema_release(s);
     TRY(rc);
   }
