@@ -8,7 +8,7 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpcre2-dev check python3-dev python3-venv
 
-.PHONY: build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak
+.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -41,6 +41,10 @@ soak: build
 asan tsan:
 	@$(MAKE) --no-print-directory build PRESET=$@
 	@cd build/$@ && ctest --output-on-failure -j2
+
+asan-python:
+	@$(MAKE) --no-print-directory build PRESET=asan
+	@tests/tools/asan-python.sh
 
 format:
 	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
