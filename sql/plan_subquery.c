@@ -66,6 +66,8 @@ static status in_specs(compile *c, const expr *e, plan_subplan *p) {
 }
 
 status plan_subquery(compile *c, expr *e) {
+  if (e->op == EX_IN && e->select && e->select->columns->n != expr_vector_size(e->left)) /* here: an unused term is not looked at */
+    return error_set(c->err, HDB_ERROR, "sub-select returns %d columns - expected %d", e->select->columns->n, expr_vector_size(e->left));
   if (e->subplan) return HDB_OK;
   if (!e->select) return error_set(c->err, HDB_ERROR, "not supported yet: IN without a select");
   plan_subplan *p = plan_node_new(c, &subplan_class, sizeof *p, 0);

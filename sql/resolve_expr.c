@@ -65,9 +65,7 @@ static status check_sizes(compile *c, const expr *e) {
 static status name_in(compile *c, scope *s, expr *e) {
   if (e->select) { /* before the left side, as SQLite looks at them */
     TRY(name_subquery(c, s, e));
-    TRY(name_expr(c, s, &e->left));
-    int columns = e->select->columns->n, wanted = expr_vector_size(e->left);
-    return columns == wanted ? HDB_OK : resolve_error(c, -1, "sub-select returns %d columns - expected %d", columns, wanted);
+    return name_expr(c, s, &e->left);
   }
   TRY(name_expr(c, s, &e->left));
   TRY(name_list_exprs(c, s, e->list));
