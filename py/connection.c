@@ -589,6 +589,9 @@ static PyMethodDef methods[] = {
     {"load_extension", KEYWORDS(connection_load_extension),
      "load_extension($self, name, /, *, entrypoint=None)\n--\n\n"
      "Raises NotSupportedError: SQLite's loadable extensions do not run here."},
+    {"execute_vector_search", KEYWORDS(connection_execute_vector_search),
+     "execute_vector_search($self, table, column, query_vector, limit=10, metric='cosine')\n--\n\n"
+     "The rows nearest to a vector, nearest first: the table's columns, then the distance."},
     {"checkpoint", connection_checkpoint, METH_NOARGS,
      "checkpoint($self, /)\n--\n\nMake everything durable and bring the SQLite file up to date."},
     {"__enter__", connection_enter, METH_NOARGS,

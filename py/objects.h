@@ -219,6 +219,7 @@ METHOD_KEYWORDS(connection_set_progress_handler);
 METHOD_KEYWORDS(connection_set_trace_callback);
 METHOD_KEYWORDS(connection_backup);
 METHOD_KEYWORDS(connection_blobopen);
+METHOD_KEYWORDS(connection_execute_vector_search);
 #if PY_AT_LEAST(13)
 METHOD_KEYWORDS(connection_iterdump);
 #else

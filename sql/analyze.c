@@ -273,7 +273,7 @@ static status reindex_start(exec *x) {
     bool any = false;
     for (int k = 0; k < s->indexes_n && rc == HDB_OK; k++) {
       const index_ *i = s->indexes[k];
-      if (i->is_primary || (r->index_name && !name_equal(i->name, r->index_name)) ||
+      if (i->is_primary || index_is_vector(i) || (r->index_name && !name_equal(i->name, r->index_name)) ||
           (r->table_name && !name_equal(i->owner->name, r->table_name)) || (r->collation && !uses_collation(i, r->collation)))
         continue;
       any = true;

@@ -15,6 +15,8 @@
 #ifndef HDB_SQL_CATALOG_H
 #define HDB_SQL_CATALOG_H
 
+#include <strings.h>
+
 #include "mvcc/mvcc.h"
 #include "sql/hdb.h"
 #include "sql/value.h"
@@ -147,6 +149,9 @@ struct schema {
   int triggers_n;
   foreign_key *foreign_keys;  /* by next_parent, all of them */
 };
+
+/* CREATE INDEX ... USING hnsw: known by name, but not among its table's indexes (plan_vector.c looks for it). */
+static inline bool index_is_vector(const index_ *i) { return i->create && i->create->method && strcasecmp(i->create->method, "hnsw") == 0; }
 
 /* A schema for the database's current view; loads it when the stamp moved. */
 status catalog_schema(hdb *db, int database, schema **out);

@@ -159,6 +159,7 @@ static status load_index(load *l, const schema_row *row) {
   i->sql = row->sql;
   i->tree = (uint32_t)row->root;
   i->create = tree->create_index;
+  if (index_is_vector(i)) return add_index(l, i); /* it has no tree: nothing reads or writes it as an index */
   table_add_index(t, i);
   if (t->without_rowid) { /* the primary one stays first */
     index_ *primary = t->primary, **at = &t->indexes;

@@ -10,6 +10,7 @@
 
 #include "kv/base/key.h"
 #include "sql/ddl.h"
+#include "sql/vector_access.h"
 
 /* ---- filling ---- */
 
@@ -275,6 +276,7 @@ status index_create(exec *x, int database, const char *name, const char *table_n
   TRY(schema_changed(db, database));
   TRY(catalog_schema(db, database, &s));
   index_ *i = schema_index(s, name);
+  if (i && index_is_vector(i)) return HDB_OK;
   return i ? index_build(x, database, i) : HDB_OK;
 }
 
@@ -335,6 +337,7 @@ status compile_create_index(compile *c, create_index_statement *s) {
   if (!copy) return sql_nomem(c->err);
   copy->columns = ast_copy_list(c->memory, s->columns);
   copy->where = s->where ? ast_copy_expr(c->memory, s->where) : NULL;
+  TRY(vector_index_check(c, s, t));
   TRY(build_index(&b, t, copy, &i));
   TRY(index_resolve(&b, i));
   for (int k = 0; k < i->key_columns_n; k++)

@@ -38,7 +38,7 @@ typedef struct outside {
 } outside;
 static bool outside_visit(void *context, expr *e) {
   outside *o = context;
-  if (e->select || e->op == EX_REGISTER || e->op == EX_AGG_COLUMN) o->yes = false;
+  if ((e->select && (e->op != EX_SUBQUERY || e->correlated)) || e->op == EX_REGISTER || e->op == EX_AGG_COLUMN) o->yes = false;
   if (e->op == EX_COLUMN) {
     for (int i = 0; i < o->j->levels_n; i++) {
       const access *a = &o->j->levels[i].a;
@@ -89,7 +89,8 @@ static void explain_vector(compile *c, const select *s, const access *a, const v
     if (rows < VECTOR_ROWS_MIN)
       l->entries[i].detail = arena_printf(c->memory, "SCAN %s BY EXACT DISTANCE (%s %s)", name, column, metrics[v->key.metric]);
     else
-      l->entries[i].detail = arena_printf(c->memory, "SEARCH %s USING VECTOR INDEX (%s %s)%s%s", name, column, metrics[v->key.metric],
+      l->entries[i].detail = arena_printf(c->memory, "SEARCH %s USING VECTOR INDEX %s%s(%s %s)%s%s", name, v->name ? v->name : "",
+                                          v->name ? " " : "", column, metrics[v->key.metric],
                                           a->filters_n ? " FILTER IN WALK" : "", continues ? " WALK AND CONTINUE" : "");
     return;
   }
@@ -103,7 +104,8 @@ static status vector_access_make(compile *c, const select *s, const access *a, e
   v->column = (int)(measured - a->table->columns);
   v->swapped = swapped;
   v->key = (vector_key){.tree = a->table->tree, .column = measured->stored, .dimensions = measured->vector_dimensions, .metric = (uint8_t)metric};
-  v->label = arena_printf(c->memory, "%s.%s", a->table->name, measured->name);
+  v->name = vector_index_declared(a->table, v->column, &v->key);
+  v->label = v->name ? v->name : arena_printf(c->memory, "%s.%s", a->table->name, measured->name);
   if (!v->label) return plan_no_memory(c);
   TRY(expr_compile(c, distance->list->items[!swapped].e, &v->query));
   if (all_rows_count && expr_is_constant(s->limit)) {
@@ -133,6 +135,8 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
   bool continues = j->levels_n > 1 || (first->where_n && !inside);
   vector_access *v = NULL;
   TRY(vector_access_make(c, s, a, e, swapped, metric, !continues, &v));
+  v->not_null = s->where && s->where->op == EX_NOTNULL && is_measured(a, s->where->left) && j->levels_n == 1 && first->where_n == 1;
+  if (v->not_null) first->where_n = 0;
   if (inside) {
     a->filters = first->where;
     a->filters_n = first->where_n;

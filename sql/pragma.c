@@ -97,6 +97,8 @@ const pragma_definition pragma_definitions[] = {
     {"wal_checkpoint", PRAGMA_READS, pragma_wal_checkpoint, COLUMNS(checkpoint_columns), 0},
     FLAG("writable_schema", writable_schema),
     {"heliosdb_dialect", 0, pragma_dialect, NULL, 1, 0},
+    {"heliosdb_recall_target", 0, pragma_recall_target, NULL, 1, 0},
+    {"heliosdb_ef_search", 0, pragma_ef_search, NULL, 1, 0},
     {"heliosdb_retention", 0, pragma_retention, NULL, 1, 0},
     {"heliosdb_conflict_policy", 0, pragma_conflict_policy, NULL, 1, 0},
 };

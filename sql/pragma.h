@@ -81,6 +81,9 @@ status pragma_dialect(pragma_call *p);
 status pragma_retention(pragma_call *p);
 status pragma_conflict_policy(pragma_call *p);
 status pragma_nothing(pragma_call *p);
+/* virtual_vector.c */
+status pragma_recall_target(pragma_call *p);
+status pragma_ef_search(pragma_call *p);
 /* pragma_schema.c */
 status pragma_table_info(pragma_call *p);
 status pragma_table_list(pragma_call *p);

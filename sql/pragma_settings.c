@@ -316,7 +316,7 @@ status database_page_count(hdb *db, int number, int64_t *pages) {
   for (int i = 0; i < s->tables_n + s->indexes_n; i++) {
     uint32_t tree = i < s->tables_n ? s->in_order[i]->tree : s->indexes[i - s->tables_n]->tree;
     int64_t rows = 0, bytes = 0;
-    if (!tree || (i >= s->tables_n && s->indexes[i - s->tables_n]->is_primary)) continue;
+    if (!tree || (i >= s->tables_n && (s->indexes[i - s->tables_n]->is_primary || index_is_vector(s->indexes[i - s->tables_n])))) continue;
     txn_estimate(d->txn, tree, &rows, &bytes);
     *pages += 1 + bytes / d->pragmas.page_size;
   }

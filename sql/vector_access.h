@@ -9,13 +9,20 @@
 typedef struct vector_access {
   vector_key key;
   int column;            /* of the slot */
+  bool not_null;         /* WHERE column IS NOT NULL, and nothing else */
   bool swapped;          /* the query is the function's first argument */
   expr_program *query;
   expr_program *limit, *offset; /* NULL: none known */
-  const char *label;     /* table.column metric */
+  const char *name;      /* of the declared index, NULL */
+  const char *label;     /* that, or table.column */
 } vector_access;
 
 /* A SELECT's ORDER BY that is a distance from one vector: the join's first source then comes in that order. */
 status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *j, bool *done);
+
+/* CREATE INDEX ... USING: HDB_ERROR when it says what cannot be. */
+status vector_index_check(compile *c, const create_index_statement *s, const table *t);
+/* The declared index of the column and metric: its parameters into key. Its name, NULL: none. */
+const char *vector_index_declared(const table *t, int column, vector_key *key);
 
 #endif

@@ -106,10 +106,15 @@ def _register_defaults():
         microseconds = int(fraction[0][:6].ljust(6, b"0")) if len(fraction) == 1 else 0
         return datetime.datetime(*map(int, day.split(b"-")), *map(int, clock.split(b":")), microseconds)
 
+    def convert_vector(value):
+        """A VECTOR column as a list of floats."""
+        return list(memoryview(value).cast("f"))
+
     register_adapter(datetime.date, adapt_date)
     register_adapter(datetime.datetime, adapt_datetime)
     register_converter("date", convert_date)
     register_converter("timestamp", convert_timestamp)
+    register_converter("vector", convert_vector)
 
 
 collections.abc.Sequence.register(Row)

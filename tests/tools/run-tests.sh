@@ -13,4 +13,5 @@ step "house rules" python3 tests/check/house.py
 step "unit tests" bash -c "cd build/$preset && ctest --output-on-failure -j2"
 step "pyproj for the demonstration" tests/tools/pyproj.sh .venv
 step "Python tests" .venv/bin/python -m unittest discover -s tests/py -t tests/py
+step "recall floors" .venv/bin/python -m unittest discover -s tests/recall
 exit $failed
