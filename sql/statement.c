@@ -440,6 +440,9 @@ static void statement_stop(hdb_stmt *s) {
   exec_rewind(&s->exec);
   s->row = NULL;
   statement_uncount(s);
+  /* PRAGMA defer_foreign_keys is for one transaction, be it that of a lone statement */
+  if (db->autocommit && atomic_load(&db->active) == 0 && !s->program->needs_no_transaction && (s->program->reads | s->program->writes))
+    db->pragmas.defer_foreign_keys = false;
   transaction_release(db);
   if ((db->trace_mask & HDB_TRACE_PROFILE) && db->trace) {
     int64_t elapsed = clock_ns() - s->started_ns;

@@ -68,7 +68,6 @@ static void views_renew(hdb *db, uint64_t were_open) {
 
 void transaction_release(hdb *db) {
   if (!db->autocommit || atomic_load(&db->active) > 0) return;
-  db->pragmas.defer_foreign_keys = false; /* for one transaction */
   for (int i = 0; i < db->databases_n; i++)
     if (has_open(&db->databases[i])) txn_rollback(db->databases[i].txn);
 }
