@@ -88,6 +88,20 @@ static status file_open(hdb *db, database *d, const open_request *r, const hdb_s
   return HDB_OK;
 }
 
+/* SQLite looks into a file when it is first used: what it finds wrong there is no reason for connect() to fail. */
+status database_open_lazily(hdb *db, database *d, const open_request *r, const hdb_settings *settings) {
+  status rc = database_open(db, d, r, settings);
+  if (r->memory || r->shared || ((rc & 0xff) != HDB_NOTADB && (rc & 0xff) != HDB_CORRUPT)) return rc;
+  error_set(&d->unreadable, rc, "%s", db->err.message ? db->err.message : status_text(rc));
+  open_request nothing = {.path = r->path, .memory = true, .read_only = r->read_only};
+  TRY(database_open(db, d, &nothing, NULL));
+  free(d->filename);
+  d->filename = realpath(r->path, NULL);
+  if (!d->filename && !(d->filename = strdup(r->path))) return sql_nomem(&db->err);
+  error_clear(&db->err);
+  return HDB_OK;
+}
+
 status database_open(hdb *db, database *d, const open_request *r, const hdb_settings *settings) {
   status rc = HDB_OK;
   engine_options options = memory_options(settings);
@@ -132,6 +146,7 @@ void database_close(hdb *db, database *d) {
   if (d->shared) shared_close(d->shared);
   else if (d->engine) engine_close(d->engine);
   free(d->filename);
+  error_clear(&d->unreadable);
   d->txn = NULL, d->shared = NULL, d->engine = NULL, d->filename = NULL;
 }
 
@@ -153,6 +168,7 @@ status database_begin(hdb *db, int number) {
     if (number != DB_TEMP) return error_set(&db->err, HDB_ERROR, "unknown database");
     TRY(temp_open(db, d));
   }
+  if (d->unreadable.code != HDB_OK) return error_set(&db->err, d->unreadable.code, "%s", d->unreadable.message);
   if (txn_is_open(d->txn)) return HDB_OK;
   if (db->doomed) return error_set(&db->err, HDB_BUSY_SNAPSHOT, "database is locked");
   status rc = txn_begin(d->txn, TXN_READ, db->busy_timeout_ms);

@@ -64,7 +64,7 @@ static status connection_open(hdb *db, const char *filename, int flags, const hd
   status rc = HDB_OK;
   CHECK(settings_apply(db, settings));
   CHECK(uri_parse(filename ? filename : "", flags, &request, &db->err)); /* URIs always: option USE_URI */
-  CHECK(database_open(db, &db->databases[DB_MAIN], &request, settings));
+  CHECK(database_open_lazily(db, &db->databases[DB_MAIN], &request, settings));
   if (settings && settings->as_of) CHECK(connection_set_time(db, settings->as_of));
 out:
   free(request.path);

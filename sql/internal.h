@@ -27,6 +27,7 @@ typedef struct database {
   struct shared_memory *shared; /* a named memory database: its registry entry */
   int backups;           /* running ones that read it */
   int64_t last_seen;     /* engine_newest when data_version was last counted */
+  error unreadable;      /* the file is no database, or damaged: said at the first use, as SQLite does, not at connect */
   txn_mark start;        /* the mark at its transaction's begin (for ROLLBACK TO a savepoint older than it) */
   /* what PRAGMAs of this database have set, answered and otherwise without a meaning here */
   struct database_pragmas {
@@ -178,6 +179,8 @@ typedef struct open_request {
 } open_request;
 status uri_parse(const char *filename, int flags, open_request *out, error *err);
 status database_open(hdb *db, database *d, const open_request *request, const hdb_settings *settings);
+/* As connect() does it: a file that cannot be read as a database is told at its first use. */
+status database_open_lazily(hdb *db, database *d, const open_request *request, const hdb_settings *settings);
 void database_close(hdb *db, database *d);
 void database_pragmas_default(database *d);
 status database_page_count(hdb *db, int number, int64_t *pages);
