@@ -163,7 +163,7 @@ static bool write_part(buf *out, const key_part *part, const value *from) {
 }
 
 /* ---- row ids ---- */
-static status rowid_bounds(access_state *s) {
+status rowid_bounds(access_state *s) {
   const access *a = s->a;
   s->rowid_low = INT64_MIN;
   s->rowid_high = INT64_MAX;
@@ -684,7 +684,7 @@ status access_open(access_state *s) {
   case ACCESS_OR: return or_open(s);
   case ACCESS_HASH: return hash_open(s);
   case ACCESS_FUNCTION: return function_open(s);
-  case ACCESS_VECTOR: return vector_open(s);
+  case ACCESS_VECTOR: TRY(rowid_bounds(s)); return vector_open(s);
   case ACCESS_QUEUE: return HDB_OK;
   }
   return HDB_INTERNAL;

@@ -72,7 +72,9 @@ void or_release(access_state *s);
 status function_open(access_state *s);
 status function_step(access_state *s);
 void function_release(access_state *s);
-/* exec_vector.c */
+/* exec_access.c: the range of row ids an access is bounded to; none: done */
+status rowid_bounds(access_state *s);
+/* exec_vector.c: within these bounds */
 status vector_open(access_state *s);
 status vector_step(access_state *s);
 void vector_release(access_state *s);

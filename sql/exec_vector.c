@@ -6,7 +6,7 @@
  * D1  Every row comes from the transaction's own view (cursor_find) and its distance from its own vector: what is
  *     stale in the graph costs time, never a wrong row.
  * D2  A row id is looked at once (`met`), so no row comes twice and no source hides another's.
- * D3  Rows without a vector have distance NULL and come first, by row id, as ORDER BY has it.
+ * D3  Rows without a vector have distance NULL and come first (or last), by row id, as ORDER BY has it.
  * The walk gives up for a scan when its filter has refused too many rows: it never costs much more than the scan.
  * What can fail: memory, the cursor, a condition, a query that is no vector of the column's dimensions.
  * Cost: a scan one distance a row; a walk one an ef candidate, with a filter one row read for each.
@@ -19,7 +19,7 @@
 #include "sql/vector_access.h"
 
 typedef struct found {
-  double distance; /* -infinity: NULL */
+  double distance; /* an infinity: NULL */
   int64_t id;
 } found;
 
@@ -42,6 +42,7 @@ struct vector_run {
   int64_t need;        /* rows likely to be asked for */
   int64_t asked, accepted, rows;
   int ef;
+  bool filters;        /* some rows do not qualify */
   bool gave_up;
   int ahead, pulled;
   status failure;      /* of the filter */
@@ -129,7 +130,7 @@ static status row_distance(vector_run *r, double *distance, bool *wanted) {
   const float *f;
   int n;
   size_t bytes = (size_t)r->v->key.dimensions * sizeof *f;
-  *distance = -INFINITY;
+  *distance = r->v->nulls_last ? INFINITY : -INFINITY;
   *wanted = e->type != VAL_NULL || !r->v->not_null;
   if (e->type == VAL_NULL || !r->query) return HDB_OK;
   if (e->type == VAL_BLOB && e->n == bytes) {
@@ -146,6 +147,8 @@ static status row_distance(vector_run *r, double *distance, bool *wanted) {
 static status look_at(vector_run *r, int64_t id, bool *there) {
   access_state *s = r->s;
   uint8_t key[8];
+  *there = false;
+  if (id < s->rowid_low || id > s->rowid_high) return HDB_OK;
   rowid_encode(key, id);
   *there = cursor_find(s->c, slice_of(key, 8));
   if (!*there) return s->c->error == HDB_OK || s->c->error == HDB_NOTFOUND ? HDB_OK : error_set(s->x->err, s->c->error, "%s", status_text(s->c->error));
@@ -177,9 +180,12 @@ static status scan_all(vector_run *r) {
   exec *x = s->x;
   r->scanned = true;
   r->frontier = INFINITY;
-  for (cursor_first(s->c); s->c->valid; cursor_next(s->c)) {
+  uint8_t low[8];
+  rowid_encode(low, s->rowid_low);
+  for (cursor_seek(s->c, slice_of(low, 8)); s->c->valid; cursor_next(s->c)) {
     int64_t id = rowid_decode(s->c->key.p);
     bool pass;
+    if (id > s->rowid_high) break;
     double distance;
     TRY(exec_tick(x));
     if (has_met(r, id)) continue;
@@ -260,7 +266,7 @@ static status walk_step(vector_run *r) {
   double slack = 1e-5 * (1 + fabs(distance)); /* the walk ranks in float32 */
   r->frontier = distance - slack;
   size_t n = r->heap_n;
-  TRY(consider(r, id, r->s->a->filters_n > 0));
+  TRY(consider(r, id, r->filters));
   r->ahead += r->heap_n > n;
   return HDB_OK;
 }
@@ -304,7 +310,7 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   r->walking = true;
   r->rows = rows;
   r->ef = derived_ef(s->x, r->need);
-  r->search = hnsw_search_open(vector_view_graph(&r->view), r->query, r->ef, s->a->filters_n ? walk_filter : NULL, r);
+  r->search = hnsw_search_open(vector_view_graph(&r->view), r->query, r->ef, r->filters ? walk_filter : NULL, r);
   if (!r->search) CHECK(node_no_memory(s->x));
   CHECK(consider_all(r, &own.ids));
   if (vector_view_unplaced(&r->view, &unplaced) != HDB_OK) CHECK(node_no_memory(s->x));
@@ -377,6 +383,8 @@ status vector_open(access_state *s) {
     s->vector = r;
   }
   run_reset(r);
+  if (s->done) return HDB_OK;
+  r->filters = a->filters_n > 0 || a->low.present || a->high.present;
   const database *d = &s->x->db->databases[a->database];
   r->engine = d->engine;
   TRY(read_query(r));

@@ -1,4 +1,4 @@
-/* ORDER BY distance LIMIT k: recognised after the join is planned, when its first source is a plain scan of the table
+/* ORDER BY distance LIMIT k: recognised after the join is planned, when its first source is a scan of the table (or a range of its row ids)
  * whose VECTOR column is measured. The scan becomes ACCESS_VECTOR, the sort goes.
  *
  * A search by another index stays: it reads the few rows that qualify, and the sort orders them. Conditions on the
@@ -12,17 +12,22 @@
 #include "sql/func.h"
 #include "sql/vector_access.h"
 
-static bool distance_metric(const expr *e, enum hnsw_metric *metric) {
+/* falls: the function falls with the distance, so it is asked for descending. */
+static bool distance_metric(const expr *e, enum hnsw_metric *metric, bool *falls) {
   static const struct {
     const char *name;
     enum hnsw_metric metric;
-  } names[] = {{"cosine_distance", HNSW_COSINE}, {"l2_distance", HNSW_L2}, {"negative_inner_product", HNSW_IP}, {"l1_distance", HNSW_L1}};
+    bool falls;
+  } names[] = {{"cosine_distance", HNSW_COSINE, false}, {"l2_distance", HNSW_L2, false},      {"negative_inner_product", HNSW_IP, false},
+               {"l1_distance", HNSW_L1, false},         {"cosine_similarity", HNSW_COSINE, true}, {"inner_product", HNSW_IP, true}};
+  *falls = false;
   const function *f = e->object;
   if (e->op != EX_FUNCTION || !f || !e->list || e->list->n < 2 || e->filter || e->over) return false;
   if (f < functions_vector.functions || f >= functions_vector.functions + functions_vector.n) return false; /* the user's */
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     if (strcasecmp(f->name, names[i].name) != 0) continue;
     *metric = names[i].metric;
+    *falls = names[i].falls;
     return true;
   }
   if (strcasecmp(f->name, "vector_distance") != 0 || e->list->n > 3) return false;
@@ -75,6 +80,11 @@ static bool filters_fit(const compile *c, const select *s) {
   return !found;
 }
 
+static bool is_line_of(const char *detail, const char *name) {
+  size_t verb = strncmp(detail, "SCAN ", 5) == 0 ? 5 : strncmp(detail, "SEARCH ", 7) == 0 ? 7 : 0, n = strlen(name);
+  return verb && strncmp(detail + verb, name, n) == 0 && (detail[verb + n] == 0 || detail[verb + n] == ' ');
+}
+
 /* The line that said SCAN now says what is done. */
 static void explain_vector(compile *c, const select *s, const access *a, const vector_access *v, bool continues, int64_t rows) {
   static const char *const metrics[] = {[HNSW_L2] = "l2", [HNSW_COSINE] = "cosine", [HNSW_IP] = "ip", [HNSW_L1] = "l1"};
@@ -84,14 +94,14 @@ static void explain_vector(compile *c, const select *s, const access *a, const v
     if (s->from->items[i].slot == a->slot && s->from->items[i].alias) name = s->from->items[i].alias;
   for (int i = l ? l->n - 1 : -1; i >= 0; i--) {
     const char *d = l->entries[i].detail;
-    if (!d || l->entries[i].parent != l->parent || strncmp(d, "SCAN ", 5) != 0 || strcmp(d + 5, name) != 0) continue;
+    if (!d || l->entries[i].parent != l->parent || !is_line_of(d, name)) continue;
     const char *column = a->table->columns[v->column].name;
     if (rows < VECTOR_ROWS_MIN)
       l->entries[i].detail = arena_printf(c->memory, "SCAN %s BY EXACT DISTANCE (%s %s)", name, column, metrics[v->key.metric]);
     else
       l->entries[i].detail = arena_printf(c->memory, "SEARCH %s USING VECTOR INDEX %s%s(%s %s)%s%s", name, v->name ? v->name : "",
                                           v->name ? " " : "", column, metrics[v->key.metric],
-                                          a->filters_n ? " FILTER IN WALK" : "", continues ? " WALK AND CONTINUE" : "");
+                                          a->filters_n || a->kind == ACCESS_RANGE ? " FILTER IN WALK" : "", continues ? " WALK AND CONTINUE" : "");
     return;
   }
 }
@@ -118,16 +128,17 @@ static status vector_access_make(compile *c, const select *s, const access *a, e
 
 status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *j, bool *done) {
   enum hnsw_metric metric;
+  bool falls;
   *done = false;
   if (!s->limit || s->for_change || s->distinct || s->has_window || order_by->n != 1 || j->levels_n < 1 || j->has_right) return HDB_OK;
   const struct expr_item *item = &order_by->items[0];
   level *first = &j->levels[0];
   access *a = &first->a;
-  if (item->descending || item->nulls == 2 || first->left || a->kind != ACCESS_SCAN || !a->table || a->table->kind != TABLE_ORDINARY ||
+  if (first->left || (a->kind != ACCESS_SCAN && a->kind != ACCESS_RANGE) || !a->table || a->table->kind != TABLE_ORDINARY ||
       a->table->without_rowid)
     return HDB_OK;
   expr *e = item->e;
-  if (!distance_metric(e, &metric)) return HDB_OK;
+  if (!distance_metric(e, &metric, &falls) || item->descending != falls) return HDB_OK;
   bool swapped = !is_measured(a, e->list->items[0].e);
   if (swapped && !is_measured(a, e->list->items[1].e)) return HDB_OK;
   if (!is_outside(j, e->list->items[!swapped].e)) return HDB_OK;
@@ -135,6 +146,7 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
   bool continues = j->levels_n > 1 || (first->where_n && !inside);
   vector_access *v = NULL;
   TRY(vector_access_make(c, s, a, e, swapped, metric, !continues, &v));
+  v->nulls_last = item->nulls ? item->nulls == 2 : item->descending;
   v->not_null = s->where && s->where->op == EX_NOTNULL && is_measured(a, s->where->left) && j->levels_n == 1 && first->where_n == 1;
   if (v->not_null) first->where_n = 0;
   if (inside) {
@@ -143,12 +155,12 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
     first->where_n = 0;
   }
   a->vector = v;
-  a->kind = ACCESS_VECTOR;
   a->reverse = false;
   a->may_map = false;
   int64_t rows = 0, bytes;
   if (c->db->databases[a->database].txn) txn_estimate(c->db->databases[a->database].txn, a->table->tree, &rows, &bytes);
   explain_vector(c, s, a, v, continues, rows);
+  a->kind = ACCESS_VECTOR;
   *done = true;
   return HDB_OK;
 }

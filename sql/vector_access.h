@@ -10,6 +10,7 @@ typedef struct vector_access {
   vector_key key;
   int column;            /* of the slot */
   bool not_null;         /* WHERE column IS NOT NULL, and nothing else */
+  bool nulls_last;
   bool swapped;          /* the query is the function's first argument */
   expr_program *query;
   expr_program *limit, *offset; /* NULL: none known */

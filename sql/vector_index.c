@@ -13,6 +13,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,7 +168,7 @@ static void builder_start(vector_set *s);
 static bool set_wants(void *context, uint32_t tree) {
   vector_set *s = context;
   bool wants = false;
-  if (!atomic_load_explicit(&s->indexes_n, memory_order_acquire)) return false;
+  if (!atomic_load_explicit(&s->indexes_n, memory_order_acquire) || s->pid != getpid()) return false; /* in a forked child the lock may be held for ever */
   pthread_mutex_lock(&s->lock);
   for (vector_index *i = s->first; i && !wants; i = i->next) wants = i->logging && i->key.tree == tree;
   pthread_mutex_unlock(&s->lock);
@@ -359,11 +360,14 @@ static void *builder(void *context) {
 /* Under the lock. */
 static void builder_start(vector_set *s) {
   pthread_t thread;
+  sigset_t all, former;
   s->work = true;
   if (s->running || atomic_load(&s->stop)) return;
-  if (pthread_create(&thread, NULL, builder, s) != 0) return;
-  pthread_detach(thread);
-  s->running = true;
+  sigfillset(&all); /* signals are for the threads that wait for them */
+  pthread_sigmask(SIG_SETMASK, &all, &former);
+  s->running = pthread_create(&thread, NULL, builder, s) == 0;
+  pthread_sigmask(SIG_SETMASK, &former, NULL);
+  if (s->running) pthread_detach(thread);
 }
 
 /* ---- the set of an engine ---- */
@@ -382,9 +386,10 @@ static void set_free(vector_set *s) {
 
 static void set_release(void *context) {
   vector_set *s = context;
+  if (s->pid != getpid()) return; /* the parent's */
   atomic_store(&s->stop, true);
   pthread_mutex_lock(&s->lock);
-  while (s->running && s->pid == getpid()) pthread_cond_wait(&s->ended, &s->lock);
+  while (s->running) pthread_cond_wait(&s->ended, &s->lock);
   pthread_mutex_unlock(&s->lock);
   set_free(s);
 }

@@ -60,6 +60,6 @@ struct virtual_module {
 const virtual_module *virtual_find(const char *name);
 extern const virtual_module virtual_series, virtual_json_each, virtual_json_tree, virtual_pragma;
 /* virtual_vector.c: heliosdb_vector_indexes, heliosdb_recall */
-extern const virtual_module virtual_vector_indexes, virtual_recall;
+extern const virtual_module virtual_vector_indexes, virtual_vector_stats, virtual_recall;
 
 #endif

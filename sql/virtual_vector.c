@@ -130,6 +130,8 @@ static status indexes_filter(exec *x, void *cursor, int number, const char *text
 }
 const virtual_module virtual_vector_indexes = {"heliosdb_vector_indexes", index_columns, INDEX_COLUMNS, NULL, indexes_open, indexes_filter,
                                                listing_at_end, listing_next, listing_column, NULL, listing_close};
+const virtual_module virtual_vector_stats = {"pg_vector_index_stats", index_columns, INDEX_COLUMNS, NULL, indexes_open, indexes_filter,
+                                             listing_at_end, listing_next, listing_column, NULL, listing_close};
 
 /* ---- heliosdb_recall ---- */
 enum { RECALL_NEAREST = 10, RECALL_ARGUMENTS = 4 };
