@@ -66,6 +66,8 @@ static status write_schema_row(hdb *db, txn *t, int64_t rowid, sqlite3_stmt *s, 
   return rc == HDB_OK ? HDB_OK : error_set(&db->err, rc, "%s", status_text(rc));
 }
 
+static status import_left_out(hdb *db, int number, sqlite3 *from, int64_t *rowid);
+
 static status import_schema(hdb *db, int number, sqlite3 *from) {
   txn *t = db->databases[number].txn;
   record_writer w = {0};
@@ -81,10 +83,48 @@ static status import_schema(hdb *db, int number, sqlite3 *from) {
     CHECK(write_schema_row(db, t, ++rowid, s, &w));
   }
   CHECK(mirror_sqlite_error(db, from, code));
+  CHECK(import_left_out(db, number, from, &rowid));
 out:
   sqlite3_finalize(s);
   record_writer_free(&w);
   return rc;
+}
+
+/* Vector indexes that the export left out come back with their table, when nobody took their name meanwhile. */
+static status import_left_out(hdb *db, int number, sqlite3 *from, int64_t *rowid) {
+  sqlite3_stmt *s = NULL;
+  record_writer w = {0};
+  arena memory = ARENA_INIT;
+  parse_options options = hdb_parse_options(db);
+  status rc = HDB_OK;
+  options.schema_text = true;
+  options.dialect = DIALECT_SQLITE;
+  if (sqlite3_table_column_metadata(from, "main", "_heliosdb_left_out", "sql", NULL, NULL, NULL, NULL, NULL) != SQLITE_OK) return HDB_OK;
+  int code = sqlite3_prepare_v2(from, "SELECT name, sql FROM _heliosdb_left_out WHERE sql LIKE 'CREATE INDEX %' AND name NOT IN (SELECT name FROM sqlite_schema)", -1, &s, 0);
+  while (code == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
+    statement *tree = NULL;
+    size_t tail;
+    uint32_t root;
+    error why = ERROR_INIT;
+    const char *name = (const char *)sqlite3_column_text(s, 0), *sql = (const char *)sqlite3_column_text(s, 1);
+    bool read = name && sql && grammar_parse(slice_str(sql), &options, &memory, &tree, &tail, &why) == HDB_OK;
+    error_clear(&why);
+    if (!read || !tree || tree->kind != ST_CREATE_INDEX || !tree->create_index->method || sqlite3_stricmp(tree->create_index->method, "hnsw") != 0) continue;
+    const char *owner = tree->create_index->table;
+    if (sqlite3_table_column_metadata(from, "main", owner, NULL, NULL, NULL, NULL, NULL, NULL) != SQLITE_OK) continue;
+    CHECK(txn_new_tree(db->databases[number].txn, &root));
+    value row[5] = {value_text("index", 5), value_text(name, strlen(name)), value_text(owner, strlen(owner)), value_int(root), value_text(sql, strlen(sql))};
+    record_begin(&w);
+    for (int i = 0; i < 5; i++) value_write(&w, &row[i]);
+    uint8_t key[8];
+    rowid_encode(key, ++*rowid);
+    CHECK(txn_put(db->databases[number].txn, TREE_SCHEMA, slice_of(key, 8), record_end(&w), PUT_INSERT));
+  }
+out:
+  sqlite3_finalize(s);
+  record_writer_free(&w);
+  arena_clear(&memory);
+  return rc == HDB_OK || db->err.code == rc ? rc : error_set(&db->err, rc, "%s", status_text(rc));
 }
 
 /* ---- rows ---- */
@@ -242,7 +282,7 @@ static status import_all(hdb *db, int number, sqlite3 *from) {
     if (t->kind == TABLE_ORDINARY) TRY(import_rows(db, number, from, t));
   }
   for (int i = 0; i < s->indexes_n; i++) {
-    if (s->indexes[i]->is_primary) continue;
+    if (s->indexes[i]->is_primary || index_is_vector(s->indexes[i])) continue;
     exec x = {.db = db, .err = &db->err, .ticks = 1000};
     status rc = index_build(&x, number, s->indexes[i]);
     arena_clear(&x.memory);

@@ -268,7 +268,7 @@ static status reading_begin(vector_index *i, reading *r) {
   return cursor_open(r->t, i->key.tree, 0, &r->c);
 }
 
-static status index_build(vector_index *i) {
+static status index_fill(vector_index *i) {
   vector_set *s = i->set;
   reading r = {0};
   vector_graph *g = graph_new(&i->key);
@@ -342,7 +342,7 @@ static void *builder(void *context) {
       if (!has_work(i)) continue;
       bool build = !i->graph;
       pthread_mutex_unlock(&s->lock);
-      status rc = build ? index_build(i) : index_advance(i);
+      status rc = build ? index_fill(i) : index_advance(i);
       pthread_mutex_lock(&s->lock);
       if (rc != HDB_OK) {
         index_reset(i);
