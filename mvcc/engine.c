@@ -171,6 +171,8 @@ static void engine_free(engine *e) {
   recent_free(&e->recent);
   if (e->store) kv_close(e->store);
   trees_free(e);
+  branches_free(e);
+  pthread_mutex_destroy(&e->branches_lock);
   pthread_mutex_destroy(&e->view_lock);
   pthread_mutex_destroy(&e->queue_lock);
   pthread_mutex_destroy(&e->sync_lock);
@@ -192,6 +194,7 @@ static engine *engine_new(const engine_options *options) {
   e->read_only = options->read_only;
   e->linger_ms = options->linger_ms;
   pthread_mutex_init(&e->view_lock, NULL);
+  pthread_mutex_init(&e->branches_lock, NULL);
   pthread_mutex_init(&e->queue_lock, NULL);
   pthread_mutex_init(&e->sync_lock, NULL);
   pthread_mutex_init(&e->trees_lock, NULL);
@@ -238,7 +241,7 @@ static status load_retention(engine *e, double asked) {
   buf_free(&stored);
   TRY(rc);
   e->retention = asked >= 0 ? asked : kept;
-  e->history = e->retention > 0;
+  e->history = e->retention > 0 || e->branches;
   e->feed = e->history || !e->memory;
   if (e->memory || e->read_only || (known && e->retention == kept)) return HDB_OK;
   char text[64];
@@ -298,6 +301,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
     return rc;
   }
   CHECK(load_newest(e));
+  CHECK(branches_load(e));
   CHECK(load_retention(e, options->retention));
   CHECK(bulk_remove_unpublished(e));
   CHECK(load_history_floor(e));

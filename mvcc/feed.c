@@ -22,14 +22,14 @@ enum { FEED_PART = 64 * 1024, FEED_VERSION = 1 };
 static void header(feed_record *r) {
   buf_clear(&r->bytes);
   buf_byte(&r->bytes, FEED_VERSION);
-  buf_varint(&r->bytes, BRANCH_MAIN);
+  buf_varint(&r->bytes, r->branch);
   buf_varint(&r->bytes, 0);
   buf_varint(&r->bytes, 0);
   r->open = false;
 }
 
-void feed_begin(feed_record *r, int64_t time) {
-  r->time = time, r->part = 0, r->any = false;
+void feed_begin(feed_record *r, int64_t time, uint32_t branch) {
+  r->time = time, r->part = 0, r->any = false, r->branch = branch;
   header(r);
 }
 
@@ -175,7 +175,8 @@ static status take_change(void *context, uint32_t tree, slice key, bool whole) {
 }
 
 static status take_part(void *context, int64_t time, slice part, buf *key) {
-  uint64_t branch;
+  uint64_t branch = 0;
+  if (part.n > 1 && varint_get(part.p + 1, part.p + part.n, &branch) && branch != BRANCH_MAIN) return HDB_OK;
   return read_part(part, key, &branch, take_change, context);
 }
 

@@ -677,7 +677,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   *changed = false;
   f->time = time, f->alone = alone;
   if (t->sweep) return sweep(f, t, changed);
-  if (t->view_time < f->schema_time) {
+  if (t->view_time < f->schema_time && !t->branch) { /* a branch's own: watch_schema */
     /* The schema moved under it: an index or table that it does not know would be left out. */
     *outcome = HDB_BUSY_SNAPSHOT;
     txn_set_conflict(t, TREE_SCHEMA, slice_of(NULL, 0));
@@ -694,7 +694,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   bool others = atomic_load(&e->open_count) > 1;
   bool recent = others || t->writes.log_n <= RECENT_KEYS_MAX;
   TRY(recent_begin(&e->recent, time));
-  if (e->feed) feed_begin(&f->feed, time);
+  if (e->feed) feed_begin(&f->feed, time, txn_branch(t));
   for (size_t i = 0; i < t->writes.trees_n; i++) {
     bool tree_changed = false;
     write_tree *w = t->writes.trees[i];

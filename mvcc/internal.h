@@ -33,6 +33,7 @@ typedef struct rowid_claim {
   const txn *owner;
   int64_t max;
 } rowid_claim;
+typedef struct branch branch;
 typedef struct tree_info {
   uint32_t tree;
   struct tree_info *chain;      /* hash chain; entries live as long as the engine */
@@ -43,6 +44,8 @@ typedef struct tree_info {
   int64_t rows, bytes; /* as of count_time */
   int64_t count_time;
   int64_t rowid_max, rowid_time; /* the largest key that was inserted last, and when */
+  int64_t branch_max;            /* the largest that was given on any branch, once there are branches */
+  atomic_bool branch_rowids;     /* branch_max knows what the branches hold */
   rowid_claim *claims;           /* row ids given to open transactions */
   size_t claims_n, claims_capacity;
 } tree_info;
@@ -165,6 +168,9 @@ struct engine {
   bool collecting, closing;
   int64_t collect_at_ms; /* the leader's */
 
+  pthread_mutex_t branches_lock; /* outside of trees and txns */
+  branch *branches;              /* in order of making; they live as long as the engine */
+
   pthread_mutex_t txns_lock;
   txn *txns;
   atomic_int txns_n;
@@ -209,6 +215,9 @@ struct txn {
   cache_reader reader;
   view *view;            /* kept after the end, for the next begin */
   int64_t as_of;     /* txn_set_as_of; 0: the present */
+  branch *branch, *last_branch; /* NULL: main */
+  uint32_t last_tree, last_delta; /* branch_tree's memory */
+  uint64_t ended; /* how often it did */
   int64_t view_time; /* of the open transaction; outlives its view in a memory engine's commit */
   uint64_t schema_local;
   bool open, has_turn;
@@ -284,11 +293,11 @@ void version_free(version_record *r);
 /* ---- the feed (feed.c) ---- */
 typedef struct feed_record {
   buf bytes, previous;
-  uint32_t tree, part;
+  uint32_t tree, part, branch;
   bool any, open; /* open: a list of keys is being written */
   int64_t time;
 } feed_record;
-void feed_begin(feed_record *r, int64_t time);
+void feed_begin(feed_record *r, int64_t time, uint32_t branch);
 void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key);
 void feed_whole(feed_record *r, kv_batch *batch, uint32_t tree);
 status feed_end(feed_record *r, kv_batch *batch);
@@ -302,6 +311,32 @@ status bulk_remove_unpublished(engine *e); /* at open */
 /* ---- retention (retain.c) ---- */
 void retain_when_due(engine *e); /* the leader, after a batch */
 void retain_stop(engine *e);     /* before the engine goes */
+
+/* ---- branches (branch.c) ---- */
+status branches_load(engine *e);
+void branches_free(engine *e);
+int64_t branches_oldest(engine *e); /* the oldest live branch point; INT64_MAX */
+status retain_for_branches(engine *e); /* history is kept from now on */
+/* The tree that holds what the transaction's branch has of `tree`; made when it is not there. */
+status branch_tree(txn *t, uint32_t tree, uint32_t *own);
+uint32_t branch_tree_behind(txn *t, uint32_t own);
+status branch_expect(txn *t, uint32_t tree, slice prefix);
+int64_t branch_schema_time(txn *t);
+typedef status (*branch_versions_of)(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context);
+status branch_versions(txn *t, uint32_t tree, int64_t from, int64_t to, branch_versions_of read, version_visitor visit, void *context);
+status branch_rowid_floor(txn *t, tree_info *i);
+slice branch_tombstone(void);
+status branch_clear(txn *t, uint32_t tree);
+status branch_cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
+void layered_close(cursor *c);
+void layered_reset(cursor *c);
+void layered_first(cursor *c);
+void layered_last(cursor *c);
+void layered_seek(cursor *c, slice key);
+void layered_seek_for_prev(cursor *c, slice key);
+bool layered_find(cursor *c, slice key);
+/* scan.c: a cursor over the tree itself, whatever the transaction's branch */
+status scan_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
 
 /* ---- the queue (commit.c) ---- */
 status queue_take_turn(engine *e, txn *t, int timeout_ms);

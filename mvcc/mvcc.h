@@ -108,6 +108,7 @@ struct cursor {
   bool valid;
   slice key, value; /* borrowed until the cursor moves or its transaction writes to this tree */
   status error;     /* HDB_OK, or why valid became false */
+  bool layered;     /* of a branch (branch.c) */
   /* Moves; all leave valid/key/value/error. A cursor survives writes of its transaction: the next move goes on
    * from its last key over what is there then. */
   void (*next)(cursor *c);
@@ -174,6 +175,28 @@ status bulk_open(txn *t, uint32_t tree, bulk **out);
 status bulk_add(bulk *b, slice key, slice value); /* HDB_CONSTRAINT_UNIQUE when not above the last key */
 status bulk_finish(bulk *b);                      /* frees it, also on failure */
 void bulk_abandon(bulk *b); /* then go back to a mark from before bulk_open */
+
+/* ---- branches: a name for main, or another branch, as it was at a time, and what was changed since ---- */
+typedef struct branch_info {
+  uint32_t id, parent;
+  const char *name, *parent_name;
+  int64_t point, created; /* microseconds; main: 0 */
+} branch_info;
+/* as_of 0: now. HDB_CONSTRAINT_UNIQUE: there is one of this name; HDB_NOTFOUND: no such parent. From now on history back
+ * to the branch point is kept. */
+status branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id);
+status branch_find(engine *e, const char *name, uint32_t *id); /* HDB_NOTFOUND */
+/* HDB_BUSY: it has children, or a transaction object is set to it. Its space is given back. */
+status branch_drop(engine *e, uint32_t id);
+typedef status (*branch_visitor)(void *context, const branch_info *b); /* must not call branch_* */
+status branch_each(engine *e, branch_visitor visit, void *context); /* main first */
+/* What the transaction reads and writes from its next begin on. No cursor of it may be there. HDB_NOTFOUND */
+status txn_set_branch(txn *t, uint32_t id);
+uint32_t txn_branch(const txn *t);
+bool txn_is_main_now(const txn *t); /* neither on a branch nor on the past */
+/* Every key of the tree that the branch itself wrote or deleted since it was made, in order. */
+typedef status (*branch_key_visitor)(void *context, slice key);
+status branch_keys(txn *t, uint32_t id, uint32_t tree, branch_key_visitor visit, void *context);
 
 /* ---- the feed: what changed since a time ---- */
 /* Called for each key of main that commits in (since, upto] touched, in order of (tree, key), once;

@@ -376,9 +376,9 @@ static status versions_of_group(scan *s, int64_t from, int64_t to, version_visit
   return tell_versions(p, from, to, visit, context);
 }
 
-status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context) {
+static status versions_of_tree(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context) {
   cursor *c;
-  TRY(cursor_open(t, tree, from, &c));
+  TRY(scan_open(t, tree, from, &c));
   scan *s = (scan *)c;
   status rc = HDB_OK;
   /* puts the iterator on the first group: as of INT64_MAX no group needs to be undone for that */
@@ -394,4 +394,10 @@ status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version
   }
   cursor_close(c);
   return rc;
+}
+
+/* Of a branch only the schema's: the parents' versions, then its own; tombstones among them. */
+status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context) {
+  TRY(versions_of_tree(t, tree, from, to, visit, context));
+  return t->branch ? branch_versions(t, tree, from, to, versions_of_tree, visit, context) : HDB_OK;
 }

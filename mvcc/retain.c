@@ -162,13 +162,22 @@ static status switch_history(engine *e, bool wanted) {
   return HDB_OK;
 }
 
+status retain_for_branches(engine *e) {
+  status rc = HDB_OK;
+  pthread_mutex_lock(&e->queue_lock);
+  while (e->leading || e->waiting) pthread_cond_wait(&e->idle, &e->queue_lock);
+  if (!e->history) rc = switch_history(e, true);
+  pthread_mutex_unlock(&e->queue_lock);
+  return rc;
+}
+
 status engine_set_retention(engine *e, double seconds) {
   if (e->read_only) return HDB_READONLY;
   char text[64];
   snprintf(text, sizeof text, "%.17g", seconds);
   if (!e->memory) TRY(engine_setting_put(e, "retention", slice_str(text)));
   status rc = HDB_OK;
-  bool wanted = seconds > 0;
+  bool wanted = seconds > 0 || branches_oldest(e) != INT64_MAX;
   pthread_mutex_lock(&e->queue_lock);
   while (e->leading || e->waiting) pthread_cond_wait(&e->idle, &e->queue_lock);
   bool had = e->history;
@@ -191,6 +200,8 @@ status engine_collect(engine *e) {
   int64_t floor = keep < (double)now ? now - (int64_t)keep : 0;
   int64_t oldest = txn_oldest_view(e, atomic_load(&e->visible)); /* X3 */
   if (floor > oldest) floor = oldest;
+  int64_t point = branches_oldest(e); /* B1 of branch.c */
+  if (floor > point) floor = point;
   if (e->history && floor > atomic_load(&e->history_floor)) {
     TRY(put_floor(e, "history_floor", floor));
     atomic_store(&e->history_floor, floor); /* X1 */

@@ -33,6 +33,11 @@ static void watched_prev(cursor *c);
 status cursor_open(txn *t, uint32_t tree, int64_t as_of, cursor **out) {
   *out = NULL;
   if (!as_of) as_of = t->as_of;
+  return t->branch ? branch_cursor_open(t, tree, as_of, out) : scan_open(t, tree, as_of, out);
+}
+
+status scan_open(txn *t, uint32_t tree, int64_t as_of, cursor **out) {
+  *out = NULL;
   if (as_of && as_of < engine_oldest(t->engine)) return HDB_ERROR_SNAPSHOT;
   scan *s = calloc(1, sizeof *s);
   if (!s) return HDB_NOMEM;
@@ -197,6 +202,7 @@ static void watch(scan *s, const slice *key, int direction) {
 }
 
 void cursor_reset(cursor *c) {
+  if (c->layered) return layered_reset(c);
   scan *s = (scan *)c;
   hand_over(s);
   deactivate(s);
@@ -209,6 +215,7 @@ void cursor_reset(cursor *c) {
 
 void cursor_close(cursor *c) {
   if (!c) return;
+  if (c->layered) return layered_close(c);
   scan *s = (scan *)c;
   cursor_reset(c);
   drop_view(s);
@@ -798,6 +805,7 @@ static void go_find(scan *s, slice key) {
 }
 
 void cursor_first(cursor *c) {
+  if (c->layered) return layered_first(c);
   scan *s = (scan *)c;
   if (!prepare(s)) return;
   go_first(s);
@@ -805,6 +813,7 @@ void cursor_first(cursor *c) {
 }
 
 void cursor_last(cursor *c) {
+  if (c->layered) return layered_last(c);
   scan *s = (scan *)c;
   if (!prepare(s)) return;
   go_last(s);
@@ -812,6 +821,7 @@ void cursor_last(cursor *c) {
 }
 
 void cursor_seek(cursor *c, slice key) {
+  if (c->layered) return layered_seek(c, key);
   scan *s = (scan *)c;
   if (!prepare(s)) return;
   if (watches(s)) key = asked_key(s, key);
@@ -820,6 +830,7 @@ void cursor_seek(cursor *c, slice key) {
 }
 
 void cursor_seek_for_prev(cursor *c, slice key) {
+  if (c->layered) return layered_seek_for_prev(c, key);
   scan *s = (scan *)c;
   if (!prepare(s)) return;
   if (watches(s)) key = asked_key(s, key);
@@ -828,6 +839,7 @@ void cursor_seek_for_prev(cursor *c, slice key) {
 }
 
 bool cursor_find(cursor *c, slice key) {
+  if (c->layered) return layered_find(c, key);
   scan *s = (scan *)c;
   if (!prepare(s)) return false;
   if (watches(s)) key = asked_key(s, key);

@@ -107,6 +107,7 @@ static void finish(txn *t, bool committed) {
   if (t->reads.n) reads_clear(&t->reads);
   if (t->has_turn) queue_leave_turn(e, t);
   t->open = false;
+  t->ended++;
   t->doomed = HDB_OK;
   t->sweep = NULL;
   t->schema_local = 0;
@@ -185,6 +186,7 @@ void txn_set_conflict(txn *t, uint32_t tree, slice key) {
 
 void txn_conflict(const txn *t, uint32_t *tree, slice *key) {
   *tree = t->conflict_tree;
+  if (t->branch) *tree = branch_tree_behind((txn *)t, *tree);
   *key = buf_slice(&t->conflict_key);
 }
 
@@ -207,6 +209,7 @@ void txn_rollback_to(txn *t, txn_mark mark) {
 schema_stamp txn_schema_stamp(txn *t) {
   schema_stamp s = {0, t->schema_local};
   if (t->as_of) s.time = t->as_of;
+  else if (t->branch) s.time = branch_schema_time(t);
   else if (t->view) s.time = t->view->schema_time;
   return s;
 }
@@ -234,9 +237,20 @@ static status write_end(txn *t, uint32_t tree, status rc) {
   return rc;
 }
 
+/* On a branch the writes go to its own tree. */
+static status own_tree(txn *t, uint32_t tree, write_tree **w) {
+  TRY(txn_check_open(t));
+  bool schema = tree == TREE_SCHEMA;
+  if (t->branch) TRY(branch_tree(t, tree, &tree));
+  TRY(txn_write_tree(t, tree, w));
+  if (schema) (*w)->schema = true;
+  return HDB_OK;
+}
+
 status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind) {
   write_tree *w;
-  TRY(txn_write_tree(t, tree, &w));
+  TRY(own_tree(t, tree, &w));
+  if (t->branch) kind = PUT_UPSERT;
   static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN};
   if (w->rowid_known && key.n == 8) {
     int64_t rowid = rowid_decode(key.p);
@@ -247,19 +261,22 @@ status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind
 
 status txn_delete(txn *t, uint32_t tree, slice key) {
   write_tree *w;
-  TRY(txn_write_tree(t, tree, &w));
+  TRY(own_tree(t, tree, &w));
   if (w->rowid_known && key.n == 8 && rowid_decode(key.p) == w->rowid_max) w->rowid_known = false;
+  if (t->branch) return write_end(t, tree, writeset_write(&t->writes, w, key, branch_tombstone(), WRITE_PUT, BASE_UNKNOWN));
   return write_end(t, tree, writeset_write(&t->writes, w, key, slice_of(NULL, 0), WRITE_DELETE, BASE_PRESENT));
 }
 
 status txn_clear(txn *t, uint32_t tree) {
   write_tree *w;
+  if (t->branch) return branch_clear(t, tree);
   TRY(txn_write_tree(t, tree, &w));
   return write_end(t, tree, writeset_clear_tree(&t->writes, w));
 }
 
 status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix) {
   TRY(txn_check_open(t));
+  if (t->branch) return branch_expect(t, tree, prefix);
   return write_end(t, 0, writeset_fact(&t->writes, (uint8_t)fact, tree, prefix));
 }
 
@@ -305,6 +322,8 @@ static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
   status rc = HDB_OK;
   pthread_mutex_lock(&i->lock);
   if (i->rowid_time > t->view_time && i->rowid_max > max) max = i->rowid_max;
+  if (i->branch_max > max) max = i->branch_max;
+  if (t->branch && i->rowid_max > max) max = i->rowid_max;
   for (size_t k = 0; k < i->claims_n; k++) {
     if (i->claims[k].owner == t) {
       mine = &i->claims[k];
@@ -323,7 +342,9 @@ static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
       rc = HDB_NOMEM;
     }
   }
-  if (rc == HDB_OK) {
+  if (rc == HDB_OK && t->branch) { /* never given back: other branches must not give it */
+    *rowid = i->branch_max = max + 1;
+  } else if (rc == HDB_OK) {
     if (!mine) {
       mine = &i->claims[i->claims_n++];
       *mine = (rowid_claim){t, INT64_MIN};
@@ -337,7 +358,12 @@ static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
 
 status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
   write_tree *w;
-  TRY(txn_write_tree(t, tree, &w));
+  TRY(own_tree(t, tree, &w));
+  tree_info *info = w->info;
+  if (t->engine->branches) {
+    TRY(tree_get(t->engine, tree, &info));
+    TRY(branch_rowid_floor(t, info));
+  }
   if (!w->rowid_known) {
     bool any = false;
     int64_t max = 0;
@@ -347,7 +373,7 @@ status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
     w->rowid_known = true;
   }
   int64_t id = w->rowid_max;
-  TRY(claim_rowid(t, w->info, &id));
+  TRY(claim_rowid(t, info, &id));
   t->claims = true;
   *rowid = id;
   return HDB_OK;
@@ -357,7 +383,7 @@ status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
 
 status txn_count(txn *t, uint32_t tree, int64_t *rows) {
   TRY(t->doomed);
-  if (t->as_of) return HDB_NOTFOUND;
+  if (t->as_of || t->branch) return HDB_NOTFOUND;
   tree_info *i;
   TRY(tree_get(t->engine, tree, &i));
   write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;

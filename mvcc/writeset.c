@@ -83,6 +83,7 @@ status writeset_tree(writeset *w, uint32_t tree, write_tree **out) {
   if (!t) return HDB_NOMEM;
   t->tree = tree;
   t->generation = 1;
+  t->schema = tree == WRITE_SCHEMA_TREE;
   size_t at = w->trees_n++;
   while (at > 0 && w->trees[at - 1]->tree > tree) w->trees[at] = w->trees[at - 1], at--;
   w->trees[at] = t;
@@ -340,7 +341,7 @@ status writeset_write(writeset *w, write_tree *t, slice key, slice value, enum w
   }
   w->bytes += sizeof *e + key.n + value.n;
   w->log[w->log_n++] = (undo){e, t, NULL};
-  w->schema_writes += t->tree == WRITE_SCHEMA_TREE;
+  w->schema_writes += t->schema;
   t->generation++;
   return HDB_OK;
 }
@@ -353,7 +354,7 @@ status writeset_clear_tree(writeset *w, write_tree *t) {
   memset(&t->root, 0, sizeof t->root);
   t->root.cleared = true;
   w->log[w->log_n++] = (undo){NULL, t, old};
-  w->schema_writes += t->tree == WRITE_SCHEMA_TREE;
+  w->schema_writes += t->schema;
   t->generation++;
   t->rowid_known = false;
   return HDB_OK;
@@ -362,7 +363,7 @@ status writeset_clear_tree(writeset *w, write_tree *t) {
 status writeset_bulk(writeset *w, write_tree *t) {
   TRY(log_room(w));
   w->log[w->log_n++] = (undo){NULL, t, NULL};
-  w->schema_writes += t->tree == WRITE_SCHEMA_TREE;
+  w->schema_writes += t->schema;
   t->bulk = true;
   return HDB_OK;
 }
@@ -388,7 +389,7 @@ void writeset_undo(writeset *w, size_t position) {
       w->facts = w->facts->older;
       continue;
     }
-    w->schema_writes -= t->tree == WRITE_SCHEMA_TREE;
+    w->schema_writes -= t->schema;
     t->generation++;
     t->rowid_known = false;
     if (!u->entry && !u->old) {

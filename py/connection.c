@@ -467,6 +467,12 @@ static PyObject *get_text_signature(PyObject *self, void *unused) { return PyUni
 #endif
 
 #define EXCEPTION(name, which) {name, get_exception, NULL, NULL, (void *)(intptr_t)(which)}
+static PyObject *get_branch(PyObject *self, void *unused) {
+  connection *c = (connection *)self;
+  if (!connection_check_open(c)) return NULL;
+  return PyUnicode_FromString(hdb_branch(c->db));
+}
+
 static PyGetSetDef connection_getset[] = {
     {"isolation_level", connection_get_isolation_level, connection_set_isolation_level, NULL, NULL},
     {"total_changes", get_total_changes, NULL, NULL, NULL},
@@ -474,6 +480,7 @@ static PyGetSetDef connection_getset[] = {
 #if PY_AT_LEAST(12)
     {"autocommit", connection_get_autocommit, connection_set_autocommit, NULL, NULL},
 #endif
+    {"branch", get_branch, NULL, "Name of the branch that this connection reads and writes.", NULL},
     {"last_commit_timestamp", get_last_commit_timestamp, NULL,
      "Time of this connection's last commit, in microseconds since 1970; None before the first.", NULL},
 #if PY_AT_LEAST(13)
@@ -498,6 +505,37 @@ static PyMemberDef connection_members[] = {
     {NULL},
 };
 
+/* What heliosdb_sqlite/_branches.py does, with the connection before the arguments. */
+static PyObject *call_branches(const char *name, PyObject *self, PyObject *args, PyObject *keywords) {
+  PyObject *module = PyImport_ImportModule("heliosdb_sqlite._branches");
+  PyObject *function = module ? PyObject_GetAttrString(module, name) : NULL;
+  Py_XDECREF(module);
+  Py_ssize_t n = PyTuple_Size(args);
+  PyObject *all = function ? PyTuple_New(n + 1) : NULL, *answer = NULL;
+  if (all) {
+    Py_INCREF(self);
+    PyTuple_SET_ITEM(all, 0, self);
+    for (Py_ssize_t i = 0; i < n; i++) {
+      PyObject *item = PyTuple_GET_ITEM(args, i);
+      Py_INCREF(item);
+      PyTuple_SET_ITEM(all, i + 1, item);
+    }
+    answer = PyObject_Call(function, all, keywords);
+  }
+  Py_XDECREF(all);
+  Py_XDECREF(function);
+  return answer;
+}
+
+#define BRANCHES_METHOD(name) \
+  static PyObject *branches_##name(PyObject *self, PyObject *args, PyObject *keywords) { return call_branches(#name, self, args, keywords); }
+BRANCHES_METHOD(create_branch)
+BRANCHES_METHOD(branches)
+BRANCHES_METHOD(switch_branch)
+BRANCHES_METHOD(merge_branch)
+BRANCHES_METHOD(drop_branch)
+#define BRANCHES(name) (PyCFunction)(void (*)(void))branches_##name, METH_VARARGS | METH_KEYWORDS
+
 #define FAST(f)     (PyCFunction)(void (*)(void))f, METH_FASTCALL
 #define KEYWORDS(f) (PyCFunction)(void (*)(void))f, METH_FASTCALL | METH_KEYWORDS
 static PyMethodDef methods[] = {
@@ -515,6 +553,13 @@ static PyMethodDef methods[] = {
     {"rollback", connection_rollback, METH_NOARGS,
      "rollback($self, /)\n--\n\nRoll back to the start of any pending transaction.\n\n"
      "If there is no open transaction, this method is a no-op."},
+    {"create_branch", BRANCHES(create_branch),
+     "create_branch($self, /, name, from_branch=None, as_of=None)\n--\n\nMake a branch of the database."},
+    {"branches", BRANCHES(branches), "branches($self, /)\n--\n\nAll branches, main first."},
+    {"switch_branch", BRANCHES(switch_branch), "switch_branch($self, /, name)\n--\n\nRead and write another branch from now on."},
+    {"merge_branch", BRANCHES(merge_branch),
+     "merge_branch($self, /, source, into=None, on_conflict='fail', dry_run=False)\n--\n\nMerge a branch into this connection's or another."},
+    {"drop_branch", BRANCHES(drop_branch), "drop_branch($self, /, name)\n--\n\nRemove a branch and what only it has."},
     {"close", connection_close, METH_NOARGS,
      "close($self, /)\n--\n\nClose the database connection.\n\n"
      "Any pending transaction is not committed implicitly."},

@@ -11,7 +11,7 @@
 
 #include "sql/mirror.h"
 #include "sql/replay.h"
-#include "sql/time.h"
+#include "sql/merge.h"
 
 static const int limits_default[HDB_LIMITS] = {
     [HDB_LIMIT_LENGTH] = 1000000000,   [HDB_LIMIT_SQL_LENGTH] = 1000000000, [HDB_LIMIT_COLUMN] = 2000,
@@ -44,7 +44,6 @@ static status settings_apply(hdb *db, const hdb_settings *s) {
     else if (strcmp(s->conflict_policy, "serializable") == 0) db->pragmas.policy = TXN_SERIALIZABLE;
     else return error_set(err, HDB_ERROR, "no such conflict policy: %s", s->conflict_policy);
   }
-  if (s->branch && strcmp(s->branch, "main") != 0) return error_set(err, HDB_ERROR, "not supported yet: branches");
   if (s->encryption_key || s->passphrase) return error_set(err, HDB_ERROR, "not supported yet: encryption");
   return HDB_OK;
 }
@@ -65,6 +64,7 @@ static status connection_open(hdb *db, const char *filename, int flags, const hd
   CHECK(settings_apply(db, settings));
   CHECK(uri_parse(filename ? filename : "", flags, &request, &db->err)); /* URIs always: option USE_URI */
   CHECK(database_open_lazily(db, &db->databases[DB_MAIN], &request, settings));
+  if (settings && settings->branch) CHECK(branch_switch(db, settings->branch));
   if (settings && settings->as_of) CHECK(connection_set_time(db, settings->as_of));
 out:
   free(request.path);
@@ -110,6 +110,7 @@ static void connection_free(hdb *db) {
   error_clear(&db->err);
   error_clear(&db->schema_failure);
   free(db->branch);
+  conflicts_clear(db);
   free(db->conflict_table);
   free(db->conflict_key);
   pthread_mutex_unlock(&db->mutex);

@@ -85,6 +85,9 @@ const char *hdb_db_filename(hdb *db, const char *schema);
 int hdb_db_readonly(hdb *db, const char *schema); /* -1: no such schema */
 hdb_stmt *hdb_next_stmt(hdb *db, hdb_stmt *after);
 int hdb_db_config(hdb *db, int option, int value, int *now); /* value < 0: only ask */
+/* The branch that main's database is read and written on; changed outside of transactions, with no statement running. */
+const char *hdb_branch(hdb *db);
+int hdb_switch_branch(hdb *db, const char *name);
 int64_t hdb_last_commit_timestamp(hdb *db); /* SCN of this connection's last commit, microseconds; 0 none */
 int hdb_table_column_metadata(hdb *db, const char *schema, const char *table, const char *column, const char **type,
                               const char **collation, int *not_null, int *primary_key, int *autoincrement);

@@ -113,7 +113,8 @@ struct hdb {
   } config;
   double retention;           /* hdb_settings: NaN keep the stored setting */
   int mirror_setting;         /* hdb_settings: -1, 0, 1 */
-  char *branch;
+  char *branch;               /* NULL: main */
+  struct merge_conflicts *conflicts; /* of the last merge */
   const int64_t *known_times; /* of the statement that is being compiled again (time.h) */
   int known_times_n;
   int64_t time_guess; /* unknown times are compiled for the schema of this one (time.h) */
@@ -165,6 +166,8 @@ status compile_alter(compile *c, statement *s);
 status compile_pragma(compile *c, pragma_statement *s);
 status compile_transaction(compile *c, statement *s);
 status compile_attach(compile *c, statement *s);
+status compile_branch(compile *c, statement *s); /* branch.c */
+status branch_switch(hdb *db, const char *name);
 status compile_analyze(compile *c, statement *s);
 status compile_reindex(compile *c, statement *s);
 status compile_vacuum(compile *c, statement *s);

@@ -143,6 +143,11 @@ static status compile_kind(compile *c, statement *s) {
   case ST_RELEASE:
   case ST_ROLLBACK_TO: return compile_transaction(c, s);
   case ST_PRAGMA: return compile_pragma(c, s->pragma);
+  case ST_CREATE_BRANCH:
+  case ST_DROP_BRANCH:
+  case ST_USE_BRANCH:
+  case ST_SHOW_BRANCHES:
+  case ST_MERGE_BRANCH: return compile_branch(c, s);
   case ST_ATTACH:
   case ST_DETACH: return compile_attach(c, s);
   case ST_ANALYZE: return compile_analyze(c, s);

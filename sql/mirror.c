@@ -297,7 +297,27 @@ static status write_changes(hdb *db, int number, struct mirror *m, sqlite3 *file
   return rc == HDB_OK ? HDB_OK : fail(db, rc);
 }
 
+static status write_main(hdb *db, int number, struct mirror *m);
+
+/* app.db holds main as it is now, whatever the connection looks at. */
 static status write_file(hdb *db, int number, struct mirror *m) {
+  database *d = &db->databases[number];
+  if (txn_is_main_now(d->txn)) return write_main(db, number, m);
+  database looks_at = *d;
+  status rc = txn_new(d->engine, &d->txn);
+  if (rc != HDB_OK) {
+    d->txn = looks_at.txn;
+    return fail(db, rc);
+  }
+  d->schema = NULL;
+  rc = write_main(db, number, m);
+  schema_release(d->schema);
+  txn_free(d->txn);
+  d->txn = looks_at.txn, d->schema = looks_at.schema;
+  return rc;
+}
+
+static status write_main(hdb *db, int number, struct mirror *m) {
   database *d = &db->databases[number];
   sqlite3 *file = NULL;
   mirror_state next = m->state;

@@ -188,7 +188,7 @@ static struct program_times *times_of(compile *c) {
   return c->program->times;
 }
 
-static status add_value(compile *c, uint8_t kind, expr *written, int *at) {
+status time_add_value(compile *c, uint8_t kind, expr *written, int *at) {
   struct program_times *t = times_of(c);
   time_value v = {.kind = kind};
   value literal;
@@ -221,11 +221,11 @@ status time_source(compile *c, source *s) {
   if (s->time == TIME_NOW) {
     s->time_at = TIME_AT_PRESENT;
   } else if (s->time == TIME_VERSIONS) {
-    TRY(add_value(c, TIME_VERSIONS, s->time_from, &s->time_from_at));
-    TRY(add_value(c, TIME_VERSIONS, s->time_to, &s->time_at));
+    TRY(time_add_value(c, TIME_VERSIONS, s->time_from, &s->time_from_at));
+    TRY(time_add_value(c, TIME_VERSIONS, s->time_to, &s->time_at));
     s->is_versions = true;
   } else {
-    TRY(add_value(c, s->time, s->time_from, &s->time_at));
+    TRY(time_add_value(c, s->time, s->time_from, &s->time_at));
   }
   s->time = TIME_NONE;
   s->time_from = s->time_to = NULL;

@@ -33,6 +33,8 @@ struct program_times {
 /* source.time_at, access.time: 0 the present, TIME_AT_PRESENT the same inside of something AS OF, else value + 1 */
 enum { TIME_AT_PRESENT = -1 };
 
+/* x of AS OF x, resolved with nothing in scope; *at: its place, for exec_time. */
+status time_add_value(compile *c, uint8_t kind, expr *written, int *at);
 /* The source's x becomes a value of the program. */
 status time_source(compile *c, source *s);
 /* The table of this name as of the source's time. NULL: no such one. */
@@ -59,6 +61,6 @@ status time_reachable(hdb *db, int database, int64_t time, error *err);
 status past_schema(hdb *db, int database, int64_t time, schema **out, int64_t *from, int64_t *until);
 void past_schemas_free(database *d);
 
-extern const virtual_module virtual_versions, virtual_transactions;
+extern const virtual_module virtual_versions, virtual_transactions, virtual_branches, virtual_diff, virtual_conflicts;
 
 #endif

@@ -147,6 +147,8 @@ static status versions_filter(exec *x, void *cursor, int number, const char *tex
   if (from > to) return HDB_OK;
   v->under = NULL;
   TRY(database_begin(x->db, of->database));
+  if (txn_branch(x->db->databases[of->database].txn) != BRANCH_MAIN)
+    return error_set(x->err, HDB_ERROR, "not supported yet: VERSIONS BETWEEN on a branch");
   status rc = versions_between(x->db->databases[of->database].txn, of->t->tree, from, to, take_version, v);
   if (rc != HDB_OK && x->err->code != rc) error_set(x->err, rc, "%s", status_text(rc));
   return rc;

@@ -11,6 +11,7 @@ import time
 
 from heliosdb_sqlite import _heliosdb
 from heliosdb_sqlite._heliosdb import *
+from heliosdb_sqlite._branches import Branch, MergeResult
 
 _VERSION = sys.version_info[:2]
 

@@ -60,6 +60,7 @@ static void model_copy(model *to, const model *from) {
 
 static int shape;
 static enum txn_sync model_sync = TXN_SYNC_FULL;
+static uint32_t model_branch = BRANCH_MAIN;
 static enum txn_policy model_policy = TXN_LAST_COMMIT_WINS;
 static uint64_t seed;
 static uint32_t rnd(uint32_t n) {
@@ -189,6 +190,7 @@ static inline void run_model(engine *e, uint32_t keys, uint32_t extra_max, int s
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
   txn_set_sync(t, model_sync);
   txn_set_policy(t, model_policy);
+  ck_assert_int_eq(txn_set_branch(t, model_branch), HDB_OK);
   for (uint32_t k = 0; k < TREES; k++)
     for (int i = 0; i < WALKERS; i++) ck_assert_int_eq(cursor_open(t, 20 + k, 0, &walkers[k][i].c), HDB_OK);
   ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
