@@ -36,7 +36,11 @@ static int run_backup(connection *c, connection *target, const char *name, int p
   backup = hdb_backup_init(target->db, "main", c->db, name);
   Py_END_ALLOW_THREADS
   if (!backup) {
+#if PY_AT_LEAST(9)
     errors_raise(c->state, target->db, HDB_ERROR);
+#else /* the code's own text */
+    PyErr_SetString(c->state->exceptions[EXC_OPERATIONAL], hdb_errstr(HDB_ERROR));
+#endif
     return -1;
   }
   int rc, called = 0;
