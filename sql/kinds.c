@@ -153,6 +153,7 @@ static status compile_kind(compile *c, statement *s) {
   case ST_ANALYZE: return compile_analyze(c, s);
   case ST_REINDEX: return compile_reindex(c, s);
   case ST_VACUUM: return compile_vacuum(c, s);
+  case ST_ERASE: return error_set(c->err, HDB_ERROR, "not supported yet: ERASE FROM");
   default: return error_set(c->err, HDB_ERROR, "not supported yet: this statement");
   }
 }
