@@ -281,13 +281,12 @@ static void own_write(void *context, slice key, bool whole) {
   else if (!row_ids_add(&o->ids, rowid_decode(key.p))) o->failed = true;
 }
 
-static int derived_ef(const exec *x, int64_t need) {
-  const hdb *db = x->db;
+/* Measured for ten rows; more of them need more. */
+static int derived_ef(const vector_run *r) {
+  const hdb *db = r->s->x->db;
   if (db->vector.ef_search > 0) return db->vector.ef_search;
-  double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
-  if (target > 0.9999) target = 0.9999;
-  double ef = 32 + 32 * log(1 / (1 - target)) / log(20);
-  if (ef < 1.5 * (double)need) ef = 1.5 * (double)need;
+  int64_t ef = vector_view_ef(&r->view, db->vector.recall_target > 0 ? db->vector.recall_target : 0.95);
+  if (ef < 2 * r->need) ef = 2 * r->need;
   return ef > 4096 ? 4096 : (int)ef;
 }
 
@@ -309,7 +308,7 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   if (own.whole || !vector_view_enter(i, time ? time : txn_view_time(t), &r->view)) goto out;
   r->walking = true;
   r->rows = rows;
-  r->ef = derived_ef(s->x, r->need);
+  r->ef = derived_ef(r);
   r->search = hnsw_search_open(vector_view_graph(&r->view), r->query, r->ef, r->filters ? walk_filter : NULL, r);
   if (!r->search) CHECK(node_no_memory(s->x));
   CHECK(consider_all(r, &own.ids));

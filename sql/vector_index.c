@@ -32,6 +32,7 @@ typedef struct vector_graph {
   atomic_int references;
   hnsw *g;
   row_ids unplaced; /* sorted; under the set's lock */
+  vector_calibration calibration; /* under the set's lock */
 } vector_graph;
 
 typedef struct vector_set vector_set;
@@ -188,8 +189,7 @@ static void set_touched(void *context, uint32_t tree, int64_t time, slice key, b
 }
 
 /* ---- the builder ---- */
-/* The vector in a row, aligned in `floats`; false: none that the graph can hold. */
-static bool row_vector(const vector_key *k, slice record, float *floats) {
+bool vector_of_row(const vector_key *k, slice record, float *floats) {
   uint8_t type;
   slice payload;
   if (!record_column(record, (uint32_t)k->column, &type, &payload) || !record_is_blob(type)) return false;
@@ -205,7 +205,7 @@ static status graph_fill(vector_index *i, vector_graph *g, cursor *c, float *flo
   for (cursor_first(c); c->valid; cursor_next(c)) {
     if (atomic_load(&i->set->stop)) return HDB_INTERRUPT;
     int64_t id = rowid_decode(c->key.p);
-    if (row_vector(&i->key, c->value, floats)) TRY(hnsw_add(g->g, id, floats));
+    if (vector_of_row(&i->key, c->value, floats)) TRY(hnsw_add(g->g, id, floats));
     else if (!row_ids_add(&g->unplaced, id)) return HDB_NOMEM;
   }
   return c->error;
@@ -220,7 +220,7 @@ static status graph_change(vector_index *i, vector_graph *g, cursor *c, float *f
     rowid_encode(key, ids->ids[k]);
     bool found = cursor_find(c, slice_of(key, 8));
     if (!found) CHECK(c->error);
-    if (found && row_vector(&i->key, c->value, floats)) {
+    if (found && vector_of_row(&i->key, c->value, floats)) {
       CHECK(hnsw_add(g->g, ids->ids[k], floats));
       continue;
     }
@@ -283,6 +283,7 @@ static status index_fill(vector_index *i) {
   CHECK(reading_begin(i, &r));
   CHECK(graph_fill(i, g, r.c, r.floats));
   row_ids_sort(&g->unplaced);
+  CHECK(vector_calibrate(g->g, &i->key, r.c, &s->stop, &g->calibration));
   pthread_mutex_lock(&s->lock);
   if (!i->stale) { /* cleared meanwhile */
     i->graph = g;
@@ -317,7 +318,10 @@ static status index_advance(vector_index *i) {
   row_ids_sort(&ids);
   rc = graph_change(i, g, r.c, r.floats, &ids);
   if (rc == HDB_OK && hnsw_removed(g->g) > 1000 && hnsw_removed(g->g) > hnsw_count(g->g) / 4) rc = hnsw_repair(g->g);
+  vector_calibration calibration = g->calibration; /* only this thread writes it */
+  if (rc == HDB_OK && (int64_t)hnsw_count(g->g) > 2 * calibration.rows) rc = vector_calibrate(g->g, &i->key, r.c, &s->stop, &calibration);
   pthread_mutex_lock(&s->lock);
+  g->calibration = calibration;
   if (rc == HDB_OK && i->graph == g) {
     i->time = now;
     log_shorten(i);
@@ -463,6 +467,13 @@ void vector_view_leave(vector_view *v) {
 
 hnsw *vector_view_graph(const vector_view *v) { return v->graph->g; }
 
+int vector_view_ef(const vector_view *v, double target) {
+  pthread_mutex_lock(&v->index->set->lock);
+  int ef = vector_calibration_ef(&v->graph->calibration, target);
+  pthread_mutex_unlock(&v->index->set->lock);
+  return ef;
+}
+
 status vector_view_touched(vector_view *v, row_ids *out) {
   vector_index *i = v->index;
   status rc = HDB_OK;
@@ -492,6 +503,7 @@ status vector_indexes_each(engine *e, vector_visitor visit, void *context) {
   for (vector_index *i = s->first; i && rc == HDB_OK; i = i->next) {
     vector_info info = {.key = i->key, .label = i->label, .built = i->graph != NULL};
     if (i->graph) {
+      info.calibration = i->graph->calibration;
       info.count = (int64_t)hnsw_count(i->graph->g);
       info.removed = (int64_t)hnsw_removed(i->graph->g);
       info.bytes = (int64_t)hnsw_bytes(i->graph->g);

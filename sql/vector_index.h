@@ -12,6 +12,8 @@
 #ifndef HDB_SQL_VECTOR_INDEX_H
 #define HDB_SQL_VECTOR_INDEX_H
 
+#include <stdatomic.h>
+
 #include "hnsw/hnsw.h"
 #include "mvcc/mvcc.h"
 
@@ -24,6 +26,18 @@ typedef struct vector_key {
   uint8_t metric;     /* enum hnsw_metric */
   int32_t m, ef_construction;
 } vector_key;
+
+/* The vector in a stored row, aligned in `floats`; false: none that a graph can hold. */
+bool vector_of_row(const vector_key *k, slice record, float *floats);
+
+/* vector_calibrate.c: what recall some values of ef gave when it was measured (rows 0: it was not). */
+enum { CALIBRATION_STEPS = 8 };
+typedef struct vector_calibration {
+  int64_t rows;
+  double recall[CALIBRATION_STEPS];
+} vector_calibration;
+status vector_calibrate(hnsw *g, const vector_key *key, cursor *c, const atomic_bool *stop, vector_calibration *out);
+int vector_calibration_ef(const vector_calibration *c, double target);
 
 typedef struct row_ids {
   int64_t *ids;
@@ -46,6 +60,8 @@ vector_index *vector_index_get(engine *e, const vector_key *key, const char *lab
 bool vector_view_enter(vector_index *i, int64_t view_time, vector_view *v);
 void vector_view_leave(vector_view *v);
 hnsw *vector_view_graph(const vector_view *v);
+/* The ef that is expected to reach this recall. */
+int vector_view_ef(const vector_view *v, double target);
 /* Adds the row ids touched that were not given by an earlier call. HDB_NOTFOUND: the log went too far: scan. */
 status vector_view_touched(vector_view *v, row_ids *out);
 /* Adds the rows that the graph cannot hold: no vector in them. */
@@ -55,6 +71,7 @@ typedef struct vector_info {
   vector_key key;
   const char *label;
   int64_t count, pending, removed, bytes;
+  vector_calibration calibration;
   bool built;
 } vector_info;
 /* Calls visit for each of the engine's indexes, under its lock. */

@@ -40,7 +40,7 @@ status pragma_ef_search(pragma_call *p) {
 }
 
 /* ---- rows made at once ---- */
-enum { INDEX_COLUMNS = 11, RECALL_COLUMNS = 4 };
+enum { INDEX_COLUMNS = 12, RECALL_COLUMNS = 4 };
 typedef struct listing {
   exec *x;
   arena memory;
@@ -98,7 +98,8 @@ static void listing_close(void *cursor) {
 static const virtual_column index_columns[] = {
     {"database", "TEXT", false}, {"name", "TEXT", false},     {"metric", "TEXT", false},  {"dimensions", "INTEGER", false},
     {"state", "TEXT", false},    {"vectors", "INTEGER", false}, {"pending", "INTEGER", false}, {"removed", "INTEGER", false},
-    {"bytes", "INTEGER", false}, {"m", "INTEGER", false},     {"ef_construction", "INTEGER", false}};
+    {"bytes", "INTEGER", false}, {"m", "INTEGER", false},     {"ef_construction", "INTEGER", false},
+    {"ef_search", "INTEGER", false}};
 
 static value text_value(const char *text) { return value_text(text, strlen(text)); }
 
@@ -108,7 +109,10 @@ static status list_index(void *context, const vector_info *i) {
   value row[INDEX_COLUMNS] = {text_value(l->x->db->databases[l->database].name), text_value(i->label), text_value(metric_names[k->metric]),
                               value_int(k->dimensions), text_value(i->built ? "ready" : "building"), value_int(i->count), value_int(i->pending),
                               value_int(i->removed), value_int(i->bytes), value_int(k->m ? k->m : 16),
-                              value_int(k->ef_construction ? k->ef_construction : 200)};
+                              value_int(k->ef_construction ? k->ef_construction : 200), value_null()};
+  const hdb *db = l->x->db;
+  double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
+  if (i->built) row[INDEX_COLUMNS - 1] = value_int(db->vector.ef_search ? db->vector.ef_search : vector_calibration_ef(&i->calibration, target));
   return listing_add(l, row);
 }
 
