@@ -113,6 +113,34 @@ class Floors(unittest.TestCase):
         self.assertGreaterEqual(self.recall("WHERE g < 100"), 0.95)
 
 
+class Targets(unittest.TestCase):
+    def test_data_without_any_clusters_meets_the_target_too(self):
+        noise = random.Random(2)
+        conn = helios.connect(":memory:", isolation_level=None)
+        vector = lambda: array.array("f", [noise.gauss(0, 1) for _ in range(48)])
+        conn.execute("CREATE TABLE d(id INTEGER PRIMARY KEY, e VECTOR(48))")
+        conn.execute("BEGIN")
+        conn.executemany("INSERT INTO d VALUES (?, ?)", ((i, vector()) for i in range(5000)))
+        conn.execute("COMMIT")
+        search(conn, vector())
+        wait_ready(conn)
+        chosen = []
+        for target, floor in ((0.8, 0.75), (0.95, 0.93), (0.99, 0.97)):
+            self.assertEqual(conn.execute(f"PRAGMA heliosdb_recall_target = {target}").fetchone(), (target,))
+            chosen.append(conn.execute("SELECT ef_search FROM heliosdb_vector_indexes").fetchone()[0])
+            queries = [vector() for _ in range(40)]
+            found = [{i for i, _ in search(conn, q)} for q in queries]
+            truth = [{i for i, _ in search(conn, q, exact=True)} for q in queries]
+            self.assertGreaterEqual(sum(len(f & t) for f, t in zip(found, truth)) / 400, floor, target)
+        self.assertEqual(chosen, sorted(set(chosen)))
+        for bad in ("0", "1", "1.5", "'x'"):
+            with self.assertRaises(helios.OperationalError, msg=bad):
+                conn.execute(f"PRAGMA heliosdb_recall_target = {bad}")
+        conn.execute("PRAGMA heliosdb_ef_search = 33")
+        self.assertEqual(conn.execute("SELECT ef_search FROM pg_vector_index_stats").fetchone(), (33,))
+        conn.close()
+
+
 class Views(unittest.TestCase):
     ROWS, DIMENSIONS = 3000, 16
 
