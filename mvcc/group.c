@@ -71,7 +71,7 @@ bool group_is_at(const group *g, size_t at, slice key) {
 size_t group_seek(const group *g, slice key, bool *exact) {
   *exact = false;
   size_t n = key.n < g->prefix_n ? key.n : g->prefix_n;
-  int c = n ? memcmp(key.p, g->prefix, n) : 0;
+  int c = slice_compare(slice_of(key.p, n), slice_of(g->prefix, n));
   if (c < 0 || (c == 0 && key.n < g->prefix_n)) return 0;
   if (c > 0) return g->count;
   slice want = slice_of(key.p + n, key.n - n);
