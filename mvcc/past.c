@@ -311,7 +311,8 @@ static status undo_group(scan *s) {
   arena_rewind(&p->memory, p->empty);
   TRY(rows_now(s, p));
   if (h.newest > s->as_of) {
-    slice lower = keep(p, slice_of(s->it->key.p + 4, s->it->key.n - 4)), upper = h.upper;
+    slice lower = s->hot ? s->hot->lower : slice_of(s->it->key.p + 4, s->it->key.n - 4), upper = h.upper;
+    lower = keep(p, lower);
     buf_clear(&p->from), buf_clear(&p->to);
     version_bound(&p->from, s->tree, h.low.p ? h.low : lower);
     if (upper.p) version_bound(&p->to, s->tree, upper);

@@ -110,7 +110,7 @@ static bool open_iterator(scan *s) {
   return rc == HDB_OK;
 }
 
-static inline cache *usable_cache(const scan *s) { return s->as_of || s->fresh ? NULL : s->t->engine->cache; }
+static inline cache *usable_cache(const scan *s) { return s->fresh ? NULL : s->t->engine->cache; }
 
 /* ---- what a serializable transaction reads ---- */
 
