@@ -290,6 +290,42 @@ static int derived_ef(const vector_run *r) {
   return ef > 4096 ? 4096 : (int)ef;
 }
 
+/* ---- on a branch: main at the branch point, and whatever the branches down to here have written ---- */
+typedef struct lineage {
+  struct { uint32_t id, parent; int64_t point; } branches[64];
+  int n;
+} lineage;
+static status lineage_add(void *context, const branch_info *b) {
+  lineage *l = context;
+  if (l->n == (int)(sizeof l->branches / sizeof *l->branches)) return HDB_FULL;
+  l->branches[l->n].id = b->id, l->branches[l->n].parent = b->parent, l->branches[l->n++].point = b->point;
+  return HDB_OK;
+}
+static status branch_key(void *context, slice key) {
+  own_write(context, key, false);
+  return HDB_OK;
+}
+
+/* The time of main that shows through; whole: not to be told. */
+static status branch_base(vector_run *r, txn *t, own_writes *own, int64_t *time) {
+  lineage l = {.n = 0};
+  uint32_t id = txn_branch(t);
+  if (branch_each(r->engine, lineage_add, &l) != HDB_OK) own->whole = true;
+  for (int steps = 0; id != BRANCH_MAIN && !own->whole; steps++) {
+    int at = 0;
+    while (at < l.n && l.branches[at].id != id) at++;
+    if (at == l.n || steps == l.n) {
+      own->whole = true;
+      break;
+    }
+    status rc = branch_keys(t, id, r->s->a->table->tree, branch_key, own);
+    if (rc != HDB_OK) return error_set(r->s->x->err, rc, "%s", status_text(rc));
+    if (l.branches[at].point < *time) *time = l.branches[at].point;
+    id = l.branches[at].parent;
+  }
+  return HDB_OK;
+}
+
 /* Enters the index; false: scan. */
 static status walk_begin(vector_run *r, txn *t, bool *walks) {
   access_state *s = r->s;
@@ -303,9 +339,11 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   if (!r->query || rows < VECTOR_ROWS_MIN || r->need > rows / 4 || s->x->db->pragmas.policy == TXN_SERIALIZABLE) return HDB_OK;
   vector_index *i = vector_index_get(r->engine, &r->v->key, r->v->label);
   if (!i) return HDB_OK;
-  if (!time) txn_each_write(t, s->a->table->tree, own_write, &own);
+  int64_t view_time = time ? time : txn_view_time(t);
+  if (txn_branch(t) != BRANCH_MAIN) CHECK(branch_base(r, t, &own, &view_time));
+  else if (!time) txn_each_write(t, s->a->table->tree, own_write, &own);
   if (own.failed) CHECK(node_no_memory(s->x));
-  if (own.whole || !vector_view_enter(i, time ? time : txn_view_time(t), &r->view)) goto out;
+  if (own.whole || own.ids.n > (size_t)rows / 2 || !vector_view_enter(i, view_time, &r->view)) goto out;
   r->walking = true;
   r->rows = rows;
   r->ef = derived_ef(r);

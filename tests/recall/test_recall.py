@@ -211,6 +211,31 @@ class Views(unittest.TestCase):
         past = f"SELECT id, cosine_distance(e, ?1) FROM d AS OF SCN {then} ORDER BY cosine_distance(e, ?1) LIMIT 10"
         self.assertEqual(self.conn.execute(past, (query,)).fetchall(), before)
 
+    def test_a_branch_has_its_own_neighbours(self):
+        query = self.data.one()
+        before = search(self.conn, query)
+        self.conn.execute("CREATE BRANCH b")
+        self.conn.execute("UPDATE d SET e = ? WHERE id = 1", (query,))
+        wait_ready(self.conn)
+        branch = helios.connect(self.path, branch="b", isolation_level=None)
+        self.assertEqual(search(branch, query), before)
+        branch.execute("UPDATE d SET e = ? WHERE id = 2", (query,))
+        branch.execute("DELETE FROM d WHERE id = ?", (before[1][0] if before[1][0] != 2 else before[2][0],))
+        self.assertEqual(search(branch, query)[0][0], 2)
+        self.assertEqual(search(branch, query), search(branch, query, exact=True))
+        branch.execute("CREATE BRANCH c FROM b")
+        branch.execute("UPDATE d SET e = NULL WHERE id = 2")
+        below = helios.connect(self.path, branch="c", isolation_level=None)
+        below.execute("BEGIN")
+        below.execute("UPDATE d SET e = ? WHERE id = 3", (query,))
+        self.assertEqual([i for i, _ in search(below, query)[:2]], [2, 3])
+        self.assertEqual(search(below, query), search(below, query, exact=True))
+        self.assertEqual(search(branch, query), search(branch, query, exact=True))
+        self.assertEqual(self.first(self.conn, query)[0], 1)
+        below.execute("ROLLBACK")
+        below.close()
+        branch.close()
+
     def test_a_table_emptied_and_filled_again(self):
         self.conn.execute("DELETE FROM d")
         self.assertEqual(search(self.conn, self.data.one()), [])
