@@ -212,6 +212,7 @@ struct select {
   bool resolved, is_aggregate, has_window, correlated, is_view;
   bool for_change;       /* finds the rows of an UPDATE or DELETE: the table itself is walked, no covering index */
   bool opened;           /* FROM looked up, * expanded */
+  bool is_join;          /* SELECT * made of ( a JOIN b ) AS x: a.c and b.c are seen through it */
   bool is_recursive;     /* an arm that reads the recursive CTE it belongs to */
   int32_t agg_slot;
   int32_t window_id;     /* resolver: what its EX_WINDOW nodes carry as slot, so that a subquery's are told apart */

@@ -502,6 +502,7 @@ expr *build_function(parser *p, token name, bool distinct, expr_list *list, bool
 
 expr *build_window_call(parser *p, expr *call, expr *filter, window *over) {
   if (!call) return NULL;
+  if (over && call->distinct) parse_fail(p, NULL, "DISTINCT is not supported for window functions");
   call->filter = filter, call->over = over;
   call->span.n = (size_t)(p->end - call->span.p);
   return settled(p, call);

@@ -207,6 +207,9 @@ struct compile {
                                   schema's; NULL: searched in all */
   int default_time;            /* of tables without an own AS OF: inside of a view AS OF (source.time_at) */
   struct view_chain *views;    /* being expanded, by the resolver */
+  bool soft_error;             /* err is set, but the expression at work is looked through to its end: a later error
+                                  takes its place, as in SQLite (resolver) */
+  int expansions;              /* views and CTEs opened so far */
   struct dml_root *dml;        /* of the outermost compile: triggers compiled so far (dml.h) */
 };
 int compile_slot(compile *c, int columns); /* a new slot number */

@@ -269,7 +269,9 @@ status query_describe(compile *c, select *s, query *q) {
   if (!q->affinities || !q->collations) return plan_no_memory(c);
   for (int i = 0; i < n; i++) {
     q->affinities[i] = expr_affinity(s->columns->items[i].e);
-    TRY(expr_collation(c, s->columns->items[i].e, &q->collations[i]));
+    if (expr_collation(c, s->columns->items[i].e, &q->collations[i]) == HDB_OK) continue;
+    q->collations[i] = NULL; /* an unknown one: an error only where rows are compared by it */
+    error_clear(c->err);
   }
   return HDB_OK;
 }

@@ -62,8 +62,17 @@ status each_source(source_list *list, source_visitor visit, void *context);
 /* ---- names ---- */
 status name_expr(compile *c, scope *s, expr **e);
 status name_list_exprs(compile *c, scope *s, expr_list *list);
+/* A whole expression or list of them: soft errors end it. */
+status name_whole(compile *c, scope *s, expr **e);
+status name_whole_list(compile *c, scope *s, expr_list *list);
+static inline status soft(compile *c, status rc) {
+  if (rc == HDB_NOMEM) return rc;
+  c->soft_error = true;
+  return HDB_OK;
+}
 status name_select(compile *c, select *s, scope *outer, int *references);
 status name_function(compile *c, scope *s, expr **e);
+status authorize_function(compile *c, expr *e, const char *name, bool *ignore); /* ignored: e is NULL then */
 status name_subquery(compile *c, scope *s, expr *e);
 status name_order_by(compile *c, scope *s, select *q, expr_list *list, const char *clause);
 status name_compound_order_by(compile *c, select *s);

@@ -10,6 +10,18 @@ status name_list_exprs(compile *c, scope *s, expr_list *list) {
   return HDB_OK;
 }
 
+status name_whole(compile *c, scope *s, expr **e) {
+  TRY(name_expr(c, s, e));
+  if (!c->soft_error) return HDB_OK;
+  c->soft_error = false;
+  return c->err && c->err->code ? c->err->code : HDB_ERROR;
+}
+
+status name_whole_list(compile *c, scope *s, expr_list *list) {
+  for (int i = 0; list && i < list->n; i++) TRY(name_whole(c, s, &list->items[i].e));
+  return HDB_OK;
+}
+
 static void carry_collation(expr *e) {
   if (e->op == EX_COLLATE) e->collation_explicit = true;
   if (e->left && e->left->collation_explicit) e->collation_explicit = true;
@@ -42,6 +54,7 @@ static status name_is(compile *c, scope *s, expr *e) {
   expr *right = expr_skip_collate(e->right);
   bool word = right->op == EX_ID && !right->quoted && !right->quoted_name &&
               (same_word(right->text, "true") || same_word(right->text, "false"));
+  if (right->op == EX_ID) TRY(name_expr(c, s, &e->right)); /* first, as SQLite */
   TRY(name_children(c, s, e));
   right = expr_skip_collate(e->right);
   if (word && right->op == EX_INT) {
@@ -92,20 +105,19 @@ static status name_like(compile *c, scope *s, expr **pe) {
   expr *e = *pe;
   static const char *const names[] = {"like", "glob", "regexp", "match"};
   const char *name = names[e->op - EX_LIKE];
-  TRY(name_children(c, s, e));
-  bool exists, ignore;
+  bool exists, ignore = false;
   int n = e->list && e->list->n ? 3 : 2;
   const function *f = function_find(c->db, name, n, &exists);
   const char *written = e->text ? e->text : name;
-  if (!f && e->op != EX_MATCH) {
-    if (exists) return resolve_error(c, e->offset, "wrong number of arguments to function %s()", written);
-    return resolve_error(c, e->offset, "no such function: %s", written);
-  }
-  TRY(compile_authorize(c, HDB_FUNCTION, NULL, f ? f->name : name, -1, &ignore));
-  if (ignore) {
-    e->op = EX_NULL;
-    return HDB_OK;
-  }
+  if (!f && e->op != EX_MATCH)
+    TRY(soft(c, exists ? resolve_error(c, e->offset, "wrong number of arguments to function %s()", written)
+                       : resolve_error(c, e->offset, "no such function: %s", written)));
+  else TRY(authorize_function(c, e, f ? f->name : name, &ignore));
+  if (ignore) return HDB_OK;
+  status rc = name_expr(c, s, &e->right);
+  if (rc == HDB_OK) rc = name_expr(c, s, &e->left);
+  if (rc == HDB_OK) rc = name_list_exprs(c, s, e->list);
+  if (rc != HDB_OK) return soft(c, rc);
   e->object = f;
   if (!f || (!(f->flags & FUNC_USER) && e->op != EX_REGEXP)) return HDB_OK;
   expr_list *arguments = ast_list_add(c->memory, ast_list_add(c->memory, NULL, e->right), e->left);
@@ -228,8 +240,8 @@ static status name_node(compile *c, scope *s, expr **pe) {
   case EX_NOTNULL: return name_null_test(c, s, e);
   case EX_IS:
   case EX_ISNOT:
-    TRY(name_is(c, s, e));
-    return check_sizes(c, e);
+    TRY(check_sizes(c, e));
+    return name_is(c, s, e);
   case EX_EQ:
   case EX_NE:
   case EX_LT:
@@ -237,8 +249,8 @@ static status name_node(compile *c, scope *s, expr **pe) {
   case EX_GT:
   case EX_GE:
   case EX_BETWEEN:
-    TRY(name_children(c, s, e));
-    return check_sizes(c, e);
+    TRY(check_sizes(c, e));
+    return name_children(c, s, e);
   case EX_CAST:
     e->affinity = cast_affinity(e->text);
     return name_children(c, s, e);
@@ -246,7 +258,13 @@ static status name_node(compile *c, scope *s, expr **pe) {
   }
 }
 
+/* After a soft error only names and calls are still looked at. */
+static bool goes_on(const expr *e) {
+  return e->op == EX_ID || e->op == EX_DOT || e->op == EX_FUNCTION || (e->op >= EX_LIKE && e->op <= EX_MATCH);
+}
+
 status name_expr(compile *c, scope *s, expr **pe) {
+  if (c->soft_error && !goes_on(*pe)) return c->err && c->err->code ? c->err->code : HDB_ERROR;
   TRY(name_node(c, s, pe));
   if ((*pe)->op != EX_COLUMN) carry_collation(*pe);
   return HDB_OK;

@@ -91,11 +91,10 @@ static status check_window(compile *c, const expr *e, const function *f) {
   return HDB_OK;
 }
 
-/* An offset that is no constant is NULL: the query fails when it runs. */
+/* An offset that is no constant, as it is written, is NULL: the query fails when it runs. */
 static status name_frame_offset(compile *c, scope *s, expr **offset) {
   if (!*offset) return HDB_OK;
-  TRY(name_expr(c, s, offset));
-  if (expr_is_constant(*offset)) return HDB_OK;
+  if (expr_is_constant(*offset)) return name_expr(c, s, offset);
   expr *null = ast_expr(c->memory, EX_NULL, NULL, NULL);
   if (!null) return resolve_no_memory(c);
   *offset = null;
@@ -105,8 +104,9 @@ static status name_frame_offset(compile *c, scope *s, expr **offset) {
 static status name_window(compile *c, scope *s, expr *e, const function *f) {
   scope *at = s;
   while (at && !at->query) at = at->outer;
-  TRY(complete_window(c, at ? at->query : NULL, e->over, 0));
-  TRY(check_window(c, e, f));
+  status rc = complete_window(c, at ? at->query : NULL, e->over, 0);
+  if (rc == HDB_OK) rc = check_window(c, e, f);
+  if (rc != HDB_OK) TRY(soft(c, rc));
   TRY(name_list_exprs(c, s, e->over->partition_by));
   TRY(name_list_exprs(c, s, e->over->order_by));
   if (e->filter) TRY(name_expr(c, s, &e->filter));
@@ -140,19 +140,30 @@ static status name_aggregate(compile *c, scope *s, expr *e, const function *f) {
   return HDB_OK;
 }
 
+/* What fails inside a call's arguments ends them, not what stands beside the call. */
+static status name_arguments(compile *c, scope *s, expr *e) {
+  status rc = name_list_exprs(c, s, e->list);
+  return rc == HDB_OK ? HDB_OK : soft(c, rc);
+}
+
 /* An aggregate or window function: what may stand inside, then its kind. */
 static status name_grouping(compile *c, scope *s, expr *e, const function *f) {
   bool pure_window = f->flags & FUNC_WINDOW_ONLY;
+  status misuse = HDB_OK;
   if (e->over && !(f->flags & FUNC_WINDOW))
-    return resolve_error(c, e->offset, "%s() may not be used as a window function", e->text);
-  if ((!e->over && !(s->allow & ALLOW_AGGREGATE)) || (pure_window && !e->over) || (e->over && !(s->allow & ALLOW_WINDOW)))
-    return resolve_error(c, e->offset, "misuse of %s function %s()", pure_window || e->over ? "window" : "aggregate", e->text);
+    misuse = resolve_error(c, e->offset, "%s() may not be used as a window function", e->text);
+  else if ((!e->over && !(s->allow & ALLOW_AGGREGATE)) || (pure_window && !e->over) || (e->over && !(s->allow & ALLOW_WINDOW)))
+    misuse = resolve_error(c, e->offset, "misuse of %s function %s()", pure_window || e->over ? "window" : "aggregate", e->text);
+  if (misuse != HDB_OK) {
+    TRY(soft(c, misuse));
+    return name_arguments(c, s, e);
+  }
   unsigned allow = s->allow;
   s->allow &= ~(unsigned)(ALLOW_WINDOW | (e->over ? 0 : ALLOW_AGGREGATE));
   status rc = name_list_exprs(c, s, e->list);
-  if (rc == HDB_OK) rc = e->over ? name_window(c, s, e, f) : name_aggregate(c, s, e, f);
+  if (rc == HDB_OK && !c->soft_error) rc = e->over ? name_window(c, s, e, f) : name_aggregate(c, s, e, f);
   s->allow = allow;
-  return rc;
+  return rc == HDB_OK ? HDB_OK : soft(c, rc);
 }
 
 /* ---- scalar functions ---- */
@@ -162,7 +173,7 @@ static status name_likely(compile *c, scope *s, expr **pe) {
   if (e->list->n == 2) {
     const expr *p = e->list->items[1].e;
     if (p->op != EX_REAL || !(p->r >= 0.0 && p->r <= 1.0))
-      return resolve_error(c, e->offset, "second argument to likelihood() must be a constant between 0.0 and 1.0");
+      TRY(soft(c, resolve_error(c, e->offset, "second argument to likelihood() must be a constant between 0.0 and 1.0")));
   }
   TRY(name_expr(c, s, &x));
   if (x->op == EX_ROW) return resolve_error(c, -1, "row value misused");
@@ -198,32 +209,43 @@ static uint8_t place_of(const scope *s) {
   return strstr(s->place, "index") ? PLACE_INDEX : PLACE_ANYWHERE;
 }
 
+status authorize_function(compile *c, expr *e, const char *name, bool *ignore) {
+  status rc = compile_authorize(c, HDB_FUNCTION, NULL, name, -1, ignore);
+  if (rc == HDB_AUTH) return soft(c, error_set(c->err, HDB_AUTH, "not authorized to use function: %s", e->text ? e->text : name));
+  TRY(rc);
+  if (*ignore) e->op = EX_NULL;
+  return HDB_OK;
+}
+
+/* What a scalar call must not carry. */
+static status check_scalar(compile *c, const expr *e) {
+  if (e->over) return resolve_error(c, e->offset, "%s() may not be used as a window function", e->text);
+  if (e->filter) return resolve_error(c, e->offset, "FILTER may not be used with non-aggregate %s()", e->text);
+  if (e->order_by) return resolve_error(c, e->offset, "ORDER BY may not be used with non-aggregate %s()", e->text);
+  return HDB_OK;
+}
+
+/* Errors of the call itself are soft: one inside its arguments is told instead. */
 status name_function(compile *c, scope *s, expr **pe) {
   expr *e = *pe;
   int n = e->list ? e->list->n : 0;
   bool exists = false, ignore = false;
   const function *f = e->object ? e->object : function_find(c->db, e->text, n, &exists);
   if (!f) {
-    if (exists) return resolve_error(c, e->offset, "wrong number of arguments to function %s()", e->text);
-    return resolve_error(c, e->offset, "no such function: %s", e->text);
+    TRY(soft(c, exists ? resolve_error(c, e->offset, "wrong number of arguments to function %s()", e->text)
+                       : resolve_error(c, e->offset, "no such function: %s", e->text)));
+    return name_arguments(c, s, e);
   }
   if (is_likely(f)) return name_likely(c, s, pe);
-  status rc = compile_authorize(c, HDB_FUNCTION, NULL, f->name, -1, &ignore);
-  if (rc == HDB_AUTH) return error_set(c->err, HDB_AUTH, "not authorized to use function: %s", e->text);
-  TRY(rc);
-  if (ignore) {
-    e->op = EX_NULL;
-    return HDB_OK;
-  }
+  TRY(authorize_function(c, e, f->name, &ignore));
+  if (ignore) return HDB_OK;
   e->object = f;
-  if (f->flags & KIND_AGGREGATE) {
-    if (f->flags & (FUNC_DIRECTONLY | FUNC_USER)) TRY(check_use(c, s, e, f));
-    return name_grouping(c, s, e, f);
-  }
-  TRY(check_use(c, s, e, f));
+  bool grouping = f->flags & KIND_AGGREGATE;
+  status rc = grouping && !(f->flags & (FUNC_DIRECTONLY | FUNC_USER)) ? HDB_OK : check_use(c, s, e, f);
+  if (rc != HDB_OK) TRY(soft(c, rc));
+  if (grouping) return name_grouping(c, s, e, f);
   e->place = place_of(s);
-  if (e->over) return resolve_error(c, e->offset, "%s() may not be used as a window function", e->text);
-  if (e->filter) return resolve_error(c, e->offset, "FILTER may not be used with non-aggregate %s()", e->text);
-  if (e->order_by) return resolve_error(c, e->offset, "ORDER BY may not be used with non-aggregate %s()", e->text);
-  return name_list_exprs(c, s, e->list);
+  rc = check_scalar(c, e);
+  if (rc != HDB_OK) TRY(soft(c, rc));
+  return name_arguments(c, s, e);
 }

@@ -43,10 +43,29 @@ static bool using_names(const source *s, const char *name) {
 
 static bool has_rowid_name(const table *t) { return !t->without_rowid; }
 
+/* ( a JOIN b ) AS x: a.c and c, each perhaps several times (x.c is the first). */
+static void match_join(source *s, const char *table_name, const char *name, column_match *m) {
+  const table *t = s->table;
+  const expr_list *columns = s->select->columns;
+  for (int i = 0; i < t->columns_n && i < columns->n; i++) {
+    const expr *e = columns->items[i].e;
+    if (table_name && !(e->table && same_word(e->table, table_name))) continue;
+    if (!same_word(t->columns[i].name, name)) continue;
+    m->count++;
+    m->parts_n = 1;
+    m->parts[0].source = s;
+    m->parts[0].column = i;
+  }
+}
+
 static void match_one(compile *c, source *s, const char *schema, const char *table_name, const char *name, column_match *m) {
   memset(m, 0, offsetof(column_match, parts));
   m->tables = 0;
   m->last = NULL;
+  if (s->select && s->select->is_join && !schema) {
+    match_join(s, table_name, name, m);
+    if (m->count || !table_name) return;
+  }
   if (!source_is_named(c, s, schema, table_name)) return;
   int column = source_column(s, name);
   if (column >= 0) {

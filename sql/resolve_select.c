@@ -64,19 +64,22 @@ static bool find_aggregate(void *context, expr *e) {
 }
 
 status name_order_by(compile *c, scope *s, select *q, expr_list *list, const char *clause) {
+  int beyond = -1;
   for (int i = 0; i < list->n; i++) {
     struct expr_item *item = &list->items[i];
     expr *e = expr_skip_collate(item->e);
     int64_t number;
     int found = clause[0] == 'G' ? 0 : alias_number(q->columns, e);
     if (!found && integer_term(e, &number)) {
-      if (number < 1 || number > q->columns->n) return out_of_range(c, i, clause, q->columns->n, e->offset);
+      if (number < 1 || number > 0xffff) return out_of_range(c, i, clause, q->columns->n, e->offset);
       found = (int)number;
     }
-    if (found) {
+    if (found > q->columns->n) { /* told when the other terms are right */
+      if (beyond < 0) beyond = i;
+    } else if (found) {
       TRY(alias_copy(c, q->columns, found - 1, item->e, &item->e));
     } else {
-      TRY(name_expr(c, s, &item->e));
+      TRY(name_whole(c, s, &item->e));
       for (int k = 0; k < q->columns->n && !found; k++)
         if (ast_equal(item->e, q->columns->items[k].e)) found = k + 1;
     }
@@ -86,6 +89,7 @@ status name_order_by(compile *c, scope *s, select *q, expr_list *list, const cha
     ast_walk(item->e, false, find_aggregate, &aggregate);
     if (aggregate) return resolve_error(c, e->offset, "aggregate functions are not allowed in the GROUP BY clause");
   }
+  if (beyond >= 0) return out_of_range(c, beyond, clause, q->columns->n, expr_skip_collate(list->items[beyond].e)->offset);
   return HDB_OK;
 }
 
@@ -101,7 +105,7 @@ static int compound_term(compile *c, select *arm, const expr *term) {
   c->db->authorize = NULL;
   scope s = {.from = arm->from, .allow = ALLOW_ALL, .excluded_slot = -1};
   status rc = open_expr(c, copy);
-  if (rc == HDB_OK) rc = name_expr(c, &s, &copy);
+  if (rc == HDB_OK) rc = name_whole(c, &s, &copy);
   c->err = real;
   c->db->authorize = authorize;
   error_clear(&ignored);
@@ -165,8 +169,8 @@ static status name_from(compile *c, source_list *from, scope *q) {
     if (s->nested && !s->table) TRY(name_from(c, s->nested, q));
     if (s->select && s->table) TRY(name_from_select(c, s, q));
     scope constant = {.allow = ALLOW_PARAM | ALLOW_SUBQUERY | ALLOW_NONDETERMINISTIC, .excluded_slot = -1};
-    if (s->time_from) TRY(name_expr(c, &constant, &s->time_from));
-    if (s->time_to) TRY(name_expr(c, &constant, &s->time_to));
+    if (s->time_from) TRY(name_whole(c, &constant, &s->time_from));
+    if (s->time_to) TRY(name_whole(c, &constant, &s->time_to));
   }
   return HDB_OK;
 }
@@ -233,7 +237,7 @@ static status name_on(compile *c, source_list *from, scope *q) {
       if (inner.references_outer > q->references_outer) q->references_outer = inner.references_outer;
     }
     if (!s->on) continue;
-    TRY(name_expr(c, q, &s->on));
+    TRY(name_whole(c, q, &s->on));
     TRY(check_on(c, from, i));
     join_mark m = {first_slot(s), (s->join & (JOIN_LEFT | JOIN_RIGHT)) != 0};
     ast_walk(s->on, false, mark_join, &m);
@@ -251,7 +255,7 @@ static status name_arguments(compile *c, source_list *from, scope *q) {
     for (int k = 0; t && k < t->columns_n; k++) hidden += t->columns[k].hidden;
     if (s->arguments->n > hidden)
       return resolve_error(c, -1, "too many arguments on %s() - max %d", s->name, hidden);
-    TRY(name_list_exprs(c, q, s->arguments));
+    TRY(name_whole_list(c, q, s->arguments));
     for (int k = 0; k < s->arguments->n; k++)
       if (!expr_is_constant(s->arguments->items[k].e)) s->correlated = true;
   }
@@ -260,8 +264,8 @@ static status name_arguments(compile *c, source_list *from, scope *q) {
 
 static status name_limit(compile *c, select *s) {
   scope none = {.allow = ALLOW_PARAM | ALLOW_SUBQUERY | ALLOW_NONDETERMINISTIC | ALLOW_DQS, .excluded_slot = -1};
-  if (s->limit) TRY(name_expr(c, &none, &s->limit));
-  if (s->offset) TRY(name_expr(c, &none, &s->offset));
+  if (s->limit) TRY(name_whole(c, &none, &s->limit));
+  if (s->offset) TRY(name_whole(c, &none, &s->offset));
   return HDB_OK;
 }
 
@@ -300,8 +304,8 @@ static status name_arm(compile *c, select *s, scope *outer, bool compound, int *
   scope q = {.outer = outer, .from = s->from, .query = s, .allow = ALLOW_ALL, .excluded_slot = -1};
   TRY(name_limit(c, s));
   TRY(name_from(c, s->from, &q));
-  TRY(name_list_exprs(c, &q, s->columns));
-  for (int i = 1; i < s->values_n; i++) TRY(name_list_exprs(c, &q, s->values[i]));
+  TRY(name_whole_list(c, &q, s->columns));
+  for (int i = 1; i < s->values_n; i++) TRY(name_whole_list(c, &q, s->values[i]));
   q.allow &= ~(unsigned)ALLOW_WINDOW;
   if (s->group_by && !s->is_aggregate) {
     s->is_aggregate = q.has_aggregate = true;
@@ -311,11 +315,11 @@ static status name_arm(compile *c, select *s, scope *outer, bool compound, int *
   q.aliases = s->columns;
   if (s->having) {
     if (!s->is_aggregate) return resolve_error(c, -1, "HAVING clause on a non-aggregate query");
-    TRY(name_expr(c, &q, &s->having));
+    TRY(name_whole(c, &q, &s->having));
   }
   q.clause = CLAUSE_WHERE;
   TRY(name_on(c, s->from, &q));
-  if (s->where) TRY(name_expr(c, &q, &s->where));
+  if (s->where) TRY(name_whole(c, &q, &s->where));
   TRY(name_arguments(c, s->from, &q));
   q.clause = CLAUSE_NONE;
   TRY(name_sorting(c, s, &q, compound));
@@ -470,7 +474,7 @@ status resolve_select(compile *c, select *s, scope *outer) {
 status resolve_expr(compile *c, scope *s, expr **e) {
   if (!*e) return HDB_OK;
   TRY(open_expr(c, *e));
-  TRY(name_expr(c, s, e));
+  TRY(name_whole(c, s, e));
   return c->db->authorize ? authorize_expr(c, *e) : HDB_OK;
 }
 

@@ -8,6 +8,8 @@
 #include "sql/resolve.h"
 #include "sql/time.h"
 
+enum { EXPANSIONS_MAX = 65535 };
+
 struct view_chain {
   const table *view;
   struct view_chain *outer;
@@ -82,7 +84,7 @@ static status table_fill(compile *c, table *t, select *s, const name_list *names
   for (int i = 0; i < n; i++) {
     column *k = &t->columns[i];
     k->name = names ? names->items[i].name : written_name(c, left, &left->columns->items[i], i + 1);
-    if (k->name) k->name = unique_name(c, &set, k->name);
+    if (k->name && !s->is_join) k->name = unique_name(c, &set, k->name);
     if (!k->name) return resolve_no_memory(c);
     k->type = "";
     k->affinity = AFF_NONE;
@@ -265,6 +267,7 @@ static status open_cte(compile *c, source *s, cte *k, with *in) {
   if (k->extra) return resolve_error(c, -1, "%s: %s", (const char *)k->extra, k->name);
   if (s->is_call) return resolve_error(c, -1, "'%s' is not a function", s->name);
   if (s->indexed_by) return resolve_error(c, -1, "no such index: %s", s->indexed_by);
+  if (++c->expansions > EXPANSIONS_MAX) return resolve_error(c, -1, "too many references to \"%s\": max 65535", k->name);
   table *t = table_empty(c, k->name);
   if (t) t->without_rowid = true; /* unlike a subquery's or view's, whose row id is NULL */
   s->select = ast_copy_select(c->memory, k->select);
@@ -310,6 +313,7 @@ static status open_view_body(compile *c, source *s, const table *view) {
 static status open_view(compile *c, source *s, const table *view) {
   for (struct view_chain *v = c->views; v; v = v->outer)
     if (v->view == view) return resolve_error(c, -1, "view %s is circularly defined", view->name);
+  if (++c->expansions > EXPANSIONS_MAX) return resolve_error(c, -1, "too many references to \"%s\": max 65535", view->name);
   if (!view->view) return resolve_error(c, -1, "malformed database schema (%s)", view->name);
   struct view_chain link = {view, c->views};
   const char *fixed = c->fixed_schema;
@@ -415,6 +419,7 @@ status open_source(compile *c, select *query, source *s) {
   if (s->table) return HDB_OK; /* opened by whoever built it, or a recursive reference */
   if (s->nested && s->alias) {
     if (!(s->select = star_select(c, s->nested, s->offset))) return resolve_no_memory(c);
+    s->select->is_join = true;
     s->nested = NULL;
   }
   if (s->nested) return open_from(c, s->nested);

@@ -77,6 +77,13 @@ static status add_column(star *x, const frame *f, source *s, int column) {
   return HDB_OK;
 }
 
+static status check_once(star *x, const table *t, int column) {
+  for (int i = 0; i < column; i++)
+    if (same_word(t->columns[i].name, t->columns[column].name))
+      return resolve_error(x->c, -1, "ambiguous column name: %s", t->columns[column].name);
+  return HDB_OK;
+}
+
 static bool shares_name(const star *x, const source *s) {
   const char *name = s->alias ? s->alias : ((const table *)s->table)->name;
   int same = 0;
@@ -96,6 +103,7 @@ static status star_source(star *x, const frame *f, source *s) {
     if (t->columns[i].hidden) continue;
     if (!x->e->table && hidden_by_using(f, t->columns[i].name)) continue;
     if (twice) TRY(check_same_names(x, s, t->columns[i].name));
+    if (s->select && s->select->is_join) TRY(check_once(x, t, i));
     TRY(add_column(x, f, s, i));
   }
   return HDB_OK;
