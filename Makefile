@@ -18,7 +18,7 @@ test: build
 	@tests/tools/run-tests.sh $(PRESET)
 
 demo: build
-	@tests/tools/pyproj.sh $(VENV)
+	@tests/tools/test-packages.sh $(VENV)
 	@$(VENV)/bin/python tests/demo/demo.py
 
 bench: build
@@ -28,7 +28,8 @@ unit: build
 	@cd $(BUILD) && ctest --output-on-failure -j2
 
 python-tests: build
-	@$(VENV)/bin/python -m unittest discover -s tests/py -t tests/py
+	@tests/tools/test-packages.sh $(VENV)
+	@$(VENV)/bin/python -m pytest -q tests/py
 
 check:
 	@python3 tests/check/house.py

@@ -24,7 +24,7 @@ class DemoTest(unittest.TestCase):
 
     def test_proj_is_equal_before_and_after(self):
         proj = demo.proj_database()
-        self.assertIsNotNone(proj, "pyproj must be installed (tests/tools/pyproj.sh)")
+        self.assertIsNotNone(proj, "pyproj must be installed (tests/tools/test-packages.sh)")
         demo.tour("proj", proj, demo.PROJ_STEPS, self.folder, say=self.quiet)
 
     def test_a_difference_is_found(self):

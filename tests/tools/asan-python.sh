@@ -6,4 +6,4 @@ python=$(tests/tools/python.sh)
 export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 export PYTHONPATH="$PWD/build/asan/python:$(ls -d .venv/lib/python3*/site-packages 2>/dev/null || true)"
-exec "$python" -m unittest discover -s tests/py -t tests/py "$@"
+exec "$python" -m pytest -q -p no:cacheprovider tests/py "$@"

@@ -11,7 +11,7 @@ step() {
 }
 step "house rules" python3 tests/check/house.py
 step "unit tests" bash -c "cd build/$preset && ctest --output-on-failure -j2"
-step "pyproj for the demonstration" tests/tools/pyproj.sh .venv
-step "Python tests" .venv/bin/python -m unittest discover -s tests/py -t tests/py
-step "recall floors" .venv/bin/python -m unittest discover -s tests/recall
+step "packages for the Python tests" tests/tools/test-packages.sh .venv
+step "Python tests" .venv/bin/python -m pytest -q -p no:cacheprovider tests/py
+step "recall floors" .venv/bin/python -m pytest -q -p no:cacheprovider tests/recall
 exit $failed
