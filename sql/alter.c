@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "kv/base/key.h"
+#include "sql/virtual.h"
 #include "sql/rename.h"
 
 typedef struct alter {
@@ -138,6 +139,10 @@ static status rename_start(exec *x) {
     if (rc == HDB_OK) rc = schema_changed(db, DB_TEMP);
   }
   for (renamed *n = v.list; n && rc == HDB_OK; n = n->next) rc = schema_update(db, n->database, &n->object);
+  if (rc == HDB_OK && !a->column && t->kind == TABLE_VIRTUAL) {
+    rc = schema_reload(db, a->database);
+    if (rc == HDB_OK) rc = virtual_rename_shadows(db, a->database, t, a->new_name);
+  }
   schema_release(s);
   TRY(rc);
   TRY(schema_changed(db, a->database));

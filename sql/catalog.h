@@ -126,6 +126,8 @@ struct table {
   struct schema *schema;
   const struct virtual_module *module; /* TABLE_VIRTUAL */
   void *virtual_data;
+  const create_virtual_table_statement *declaration; /* of a stored virtual table */
+  const char *declaration_error; /* why it cannot be used */
   int64_t statistic_rows;     /* sqlite_stat1, -1 none */
   void *extra;                /* compiled helpers of write.c (defaults, checks), filled once under the schema's lock */
   const value *missing;       /* slot.c: defaults for short records, NULL: not made (table_missing_values) */

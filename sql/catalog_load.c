@@ -11,6 +11,7 @@
 #include "kv/base/key.h"
 #include "sql/pg.h"
 #include "sql/catalog_build.h"
+#include "sql/virtual.h"
 
 typedef struct schema_row {
   const char *type, *name, *tbl_name, *sql;
@@ -113,10 +114,17 @@ static status load_view(load *l, const schema_row *row, const create_view_statem
 static status load_virtual(load *l, const schema_row *row, create_virtual_table_statement *v) {
   table *t = arena_zero(&l->s->memory, sizeof *t);
   if (!t) return sql_nomem(l->b.err);
+  error ignored = ERROR_INIT; /* using the table says why (V2 of virtual_table.c) */
   t->kind = TABLE_VIRTUAL;
   t->rowid_column = -1;
   t->statistic_rows = -1;
-  t->virtual_data = v;
+  t->name = row->name;
+  status rc = virtual_declare(l->db, &l->s->memory, v, t, &ignored);
+  if (rc != HDB_OK) t->declaration_error = arena_strdup(&l->s->memory, ignored.message);
+  error_clear(&ignored);
+  if (rc == HDB_NOMEM) return sql_nomem(l->b.err);
+  if (rc != HDB_OK) t->module = NULL, t->virtual_data = NULL, t->columns = NULL, t->columns_n = t->stored_n = 0;
+  t->declaration = v;
   return add_table(l, t, row);
 }
 

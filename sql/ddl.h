@@ -63,6 +63,9 @@ status unique_column_names(arena *memory, const char **names, int n);
 /* Compiles a trigger's WHEN and steps and forgets them: do their names still mean something? (for ALTER; trigger.c) */
 status trigger_test(hdb *db, int database, create_trigger_statement *g);
 
+/* ---- virtual_table.c ---- */
+status compile_create_virtual(compile *c, create_virtual_table_statement *s, int database, const char *sql);
+
 /* ---- ddl_drop.c ---- */
 status drop_table(exec *x, int database, const char *name, bool is_view);
 status drop_index(exec *x, int database, const char *name);

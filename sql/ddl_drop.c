@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "sql/ddl.h"
+#include "sql/virtual.h"
 
 typedef struct drop {
   uint8_t kind;
@@ -105,6 +106,7 @@ status drop_table(exec *x, int database, const char *name, bool is_view) {
   if (rc == HDB_OK && !is_view) rc = drop_traces(db, database, name, false);
   drop_visit v = {db, database, NULL, name};
   if (rc == HDB_OK) rc = schema_each(db, database, visit_drop, &v);
+  if (rc == HDB_OK && t->kind == TABLE_VIRTUAL) rc = virtual_drop_shadows(x, database, t);
   if (rc == HDB_OK) rc = schema_changed(db, database);
   schema_release(s);
   return rc;

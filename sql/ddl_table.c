@@ -350,5 +350,14 @@ status compile_create_view(compile *c, create_view_statement *s) {
 }
 
 status compile_create_virtual_table(compile *c, create_virtual_table_statement *s) {
-  return error_set(c->err, HDB_ERROR, "no such module: %s", s->module);
+  bool exists, ignore = false;
+  int database;
+  TRY(ddl_target(c, &s->table, false, "table", &database));
+  TRY(ddl_check_name(c, s->table.name, "table", s->table.name));
+  TRY(compile_authorize(c, HDB_INSERT, schema_table_name(database), NULL, database, &ignore));
+  TRY(name_is_free(c, database, s->table.name, s->if_not_exists, &exists));
+  if (exists) return nothing_program(c);
+  TRY(ddl_authorize_row(c, database));
+  const char *sql = stored_text(c, "CREATE VIRTUAL TABLE ", s->span);
+  return sql ? compile_create_virtual(c, s, database, sql) : sql_nomem(c->err);
 }

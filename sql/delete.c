@@ -2,6 +2,7 @@
  * with nothing that must see each row, the table and its indexes are emptied at once.
  */
 #include "sql/dml.h"
+#include "sql/virtual.h"
 
 typedef struct delete_program {
   dml_statement head;
@@ -54,7 +55,11 @@ static status delete_rows(exec *x, const delete_program *p) {
   while ((rc = row_search_next(x, &p->search, &row)) == HDB_ROW) {
     arena_mark mark = arena_save(&x->memory);
     bool found = true, written;
-    if (p->target.t->kind == TABLE_VIEW) {
+    if (p->target.t->kind == TABLE_VIRTUAL) {
+      int64_t rowid = row.row[0].i;
+      virtual_change change = {.old = &rowid};
+      TRY(virtual_write(x, p->target.database, p->target.t, &change, true));
+    } else if (p->target.t->kind == TABLE_VIEW) {
       TRY(delete_from_view(x, p, row.row));
     } else {
       TRY(row_search_read(x, &p->search, r->table, p->old_slot, &row, &found));
@@ -81,6 +86,7 @@ static void delete_stop(exec *x, void *self) {
 static status delete_writer(compile *c, delete_program *p, const delete_statement *s) {
   writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_DELETE, .new_slot = -1,
                       .old_slot = p->old_slot, .conflict = CONFLICT_NONE}; /* not the outer statement's OR clause: as SQLite */
+  if (r.t->kind == TABLE_VIRTUAL && s->returning) return error_set(c->err, HDB_ERROR, "RETURNING is not available on virtual tables");
   TRY(writer_make(c, &r, &p->w));
   if (r.t->kind == TABLE_VIEW)
     TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_DELETE, TRIGGER_INSTEAD, NULL, r.conflict, &p->w->before));

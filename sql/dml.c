@@ -5,6 +5,7 @@
  * statements (trigger steps) use the outermost one's dml_run. Can fail: memory, the store, constraints.
  */
 #include "sql/dml.h"
+#include "sql/virtual.h"
 
 #include <stdlib.h>
 #include <strings.h>
@@ -65,7 +66,10 @@ status dml_find_target(compile *c, const qualified_name *name, uint8_t event, co
   const table *t = out->t;
   if (t->kind == TABLE_SCHEMA && !c->db->pragmas.writable_schema)
     return error_set(c->err, HDB_ERROR, "table %s may not be modified", t->name);
-  if (t->kind == TABLE_VIRTUAL) return error_set(c->err, HDB_ERROR, "not supported yet: changing virtual tables");
+  if (t->kind == TABLE_VIRTUAL && !t->module)
+    return error_set(c->err, HDB_ERROR, "%s", t->declaration_error ? t->declaration_error : "no such module");
+  if (t->kind == TABLE_VIRTUAL && (!virtual_kind_of(t) || !virtual_kind_of(t)->change))
+    return error_set(c->err, HDB_ERROR, "table %s may not be modified", t->name);
   if (t->kind == TABLE_VIEW && !has_instead_trigger(c, out, event))
     return error_set(c->err, HDB_ERROR, "cannot modify %s because it is a view", t->name);
   if (t->kind == TABLE_VIEW) TRY(resolve_view_columns(c->db, (table *)out->t, out->database, c->err));

@@ -60,6 +60,10 @@ static status key_columns(compile *c, const row_request *r, source *target, row_
   } else {
     TRY(add_key(c, target, -1, list));
   }
+  if (t->kind == TABLE_VIRTUAL) {
+    for (int k = 0; k < t->columns_n; k++) TRY(add_key(c, target, k, list));
+    out->keeps_rows = true;
+  }
   if (!*list || m->failed) return dml_no_memory(c->err);
   out->key_columns = (*list)->n;
   return HDB_OK;

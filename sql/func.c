@@ -101,7 +101,7 @@ uint64_t function_random(function_call *call) {
 
 /* ---- registry ---- */
 
-static const function_table *const tables[] = {&functions_core, &functions_math, &functions_date, &functions_json, &functions_aggregate, &functions_vector};
+static const function_table *const tables[] = {&functions_core, &functions_math, &functions_date, &functions_json, &functions_aggregate, &functions_vector, &functions_fts};
 enum { HASH_SIZE = 1024 };
 static const function *hash[HASH_SIZE];
 static pthread_once_t hash_once = PTHREAD_ONCE_INIT;

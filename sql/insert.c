@@ -4,6 +4,7 @@
  * might change what it reads: then it is read to its end first. Columns not named have their default.
  */
 #include "sql/dml.h"
+#include "sql/virtual.h"
 
 #include <strings.h>
 
@@ -199,6 +200,10 @@ static status insert_values(exec *x, const insert_program *p, const value *row) 
     if (p->to[i] >= 0) r->values[p->to[i]] = row[i];
   const value *rowid = row && p->rowid_value >= 0 ? &row[p->rowid_value] : NULL;
   bool written;
+  if (p->target.t->kind == TABLE_VIRTUAL) {
+    virtual_change change = {.values = r->values, .rowid = rowid && rowid->type != VAL_NULL ? rowid : NULL, .conflict = p->w->conflict};
+    return virtual_write(x, p->target.database, p->target.t, &change, true);
+  }
   if (p->target.t->kind != TABLE_VIEW) return writer_insert(x, p->w, rowid, &written);
   slot *s = &x->slots[p->w->new_slot];
   slot_set_values(s, r->values, true, -1);
@@ -213,7 +218,7 @@ static status insert_default_values(exec *x, const insert_program *p) {
   bool written;
   if (!r) return x->err->code;
   memset(p->given, 0, (size_t)p->target.t->columns_n);
-  if (p->target.t->kind == TABLE_VIEW) return insert_values(x, p, NULL);
+  if (p->target.t->kind == TABLE_VIEW || p->target.t->kind == TABLE_VIRTUAL) return insert_values(x, p, NULL);
   TRY(fill_defaults(x, p, r));
   return writer_insert(x, p->w, NULL, &written);
 }
@@ -275,6 +280,9 @@ static status insert_writer(compile *c, insert_program *p, insert_statement *s, 
   for (const upsert *u = s->upserts; u; u = u->next) {
     r.never_replaces = r.never_replaces || !u->target;
   }
+  if (r.t->kind == TABLE_VIRTUAL && s->upserts)
+    return error_set(c->err, HDB_ERROR, "UPSERT not implemented for virtual table \"%s\"", r.t->name);
+  if (r.t->kind == TABLE_VIRTUAL && s->returning) return error_set(c->err, HDB_ERROR, "RETURNING is not available on virtual tables");
   if (s->upserts && r.t->kind != TABLE_VIEW) TRY(upsert_check_targets(c, s, r.t));
   TRY(writer_make(c, &r, &p->w));
   if (p->target.t->kind == TABLE_VIEW)

@@ -118,6 +118,8 @@ struct hdb {
   const int64_t *known_times; /* of the statement that is being compiled again (time.h) */
   int known_times_n;
   int64_t time_guess; /* unknown times are compiled for the schema of this one (time.h) */
+  struct fts_cursor *fts_cursors; /* open ones, for the auxiliary functions (fts.h) */
+  int64_t fts_cursors_made;
   char *conflict_table, *conflict_key; /* of the last failed commit */
 };
 

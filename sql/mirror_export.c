@@ -15,6 +15,7 @@
 
 #include "kv/base/key.h"
 #include "sql/mirror.h"
+#include "sql/virtual.h"
 
 typedef struct object {
   const char *type, *name, *owner, *sql;
@@ -203,9 +204,19 @@ static status create_virtual(exporter *x, const object *o) {
   return run(x, "PRAGMA writable_schema = RESET");
 }
 
+/* Full-text and R*Tree tables: SQLite's modules would read shadow tables that are not theirs. */
+static bool is_search(exporter *x, const object *o) {
+  const table *t = catalog_table(x->db, x->db->databases[x->number].name, o->name, NULL);
+  return t && virtual_kind_of(t);
+}
+
 /* *made false: SQLite refused it and it is listed. */
 static status create(exporter *x, const object *o, bool *made) {
   *made = true;
+  if (is_virtual(o) && is_search(x, o)) {
+    *made = false;
+    return leave_out(x, o, "its index is HeliosDB's own; its rows are in the tables named after it");
+  }
   if (is_virtual(o)) return create_virtual(x, o);
   int code = sqlite3_exec(x->to, o->sql, NULL, NULL, NULL);
   if (code == SQLITE_OK) return HDB_OK;

@@ -99,7 +99,7 @@ static status plan_query_item(where_plan *w, where_item *item, source *s, bool f
 
 /* f(a, b): the arguments are values of the hidden columns. */
 static status fill_function(where_plan *w, where_item *item, source *s, const table *t) {
-  if (!t->module) return error_set(w->c->err, HDB_ERROR, "no such module: %s", t->name);
+  if (!t->module) return error_set(w->c->err, HDB_ERROR, "%s", t->declaration_error ? t->declaration_error : "no such module");
   item->table = t;
   item->module = t->module;
   item->rows = 45; /* about 25 */

@@ -5,6 +5,7 @@
  * upsert.c.
  */
 #include "sql/dml.h"
+#include "sql/virtual.h"
 
 #include <strings.h>
 
@@ -126,6 +127,13 @@ static status update_one(exec *x, const update_program *p, const stored_row *sto
   }
   slot *old = &x->slots[p->old_slot];
   TRY(set_apply(x, p->target.t, &p->set, values, old, r->values, &rowid));
+  if (p->target.t->kind == TABLE_VIRTUAL) {
+    int64_t was = old->rowid;
+    virtual_change change = {.old = &was, .values = r->values, .rowid = rowid, .conflict = p->w->conflict};
+    for (int k = 0; k < p->target.t->columns_n; k++) /* arguments, not values */
+      if (p->target.t->columns[k].hidden && !p->set.changed[k]) r->values[k] = value_null();
+    return virtual_write(x, p->target.database, p->target.t, &change, true);
+  }
   if (p->target.t->kind != TABLE_VIEW) return writer_update(x, p->w, stored, rowid, &written);
   slot *new_row = &x->slots[p->w->new_slot];
   slot_set_values(new_row, r->values, false, 0);
@@ -144,7 +152,8 @@ static status update_rows(exec *x, const update_program *p) {
   while ((rc = row_search_next(x, &p->search, &row)) == HDB_ROW) {
     arena_mark mark = arena_save(&x->memory);
     bool found = true;
-    if (is_view) slot_set_values(&x->slots[p->old_slot], (value *)row.row, false, 0);
+    if (p->target.t->kind == TABLE_VIRTUAL) slot_set_values(&x->slots[p->old_slot], (value *)row.row + 1, true, row.row[0].i);
+    else if (is_view) slot_set_values(&x->slots[p->old_slot], (value *)row.row, false, 0);
     else TRY(row_search_read(x, &p->search, r->table, p->old_slot, &row, &found));
     if (found) TRY(update_one(x, p, &row.stored, row.row ? row.row + p->search.key_columns : NULL));
     arena_rewind(&x->memory, mark);
@@ -174,6 +183,7 @@ static status update_writer(compile *c, update_program *p, const update_statemen
   writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_UPDATE, .conflict = conflict,
                       .changed = p->set.changed, .rowid_changed = p->set.rowid_changed, .new_slot = -1,
                       .old_slot = p->old_slot};
+  if (r.t->kind == TABLE_VIRTUAL && s->returning) return error_set(c->err, HDB_ERROR, "RETURNING is not available on virtual tables");
   TRY(writer_make(c, &r, &p->w));
   if (r.t->kind == TABLE_VIEW)
     TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_UPDATE, TRIGGER_INSTEAD, r.changed, conflict, &p->w->before));

@@ -56,6 +56,45 @@ struct virtual_module {
   void (*close)(void *cursor);
 };
 
+/* ---- CREATE VIRTUAL TABLE: modules with tables of their own ---- */
+typedef struct virtual_kind virtual_kind;
+/* What a stored virtual table's virtual_data begins with. */
+typedef struct virtual_instance {
+  const virtual_kind *kind;
+} virtual_instance;
+typedef struct virtual_change {
+  const int64_t *old;   /* row id of the row that goes; NULL: INSERT */
+  const value *values;  /* the new row, hidden columns too; NULL: DELETE */
+  const value *rowid;   /* the new row's id when one is given, else NULL */
+  uint8_t conflict;     /* the statement's OR clause */
+} virtual_change;
+struct virtual_kind {
+  const char *name;
+  const virtual_module *module;
+  /* Reads the arguments: t->columns, t->virtual_data. Their mistakes are its errors. */
+  status (*declare)(hdb *db, arena *memory, const create_virtual_table_statement *s, table *t, error *err);
+  /* Makes the shadow tables; their suffixes, NULL-terminated. */
+  status (*create)(exec *x, int database, const table *t);
+  const char *const *(*shadows)(const table *t);
+  /* NULL: read only. *rowid: the new row's id, when *written. */
+  status (*change)(exec *x, int database, const table *t, const virtual_change *c, int64_t *rowid, bool *written);
+};
+const virtual_kind *virtual_kind_find(const char *name);
+static inline const virtual_kind *virtual_kind_of(const table *t) {
+  return t->kind == TABLE_VIRTUAL && t->declaration && t->virtual_data ? ((const virtual_instance *)t->virtual_data)->kind : NULL;
+}
+/* For the catalog: columns and module of a table by its text; an unknown module leaves them out. */
+status virtual_declare(hdb *db, arena *memory, const create_virtual_table_statement *s, table *t, error *err);
+/* Renames or drops what belongs to a virtual table. */
+status virtual_drop_shadows(exec *x, int database, const table *t);
+status virtual_rename_shadows(hdb *db, int database, const table *t, const char *to);
+/* A shadow table of it: the table's name, '_', the suffix. NULL: it is not there. */
+const table *virtual_shadow(const table *t, const char *suffix);
+/* One row in (old NULL), changed or out; counts it. */
+status virtual_write(exec *x, int database, const table *t, const virtual_change *c, bool counts);
+void virtual_add_column(arena *memory, table *t, int capacity, const char *name, const char *type, bool hidden);
+extern const virtual_kind virtual_fts5, virtual_fts4, virtual_fts3, virtual_fts5vocab, virtual_rtree, virtual_rtree_i32;
+
 /* The built-in modules; NULL: none of this name. */
 const virtual_module *virtual_find(const char *name);
 extern const virtual_module virtual_series, virtual_json_each, virtual_json_tree, virtual_pragma;

@@ -106,7 +106,7 @@ status writer_make(compile *c, const writer_request *r, writer **out) {
   bool has_new = r->use != WRITER_DELETE, has_old = r->use != WRITER_INSERT;
   w->new_slot = r->new_slot >= 0 || !has_new ? r->new_slot : compile_slot(c, r->t->columns_n);
   w->old_slot = r->old_slot >= 0 || !has_old ? r->old_slot : compile_slot(c, r->t->columns_n);
-  if (r->t->kind == TABLE_VIEW) return HDB_OK;
+  if (r->t->kind == TABLE_VIEW || r->t->kind == TABLE_VIRTUAL) return HDB_OK;
   for (const index_ *i = r->t->indexes; i; i = i->next) w->indexes_n += !i->is_primary;
   if (has_new) {
     TRY(encoders(c, w, w->new_slot, &w->new_entries));
@@ -178,7 +178,7 @@ static writer_run *run_begin(exec *x, const writer *w) {
   if (w->new_slot >= 0) x->slots[w->new_slot].table = w->t;
   if (w->old_slot >= 0) x->slots[w->old_slot].table = w->t;
   memset(r->indexes, 0, (size_t)w->indexes_n * sizeof *r->indexes);
-  if (w->t->kind != TABLE_VIEW && exec_cursor(x, w->database, w->t->tree, 0, &r->table) != HDB_OK) return NULL;
+  if (w->t->kind != TABLE_VIEW && w->t->kind != TABLE_VIRTUAL && exec_cursor(x, w->database, w->t->tree, 0, &r->table) != HDB_OK) return NULL;
   x->states[w->state] = r;
   return r;
 }
