@@ -21,7 +21,8 @@
  *
  * G1  Keys ascend strictly. G2  Offsets ascend and end inside the entries; every reader checks that for the
  * row it takes, so a damaged group is HDB_CORRUPT and never a wild read.
- * Cost: a step of a walk is two loads and a copy of the suffix; a search is log2(rows) comparisons.
+ * Cost: a step of a walk is two loads and a copy of the suffix; a search is log2(rows) comparisons, one or
+ * two where row ids have no gaps.
  */
 #include "mvcc/group.h"
 
@@ -68,6 +69,43 @@ bool group_is_at(const group *g, size_t at, slice key) {
          slice_equal(suffix, slice_of(key.p + g->prefix_n, key.n - g->prefix_n));
 }
 
+static inline uint64_t short_number(const uint8_t *p, size_t n) {
+  uint64_t v = 0;
+  for (size_t i = 0; i < n; i++) v = v << 8 | p[i];
+  return v;
+}
+
+/* Suffixes that are numbers of up to eight bytes, as row ids are. They ascend strictly (G1): the wanted one is not
+ * behind the place it has when none is missing, and mostly there. */
+static size_t seek_number(const group *g, slice want, bool *exact) {
+  uint64_t wanted = short_number(want.p, want.n);
+  size_t low = 0, high = g->count, at = 0;
+  slice suffix, value;
+  while (low < high) {
+    if (!group_row(g, at, &suffix, &value)) return SIZE_MAX;
+    uint64_t found = short_number(suffix.p, want.n);
+    if (found == wanted) {
+      *exact = true;
+      return at;
+    }
+    if (found < wanted) {
+      low = at + 1;
+    } else {
+      high = at;
+    }
+    bool guess = at == 0 && low == 1 && wanted - found < high;
+    at = guess ? (size_t)(wanted - found) : (low + high) / 2;
+  }
+  return low;
+}
+
+/* The first eight bytes, zeros behind the end; `end` bounds what may be read. */
+static inline uint64_t head_of(slice s, const uint8_t *end) {
+  if (s.n >= 8) return get_be64(s.p);
+  if (end - s.p < 8) return short_number(s.p, s.n) << (s.n ? 64 - 8 * s.n : 0);
+  return s.n ? get_be64(s.p) & ~(uint64_t)0 << (64 - 8 * s.n) : 0;
+}
+
 size_t group_seek(const group *g, slice key, bool *exact) {
   *exact = false;
   size_t n = key.n < g->prefix_n ? key.n : g->prefix_n;
@@ -75,12 +113,15 @@ size_t group_seek(const group *g, slice key, bool *exact) {
   if (c < 0 || (c == 0 && key.n < g->prefix_n)) return 0;
   if (c > 0) return g->count;
   slice want = slice_of(key.p + n, key.n - n);
+  if (want.n == g->suffix_n && want.n <= 8) return seek_number(g, want, exact);
+  uint64_t wanted = head_of(want, want.p + want.n);
   size_t low = 0, high = g->count;
   while (low < high) {
     size_t middle = (low + high) / 2;
     slice suffix, value;
     if (!group_row(g, middle, &suffix, &value)) return SIZE_MAX;
-    c = slice_compare(suffix, want);
+    uint64_t head = head_of(suffix, g->end);
+    c = head != wanted ? (head < wanted ? -1 : 1) : slice_compare(suffix, want);
     if (c == 0) {
       *exact = true;
       return middle;

@@ -475,8 +475,10 @@ static void base_seek_for_prev(scan *s, slice key) {
 }
 
 static void base_find(scan *s, slice key) {
+  const uint8_t *before = s->g.entries;
   if (!seek_group(s, key)) return;
-  bool exact = group_is_at(&s->g, s->at + 1, wanted_key(s)); /* often the next row: a statement goes through what it found */
+  bool same = s->g.entries == before; /* often the next row: a statement goes through what it found */
+  bool exact = same && group_is_at(&s->g, s->at + 1, wanted_key(s));
   size_t at = exact ? s->at + 1 : group_seek(&s->g, wanted_key(s), &exact);
   if (at == SIZE_MAX) {
     fail(s, HDB_CORRUPT);
