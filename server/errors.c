@@ -196,7 +196,9 @@ void report_error(session *s) {
     if (atomic_load(&s->c->timed_out)) {
       buf_clear(&words);
       buf_text(&words, "canceling statement due to statement timeout");
-    } else if (atomic_load(&s->server->stopping)) {
+    } else if (atomic_load(&s->server->stopping) || atomic_load(&s->c->terminated)) {
+      f.severity = "FATAL";
+      connection_end(s->c);
       buf_clear(&words);
       buf_text(&words, "terminating connection due to administrator command");
       f.sqlstate = "57P01";

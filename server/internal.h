@@ -83,7 +83,7 @@ struct connection {
   bool task, closed, end, is_dirty; /* mutex: a task runs; the peer is gone; close when all is sent */
   uint32_t process, secret;
   atomic_llong deadline_ns; /* statement timeout, 0 none */
-  atomic_bool timed_out, cancelled;
+  atomic_bool timed_out, cancelled, terminated;
   atomic_llong idle_since_ns;
   atomic_bool busy;         /* a statement runs */
   hdb *_Atomic db;          /* for hdb_interrupt; guarded by mutex for its end */

@@ -510,6 +510,9 @@ static void watch_connection(server *s, connection *c, uint64_t now) {
   if (stopping && (idle || late)) {
     if (idle && db && !c->ssl) refuse(c, "57P01", "terminating connection due to administrator command");
     else if (idle) connection_close(c);
+  } else if (idle && db && atomic_load(&c->terminated)) {
+    if (!c->ssl) refuse(c, "57P01", "terminating connection due to administrator command");
+    else connection_close(c);
   } else if (tired) {
     if (!c->ssl) refuse(c, "57P05", "terminating connection due to idle-session timeout");
     else connection_close(c);

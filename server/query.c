@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "server/session.h"
+#include "sql/pg_catalog.h"
 
 /* ---- running ---- */
 
@@ -143,7 +144,7 @@ void portals_drop_all(session *s, bool transaction_ended) {
 }
 
 /* The engine's statement of a translation's last text; the texts before it are run when the statement runs. */
-static status compile(session *s, prepared *p) {
+static status compile_prepared(session *s, prepared *p) {
   if (p->t.class != CLASS_SQL || p->t.texts_n == 0) return HDB_OK;
   const char *tail;
   if (p->t.texts_n > 1) return HDB_OK;
@@ -173,7 +174,7 @@ status prepare_statement(session *s, const char *name, const char *sql, slice un
   }
   if (rc == HDB_OK) rc = translate(slice_str(p->sql), tokens, n, &p->memory, &p->t, &s->err);
   if (rc == HDB_OK) rc = check_block(s, &p->t);
-  if (rc == HDB_OK) rc = compile(s, p);
+  if (rc == HDB_OK) rc = compile_prepared(s, p);
   if (rc == HDB_OK && p->statement) rc = hdb_describe(s->db, p->t.texts[0], types, types_n, &p->memory, &p->d);
   else if (rc == HDB_OK) utility_describe(s, &p->t, &p->memory, &p->d);
   if (rc != HDB_OK) {
@@ -295,6 +296,13 @@ static status put_row(session *s, portal *o, buf *out) {
     }
     size_t at = out->n;
     buf_be32(out, 0);
+    uint32_t type = d->columns[i].type;
+    if ((type == PG_REGCLASS || type == PG_REGTYPE || type == PG_REGNAMESPACE || type == PG_REGROLE) && v.type == VAL_INTEGER) {
+      if (o->formats[i] == 1) buf_be32(out, (uint32_t)v.i);
+      else if (!pg_reg_text(s->db, type, v.i, out)) buf_printf(out, "%lld", (long long)v.i);
+      put_be32(out->p + at, (uint32_t)(out->n - at - 4));
+      continue;
+    }
     status rc = wire_put(d->columns[i].type, d->columns[i].modifier, o->formats[i], &v, out, &s->err);
     if (rc == HDB_OK && out->failed) rc = error_set(&s->err, HDB_NOMEM, "out of memory");
     if (rc != HDB_OK) {
@@ -363,9 +371,24 @@ static status run_texts(session *s, portal *o) {
   return rc;
 }
 
+static void existence_notices(session *s, const translation *t) {
+  int64_t number;
+  char text[300];
+  for (int i = 0; i < t->if_exists_n; i++) {
+    if (pg_reg_number(s->db, PG_REGCLASS, t->if_exists[i], &number)) continue;
+    snprintf(text, sizeof text, "%s \"%s\" does not exist, skipping", t->if_exists_kind, t->if_exists[i]);
+    session_notice(s, "NOTICE", "00000", text);
+  }
+  if (t->if_not_exists && pg_reg_number(s->db, PG_REGCLASS, t->if_not_exists, &number)) {
+    snprintf(text, sizeof text, "relation \"%s\" already exists, skipping", t->if_not_exists);
+    session_notice(s, "NOTICE", "42P07", text);
+  }
+}
+
 status portal_run(session *s, portal *o, int64_t limit, bool *suspended, bool send_rows) {
   *suspended = false;
   if (o->done) return HDB_OK;
+  if (!o->started) existence_notices(s, &o->source->t);
   if (!o->statement) {
     o->done = true;
     return run_texts(s, o);
@@ -404,7 +427,7 @@ static status run_engine(session *s, const translation *t, const char *sql) {
   p->t = *t;
   p->sql = sql;
   portal *o = NULL;
-  status rc = compile(s, p);
+  status rc = compile_prepared(s, p);
   if (rc == HDB_OK && p->statement) {
     if (hdb_bind_parameter_count(p->statement) > 0)
       rc = error_set(&s->err, HDB_ERROR, "there is no parameter $1");

@@ -122,6 +122,7 @@ static bool open_database(session *s) {
     hdb_exec(s->db, "PRAGMA heliosdb_dialect=postgres; PRAGMA case_sensitive_like=ON", NULL, NULL, NULL);
     hdb_db_config(s->db, 1013, 0, NULL); /* "x" is never a string */
     hdb_db_config(s->db, 1014, 0, NULL);
+    session_functions(s);
   }
   pthread_mutex_lock(&s->c->mutex);
   s->c->db = s->db;

@@ -87,6 +87,9 @@ static inline void session_maybe_send(session *s) {
 }
 void session_ready(session *s);
 
+/* ---- functions.c ---- */
+void session_functions(session *s);
+
 /* ---- errors.c ---- */
 /* Reports s->err (already set), with the position in the query. */
 void report_error(session *s);

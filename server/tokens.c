@@ -89,7 +89,10 @@ static status quoted(lexer *l, uint8_t quote, bool escapes, buf *b) {
       l->at++;
       size_t behind = l->at;
       bool line = false;
-      while (quote == '\'' && behind < l->sql.n && isspace(l->sql.p[behind])) line = line || l->sql.p[behind++] == '\n';
+      while (quote == '\'' && behind < l->sql.n && isspace(l->sql.p[behind])) {
+        if (l->sql.p[behind] == '\n') line = true;
+        behind++;
+      }
       if (!line || behind >= l->sql.n || l->sql.p[behind] != '\'') return HDB_OK;
       l->at = behind + 1;
     } else if (c == '\\' && escapes) {

@@ -489,7 +489,8 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   int i = *at;
   bool call = rewrite_punct(r, i + 1, '(');
   int close = call ? rewrite_close(r, i + 1, end) : end;
-  bool after_from = i > 0 && (rewrite_is(r, i - 1, "from") || rewrite_is(r, i - 1, "join"));
+  int before = rewrite_punct(r, i - 1, '.') && rewrite_is(r, i - 2, "pg_catalog") ? i - 3 : i - 1;
+  bool after_from = before >= 0 && (rewrite_is(r, before, "from") || rewrite_is(r, before, "join"));
   *done = true;
   if (call && close == end) return rewrite_syntax_error(r, end);
   if (call) {
@@ -506,7 +507,19 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
       *at = i;
       return rewrite_table_function(r, at, end);
     }
-    if (rewrite_is(r, i, "array")) return rewrite_unsupported(r, i, "ARRAY(query)");
+    if (rewrite_is(r, i, "array")) { /* of a query's only column */
+      rewrite_put(r, i, "(WITH pg_array_query(x) AS (");
+      TRY(rewrite_range(r, i + 2, close));
+      buf_text(&r->text, ") SELECT coalesce(array_agg(x), '[]') FROM pg_array_query)");
+      return HDB_OK;
+    }
+    if (rewrite_is(r, i, "pg_partition_ancestors") && rewrite_is(r, close + 1, "with") && rewrite_is(r, close + 2, "ordinality")) {
+      rewrite_put(r, i, "(SELECT ");
+      TRY(rewrite_range(r, i + 2, close));
+      buf_text(&r->text, " AS relid, 1 AS depth) AS a");
+      *at = rewrite_close(r, close + 5, end) + 1;
+      return HDB_OK;
+    }
     if (rewrite_is(r, i, "operator")) {
       int op = close - 1;
       return rewrite_operator(r, i, r->t[op].text);
@@ -663,6 +676,28 @@ static status rewrite_collate(rewriter *r, int *at) {
   return rewrite_unsupported(r, i, "this collation");
 }
 
+/* name[k], t.name[k] */
+static int subscripted(const rewriter *r, int at, int end) {
+  int i = at + 1;
+  if (rewrite_punct(r, at - 1, '.') && !rewrite_is(r, at - 2, "pg_catalog")) return 0;
+  if (rewrite_punct(r, i, '.') && is_name(r, i + 1)) i += 2;
+  return i < end && rewrite_punct(r, i, '[') && !rewrite_is(r, at, "array") ? i : 0;
+}
+
+static status rewrite_subscript(rewriter *r, int *at, int end) {
+  int open = subscripted(r, *at, end), close = rewrite_close(r, open, end);
+  if (close == end) return rewrite_syntax_error(r, end);
+  for (int i = open + 1; i < close; i++)
+    if (rewrite_punct(r, i, ':')) return rewrite_unsupported(r, i, "array slices");
+  rewrite_put(r, *at, "pg_subscript(");
+  for (int i = *at; i < open; i++) rewrite_token(r, i);
+  buf_text(&r->text, ", ");
+  TRY(rewrite_range(r, open + 1, close));
+  buf_byte(&r->text, ')');
+  *at = close + 1;
+  return HDB_OK;
+}
+
 status rewrite_range(rewriter *r, int from, int to) {
   for (int i = from; i < to;) {
     const pg_token *t = &r->t[i];
@@ -674,7 +709,9 @@ status rewrite_range(rewriter *r, int from, int to) {
       TRY(rewrite_punctuation(r, &i, to));
     } else if (t->kind == PT_WORD && strcmp(t->text, "collate") == 0) {
       TRY(rewrite_collate(r, &i));
-    } else if (t->kind == PT_WORD && !rewrite_punct(r, i - 1, '.')) {
+    } else if (is_name(r, i) && subscripted(r, i, to)) {
+      TRY(rewrite_subscript(r, &i, to));
+    } else if (t->kind == PT_WORD && (!rewrite_punct(r, i - 1, '.') || rewrite_is(r, i - 2, "pg_catalog"))) {
       bool done;
       TRY(special_word(r, &i, to, &done));
       if (!done) rewrite_token(r, i++);

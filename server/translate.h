@@ -50,6 +50,10 @@ typedef struct translation {
   int tokens_n;
   translation_piece *pieces; /* of the only text */
   int pieces_n, pieces_capacity;
+  const char *if_exists[32]; /* DROP IF EXISTS: a notice for each that is not there */
+  int if_exists_n;
+  const char *if_exists_kind;
+  const char *if_not_exists; /* CREATE IF NOT EXISTS: a notice when it is there */
   const char *object;     /* CLASS_ADD_CONSTRAINT */
 } translation;
 

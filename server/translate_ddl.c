@@ -261,7 +261,9 @@ static status create_table(rewriter *r, int i, bool temp) {
     i += 3;
   }
   int first = i;
+  bool if_not_exists = r->text.n > 20 && memmem(r->text.p, r->text.n, "IF NOT", 6);
   TRY(rewrite_qualified(r, &i, &schema, &name));
+  if (if_not_exists) r->out->if_not_exists = name;
   if (temp) schema = NULL;
   put_qualified(r, first, schema, name);
   if (rewrite_is(r, i, "partition")) return rewrite_unsupported(r, i, "partitioned tables");
@@ -538,6 +540,10 @@ status rewrite_drop(rewriter *r) {
     TRY(rewrite_qualified(r, &i, &schema, &name));
     buf_text(&r->text, kinds[kind].sql);
     if (if_exists) buf_text(&r->text, " IF EXISTS");
+    if (if_exists && r->out->if_exists_n < 32) {
+      r->out->if_exists[r->out->if_exists_n++] = name;
+      r->out->if_exists_kind = kinds[kind].word;
+    }
     put_qualified(r, first, schema, name);
     if (!rewrite_punct(r, i, ',')) break;
     TRY(rewrite_finish(r));

@@ -130,12 +130,14 @@ static bool accepts(const function *f, int n) {
 static const function *postgres_find(const hdb *db, const char *name, int arguments, bool *exists) {
   bool all = db && db->pragmas.dialect == DIALECT_POSTGRES;
   if (!all && strncasecmp(name, "pg_", 3) != 0) return NULL;
-  for (int i = 0; i < functions_pg.n; i++) {
-    const function *f = &functions_pg.functions[i];
-    if (strcasecmp(f->name, name) != 0) continue;
-    *exists = true;
-    if (accepts(f, arguments)) return f;
-  }
+  static const function_table *const own[] = {&functions_pg, &functions_pg_catalog};
+  for (int t = 0; t < COUNT(own); t++)
+    for (int i = 0; i < own[t]->n; i++) {
+      const function *f = &own[t]->functions[i];
+      if (strcasecmp(f->name, name) != 0) continue;
+      *exists = true;
+      if (accepts(f, arguments)) return f;
+    }
   return NULL;
 }
 

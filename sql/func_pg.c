@@ -20,7 +20,7 @@
 #include "sql/func.h"
 #include "sql/func_text.h"
 #include "sql/internal.h"
-#include "sql/pg.h"
+#include "sql/pg_catalog.h"
 
 #define TEXT_OR_NULL(s, a)                                                                                             \
   slice s;                                                                                                             \
@@ -38,6 +38,20 @@ static bool any_null(int n, const value *a) {
 
 /* ---- casts and arithmetic ---- */
 
+/* A name becomes its object's number; the number remembers what it is for a cast to text. */
+static status cast_to_reg(function_call *call, const pg_type *t, const value *a, value *result) {
+  if (a[0].type == VAL_TEXT) {
+    char name[200];
+    int64_t number;
+    snprintf(name, sizeof name, "%.*s", (int)a[0].n, a[0].p);
+    if (!call->db || !pg_reg_number(call->db, t->oid, name, &number))
+      return error_set(call->err, HDB_ERROR, t->oid == PG_REGTYPE ? "type \"%s\" does not exist" : "relation \"%s\" does not exist", name);
+    *result = value_int(number);
+  }
+  if (result->type == VAL_INTEGER) result->subtype = t->oid == PG_REGCLASS ? 'r' : t->oid == PG_REGTYPE ? 't' : 0;
+  return HDB_OK;
+}
+
 static status f_cast(function_call *call, int n, const value *a, value *result) {
   char name[80];
   int32_t modifier;
@@ -46,6 +60,12 @@ static status f_cast(function_call *call, int n, const value *a, value *result) 
   if (!t) return error_set(call->err, HDB_ERROR, "type \"%s\" does not exist", name);
   *result = a[0];
   if (a[0].type == VAL_NULL) return HDB_OK;
+  if (t->oid == PG_REGCLASS || t->oid == PG_REGTYPE || t->oid == PG_REGNAMESPACE || t->oid == PG_REGROLE) return cast_to_reg(call, t, a, result);
+  if (a[0].type == VAL_INTEGER && (t->category == 'S') && (a[0].subtype == 'r' || a[0].subtype == 't')) {
+    buf b = BUF_INIT;
+    if (call->db && pg_reg_text(call->db, a[0].subtype == 'r' ? PG_REGCLASS : PG_REGTYPE, a[0].i, &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+    buf_free(&b);
+  }
   if (t->oid == PG_TEXT && a[0].type == VAL_INTEGER && a[0].subtype == 'b') return *result = value_text(a[0].i ? "true" : "false", a[0].i ? 4 : 5), HDB_OK;
   if (t->oid == PG_BPCHAR && strcasecmp(name, "char") == 0) modifier = -1;
   return pg_convert(t->oid, modifier, true, result, call->memory, call->err);
@@ -660,7 +680,7 @@ static void array_release(function_call *call) {
 #define A(name, size, step, final, release) {name, 1, 1, FUNC_AGGREGATE, size, NULL, step, final, NULL, NULL, release, NULL}
 enum { PURE = FUNC_DETERMINISTIC | FUNC_INNOCUOUS, MOMENT = FUNC_INNOCUOUS | FUNC_STATEMENT_CONSTANT };
 static const function functions[] = {
-    F("pg_cast", 2, 2, PURE, f_cast), F("pg_add", 2, 2, PURE, f_add), F("pg_sub", 2, 2, PURE, f_sub),
+    F("pg_cast", 2, 2, FUNC_INNOCUOUS | FUNC_SUBTYPE, f_cast), F("pg_add", 2, 2, PURE, f_add), F("pg_sub", 2, 2, PURE, f_sub),
     F("pg_div", 2, 2, PURE, f_div), F("pg_mod", 2, 2, PURE, f_mod), F("pg_regexp", 2, 2, PURE, f_regexp),
     F("pg_iregexp", 2, 2, PURE, f_iregexp), F("pg_ilike", 2, 2, PURE, f_ilike), F("pg_ilike", 3, 3, PURE, f_ilike),
     F("pg_array", -1, 0, PURE, f_array), F("pg_any_array", 1, 1, PURE, f_any_array),

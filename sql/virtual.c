@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "sql/internal.h"
+#include "sql/pg_catalog.h"
 #include "sql/time.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -66,13 +67,14 @@ static struct made *make_pragma(const char *name) {
 }
 
 table *catalog_eponymous(hdb *db, const char *name) {
-  (void)db;
+  const virtual_module *postgres = pg_catalog_find(name);
+  if (postgres && db->pragmas.dialect != DIALECT_POSTGRES) return NULL;
   struct made *found = NULL;
   pthread_mutex_lock(&lock);
   for (struct made *x = all_made; x && !found; x = x->next)
     if (strcasecmp(x->t.name, name) == 0) found = x;
   if (!found) {
-    const virtual_module *m = virtual_find(name);
+    const virtual_module *m = postgres ? postgres : virtual_find(name);
     if (m && m->columns) found = make(m->name, m, m->columns, m->columns_n, NULL);
     else if (strncasecmp(name, "pragma_", 7) == 0) found = make_pragma(name);
   }

@@ -1,0 +1,845 @@
+/* Tables of pg_catalog and information_schema (pg_catalog.h).
+ *
+ * A table is a line of `definitions`: its columns with their types, and a builder that makes all its rows from the
+ * catalog; many have none and are empty. A cursor's rows are made at its first filter and again when the schema has
+ * moved. Numbers: a table's or index's is 16384 + its tree, a view's a hash of its name; a constraint's and a default's
+ * derive from its table's. Cost: all rows of the table for a scan; catalogs are small.
+ */
+#include "sql/pg_catalog.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "sql/describe.h"
+#include "sql/internal.h"
+#include "sql/number.h"
+
+enum { PUBLIC = 2200, PG_CATALOG = 11, INFORMATION_SCHEMA = 13000, PG_TEMP = 13001, OWNER = 10, HEAP = 2, BTREE = 403, DATABASE = 16384 };
+
+typedef struct rowset {
+  hdb *db;
+  arena memory;
+  value *cells;
+  int columns, fill;       /* fill: the next column of the row at work */
+  int64_t n, capacity, at;
+  bool built, failed;
+  schema_stamp stamps[2];
+} rowset;
+
+/* ---- rows ---- */
+
+static void put(rowset *r, value v) {
+  if (r->failed || r->fill >= r->columns) return;
+  if (r->n == r->capacity) {
+    int64_t wanted = r->capacity ? r->capacity * 2 : 32;
+    value *more = realloc(r->cells, (size_t)(wanted * r->columns) * sizeof *more);
+    if (!more) {
+      r->failed = true;
+      return;
+    }
+    r->cells = more;
+    r->capacity = wanted;
+  }
+  r->cells[r->n * r->columns + r->fill++] = v;
+}
+static void end_row(rowset *r) {
+  while (r->fill < r->columns && !r->failed) put(r, value_null());
+  if (!r->failed) r->n++;
+  r->fill = 0;
+}
+static void i(rowset *r, int64_t v) { put(r, value_int(v)); }
+static void null(rowset *r) { put(r, value_null()); }
+static void s(rowset *r, const char *text) {
+  if (!text) {
+    null(r);
+    return;
+  }
+  char *copy = arena_strdup(&r->memory, text);
+  if (!copy) r->failed = true;
+  else put(r, value_text(copy, strlen(copy)));
+}
+
+/* ---- the catalog's objects ---- */
+
+typedef void (*table_visitor)(rowset *r, const table *t, bool temp);
+
+static schema *schema_of(hdb *db, int database) {
+  schema *found = NULL;
+  if (database == DB_TEMP && !db->databases[DB_TEMP].engine) return NULL;
+  return catalog_schema(db, database, &found) == HDB_OK ? found : NULL;
+}
+
+static bool is_shown(const table *t) { return strncasecmp(t->name, "sqlite_", 7) != 0 && strncasecmp(t->name, "_heliosdb", 9) != 0; }
+
+static void each_table(rowset *r, table_visitor visit) {
+  for (int database = 0; database < 2; database++) {
+    schema *x = schema_of(r->db, database);
+    for (int k = 0; x && k < x->tables_n; k++)
+      if (is_shown(x->in_order[k])) visit(r, x->in_order[k], database == DB_TEMP);
+  }
+}
+
+static uint32_t index_oid(const index_ *x) { return x->is_primary ? 16384 + x->owner->tree + 500000000 : 16384 + x->tree; }
+static bool is_primary(const table *t, const index_ *x) { return x->origin == 'p' || x->is_primary || (t->primary == x); }
+
+static const char *index_name(rowset *r, const table *t, const index_ *x) {
+  if (x->origin == 'p' || x->is_primary) return arena_printf(&r->memory, "%s_pkey", t->name);
+  if (x->origin != 'u') return x->name;
+  buf b = BUF_INIT;
+  buf_text(&b, t->name);
+  for (int k = 0; k < x->key_columns_n; k++)
+    if (x->columns[k].column >= 0) buf_printf(&b, "_%s", t->columns[x->columns[k].column].name);
+  buf_text(&b, "_key");
+  const char *name = arena_strndup(&r->memory, (char *)b.p, b.n);
+  buf_free(&b);
+  return name;
+}
+
+static const pg_type *column_type(rowset *r, const table *t, const column *c, int32_t *modifier) {
+  const char *declared = pg_column_override(&r->memory, t->sql, c->name);
+  const pg_type *type = pg_type_of_column(declared ? declared : c->type, pg_table_is_postgres(t->sql), modifier);
+  return type ? type : pg_type_by_oid(PG_TEXT);
+}
+
+/* A view's columns as described. */
+static description view_columns(rowset *r, const table *t) {
+  description d = {0};
+  char *sql = arena_printf(&r->memory, "SELECT * FROM \"%s\"", t->name);
+  if (sql) (void)hdb_describe(r->db, sql, NULL, 0, &r->memory, &d);
+  return d;
+}
+
+static bool row_id_key(const table *t) { return t->rowid_column >= 0; }
+static bool not_null(const table *t, int k) { return t->columns[k].not_null || k == t->rowid_column || (t->without_rowid && t->columns[k].primary_key); }
+static uint32_t row_id_index(const table *t) { return pg_table_oid(t) + 600000000; }
+
+/* ---- pg_class ---- */
+
+static int64_t triggers_of(const table *t) {
+  int64_t n = 0;
+  for (const trigger *g = t->triggers; g; g = g->next) n++;
+  return n;
+}
+
+static void class_row(rowset *r, uint32_t oid, const char *name, char kind, bool temp, uint32_t am, int columns, bool has_index, const table *t) {
+  char kind_text[2] = {kind, 0};
+  i(r, oid), s(r, name), i(r, temp ? PG_TEMP : PUBLIC), i(r, 0), i(r, 0), i(r, OWNER), i(r, am), i(r, oid), i(r, 0), i(r, 0);
+  i(r, -1), i(r, 0), i(r, 0), i(r, has_index), i(r, 0), s(r, temp ? "t" : "p"), s(r, kind_text), i(r, columns);
+  i(r, kind == 'r' && t ? t->checks_n : 0), i(r, 0), i(r, kind == 'r' && t && triggers_of(t) > 0), i(r, 0), i(r, 0), i(r, 0), i(r, 1), s(r, kind == 'r' ? "d" : "n");
+  i(r, 0), i(r, 0), i(r, 0), i(r, 0), null(r), null(r), null(r);
+  end_row(r);
+}
+
+static void visit_class(rowset *r, const table *t, bool temp) {
+  if (t->kind == TABLE_VIEW) {
+    class_row(r, pg_table_oid(t), t->name, 'v', temp, 0, view_columns(r, t).columns_n, false, t);
+    return;
+  }
+  class_row(r, pg_table_oid(t), t->name, 'r', temp, HEAP, t->columns_n, t->indexes || row_id_key(t), t);
+  if (row_id_key(t)) class_row(r, row_id_index(t), arena_printf(&r->memory, "%s_pkey", t->name), 'i', temp, BTREE, 1, false, t);
+  for (const index_ *x = t->indexes; x; x = x->next) class_row(r, index_oid(x), index_name(r, t, x), 'i', temp, BTREE, x->key_columns_n, false, t);
+}
+static void build_class(rowset *r) { each_table(r, visit_class); }
+
+/* ---- pg_attribute, pg_attrdef ---- */
+
+static void attribute_row(rowset *r, uint32_t relation, const char *name, int number, const pg_type *type, int32_t modifier, bool required, bool has_default, const char *identity, const char *generated) {
+  bool collatable = type->category == 'S';
+  i(r, relation), s(r, name), i(r, type->oid), i(r, -1), i(r, type->size), i(r, number), i(r, 0), i(r, -1), i(r, modifier), i(r, type->size > 0 && type->size <= 8);
+  s(r, type->size > 0 && type->size <= 8 && type->size != 12 ? "p" : "x"), s(r, type->size == 8 ? "d" : "i"), s(r, ""), i(r, required), i(r, has_default), i(r, 0), s(r, identity), s(r, generated), i(r, 0), i(r, 1), i(r, 0), i(r, collatable ? 100 : 0);
+  null(r), null(r), null(r), null(r);
+  end_row(r);
+}
+
+static void index_attributes(rowset *r, const table *t, const index_ *x) {
+  for (int k = 0; k < x->key_columns_n; k++) {
+    int c = x->columns[k].column;
+    int32_t modifier = -1;
+    const pg_type *type = c >= 0 ? column_type(r, t, &t->columns[c], &modifier) : pg_type_by_oid(c == -1 ? PG_INT8 : PG_TEXT);
+    attribute_row(r, index_oid(x), c >= 0 ? t->columns[c].name : "expr", k + 1, type, modifier, false, false, "", "");
+  }
+}
+
+static void visit_attribute(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  if (t->kind == TABLE_VIEW) {
+    description d = view_columns(r, t);
+    for (int k = 0; k < d.columns_n; k++) {
+      const pg_type *type = pg_type_by_oid(d.columns[k].type);
+      attribute_row(r, pg_table_oid(t), d.columns[k].label, k + 1, type ? type : pg_type_by_oid(PG_TEXT), d.columns[k].modifier, false, false, "", "");
+    }
+    return;
+  }
+  for (int k = 0; k < t->columns_n; k++) {
+    const column *c = &t->columns[k];
+    int32_t modifier;
+    const pg_type *type = column_type(r, t, c, &modifier);
+    bool serial = k == t->rowid_column && t->autoincrement;
+    attribute_row(r, pg_table_oid(t), c->name, k + 1, type, modifier, not_null(t, k), c->default_value || c->generated || serial, "", c->generated ? "s" : "");
+  }
+  if (row_id_key(t)) {
+    int32_t modifier;
+    const pg_type *type = column_type(r, t, &t->columns[t->rowid_column], &modifier);
+    attribute_row(r, row_id_index(t), t->columns[t->rowid_column].name, 1, type, modifier, false, false, "", "");
+  }
+  for (const index_ *x = t->indexes; x; x = x->next) index_attributes(r, t, x);
+}
+static void build_attribute(rowset *r) { each_table(r, visit_attribute); }
+
+static const char *default_text(rowset *r, const table *t, int k) {
+  const column *c = &t->columns[k];
+  if (k == t->rowid_column && t->autoincrement) return arena_printf(&r->memory, "nextval('%s_%s_seq'::regclass)", t->name, c->name);
+  const char *text = c->default_text.n ? arena_strndup(&r->memory, (const char *)c->default_text.p, c->default_text.n) : NULL;
+  if (text && strcasecmp(text, "CURRENT_TIMESTAMP") == 0) return "CURRENT_TIMESTAMP";
+  if (text && c->default_value && c->default_value->op == EX_TEXT) {
+    int32_t modifier;
+    const pg_type *type = column_type(r, t, c, &modifier);
+    return arena_printf(&r->memory, "%s::%s", text, type->sql);
+  }
+  return text;
+}
+
+static void visit_attrdef(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  for (int k = 0; t->kind == TABLE_ORDINARY && k < t->columns_n; k++) {
+    const char *text = default_text(r, t, k);
+    if (!text) continue;
+    i(r, (int64_t)pg_table_oid(t) * 100 % 2000000000 + k), i(r, pg_table_oid(t)), i(r, k + 1), s(r, text);
+    end_row(r);
+  }
+}
+static void build_attrdef(rowset *r) { each_table(r, visit_attrdef); }
+
+/* ---- pg_index, pg_constraint ---- */
+
+static void index_row(rowset *r, uint32_t oid, const table *t, const char *key, int n, bool unique, bool primary, const char *predicate) {
+  i(r, oid), i(r, pg_table_oid(t)), i(r, n), i(r, n), i(r, unique), i(r, 0), i(r, primary), i(r, 0), i(r, 1), i(r, 0), i(r, 1), i(r, 0), i(r, 1), i(r, 1), i(r, 0);
+  s(r, key), s(r, "0"), s(r, "0"), s(r, "0"), null(r), s(r, predicate);
+  end_row(r);
+}
+
+static const char *key_numbers(rowset *r, const index_ *x, char separator) {
+  buf b = BUF_INIT;
+  for (int k = 0; k < x->key_columns_n; k++) {
+    if (k) buf_byte(&b, (uint8_t)separator);
+    buf_printf(&b, "%d", x->columns[k].column >= 0 ? x->columns[k].column + 1 : 0);
+  }
+  const char *text = arena_strndup(&r->memory, b.p ? (char *)b.p : "", b.n);
+  buf_free(&b);
+  return text;
+}
+
+static void visit_index(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  if (t->kind != TABLE_ORDINARY) return;
+  if (row_id_key(t)) index_row(r, row_id_index(t), t, arena_printf(&r->memory, "%d", t->rowid_column + 1), 1, true, true, NULL);
+  for (const index_ *x = t->indexes; x; x = x->next) {
+    const char *where = NULL;
+    if (x->where && x->sql) {
+      where = strcasestr(x->sql, " where ");
+      if (where) where += 7;
+    }
+    index_row(r, index_oid(x), t, key_numbers(r, x, ' '), x->key_columns_n, x->unique, is_primary(t, x), where);
+  }
+}
+static void build_index(rowset *r) { each_table(r, visit_index); }
+
+static const char *column_names(rowset *r, const table *t, const int *columns, int n) {
+  buf b = BUF_INIT;
+  for (int k = 0; k < n; k++) buf_printf(&b, "%s%s", k ? ", " : "", columns[k] >= 0 && columns[k] < t->columns_n ? t->columns[columns[k]].name : "?");
+  const char *text = arena_strndup(&r->memory, b.p ? (char *)b.p : "", b.n);
+  buf_free(&b);
+  return text;
+}
+
+typedef struct constraint_view {
+  uint32_t oid;
+  const char *name, *key, *foreign_key, *definition;
+  char kind;
+  uint32_t index, foreign;
+  char on_update, on_delete;
+  const foreign_key *f;
+  const index_ *x;
+} constraint_view;
+typedef void (*constraint_visitor)(rowset *r, const table *t, const constraint_view *c);
+
+static char action_letter(uint8_t action) {
+  static const char letters[] = {'a', 'r', 'n', 'd', 'c'};
+  return action < sizeof letters ? letters[action] : 'a';
+}
+static const char *action_words(uint8_t action) {
+  static const char *const words[] = {"", " RESTRICT", " SET NULL", " SET DEFAULT", " CASCADE"};
+  return action < 5 ? words[action] : "";
+}
+
+static void each_constraint(rowset *r, const table *t, constraint_visitor visit) {
+  uint32_t base = (uint32_t)((uint64_t)pg_table_oid(t) * 64 % 1500000000 + 500000000);
+  int number = 0;
+  if (row_id_key(t)) {
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'p', .name = arena_printf(&r->memory, "%s_pkey", t->name), .index = row_id_index(t),
+                         .key = arena_printf(&r->memory, "[%d]", t->rowid_column + 1), .on_update = ' ', .on_delete = ' ',
+                         .definition = arena_printf(&r->memory, "PRIMARY KEY (%s)", t->columns[t->rowid_column].name)};
+    visit(r, t, &c);
+  }
+  for (const index_ *x = t->indexes; x; x = x->next) {
+    size_t length = strlen(x->name);
+    bool made_key = x->origin == 'c' && length > 5 && strcmp(x->name + length - 5, "_pkey") == 0;
+    if (x->origin != 'u' && x->origin != 'p' && !x->is_primary && !made_key) continue;
+    int columns[64], n = 0;
+    for (int k = 0; k < x->key_columns_n && n < 64; k++) columns[n++] = x->columns[k].column;
+    bool primary = is_primary(t, x) || made_key;
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = primary ? 'p' : 'u', .name = made_key ? x->name : index_name(r, t, x), .index = index_oid(x), .x = x,
+                         .key = arena_printf(&r->memory, "[%s]", key_numbers(r, x, ',')), .on_update = ' ', .on_delete = ' ',
+                         .definition = arena_printf(&r->memory, "%s (%s)", primary ? "PRIMARY KEY" : "UNIQUE", column_names(r, t, columns, n))};
+    visit(r, t, &c);
+  }
+  for (const foreign_key *f = t->foreign_keys; f; f = f->next) {
+    int database;
+    table *parent = catalog_table(r->db, NULL, f->parent, &database);
+    buf key = BUF_INIT, other = BUF_INIT, name = BUF_INIT, definition = BUF_INIT;
+    buf_printf(&name, "%s", t->name);
+    buf_printf(&definition, "FOREIGN KEY (%s) REFERENCES %s(", column_names(r, t, f->child_columns, f->n), f->parent);
+    for (int k = 0; k < f->n; k++) {
+      const char *column = f->parent_columns ? f->parent_columns[k] : NULL;
+      int at = parent && column ? table_column(parent, column) : -1;
+      for (int m = 0; parent && !column && m < parent->columns_n; m++)
+        if (parent->columns[m].primary_key_position == k + 1) at = m;
+      buf_printf(&name, "_%s", t->columns[f->child_columns[k]].name);
+      buf_printf(&key, "%s%d", k ? "," : "[", f->child_columns[k] + 1);
+      buf_printf(&other, "%s%d", k ? "," : "[", at + 1);
+      buf_printf(&definition, "%s%s", k ? ", " : "", parent && at >= 0 ? parent->columns[at].name : column ? column : "?");
+    }
+    buf_printf(&definition, ")%s%s%s%s", f->on_update ? " ON UPDATE" : "", action_words(f->on_update), f->on_delete ? " ON DELETE" : "", action_words(f->on_delete));
+    if (f->deferred) buf_text(&definition, " DEFERRABLE INITIALLY DEFERRED");
+    buf_text(&name, "_fkey"), buf_byte(&key, ']'), buf_byte(&other, ']');
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'f', .f = f, .foreign = parent ? pg_table_oid(parent) : 0,
+                         .name = arena_strndup(&r->memory, (char *)name.p, name.n), .key = arena_strndup(&r->memory, (char *)key.p, key.n),
+                         .foreign_key = arena_strndup(&r->memory, (char *)other.p, other.n), .definition = arena_strndup(&r->memory, (char *)definition.p, definition.n),
+                         .on_update = action_letter(f->on_update), .on_delete = action_letter(f->on_delete)};
+    buf_free(&key), buf_free(&other), buf_free(&name), buf_free(&definition);
+    visit(r, t, &c);
+  }
+  for (int k = 0; k < t->checks_n; k++) {
+    const check *x = &t->checks[k];
+    const char *name = x->name;
+    if (!name) {
+      const char *column = NULL;
+      for (int m = 0; m < t->columns_n && !column; m++)
+        if (x->text.n > strlen(t->columns[m].name) && memmem(x->text.p, x->text.n, t->columns[m].name, strlen(t->columns[m].name))) column = t->columns[m].name;
+      name = column ? arena_printf(&r->memory, "%s_%s_check", t->name, column) : arena_printf(&r->memory, "%s_check", t->name);
+    }
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'c', .name = name, .on_update = ' ', .on_delete = ' ',
+                         .definition = arena_printf(&r->memory, "CHECK (%.*s)", (int)x->text.n, (const char *)x->text.p)};
+    visit(r, t, &c);
+  }
+}
+
+static void constraint_row(rowset *r, const table *t, const constraint_view *c) {
+  char kind[2] = {c->kind, 0}, update[2] = {c->on_update, 0}, delete[2] = {c->on_delete, 0};
+  i(r, c->oid), s(r, c->name), i(r, PUBLIC), s(r, kind), i(r, c->f && c->f->deferred), i(r, c->f && c->f->deferred), i(r, 1), i(r, pg_table_oid(t)), i(r, 0), i(r, c->index), i(r, 0), i(r, c->foreign);
+  s(r, update), s(r, delete), s(r, c->kind == 'f' ? "s" : " "), i(r, 1), i(r, 0), i(r, c->kind != 'c'), s(r, c->key), s(r, c->foreign_key), s(r, c->definition);
+  end_row(r);
+}
+static void visit_constraint(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  if (t->kind == TABLE_ORDINARY) each_constraint(r, t, constraint_row);
+}
+static void build_constraint(rowset *r) { each_table(r, visit_constraint); }
+
+/* ---- fixed tables ---- */
+
+static void build_namespace(rowset *r) {
+  static const struct { int oid; const char *name; } all[] = {{PG_CATALOG, "pg_catalog"}, {PUBLIC, "public"}, {INFORMATION_SCHEMA, "information_schema"}, {PG_TEMP, "pg_temp_1"}};
+  for (size_t k = 0; k < 4; k++) {
+    i(r, all[k].oid), s(r, all[k].name), i(r, OWNER), null(r);
+    end_row(r);
+  }
+}
+static void build_type(rowset *r) {
+  for (int k = 0; k < pg_types_n; k++) {
+    const pg_type *t = &pg_types[k];
+    char category[2] = {t->category, 0};
+    i(r, t->oid), s(r, t->name), i(r, PG_CATALOG), i(r, OWNER), i(r, t->size), i(r, t->size > 0 && t->size <= 8), s(r, t->category == 'P' ? "p" : "b"), s(r, category), i(r, 0), i(r, 1), s(r, ",");
+    i(r, 0), i(r, t->element), i(r, t->array), i(r, 0), i(r, -1), i(r, 0), i(r, 0), i(r, t->category == 'S' ? 100 : 0), null(r), s(r, "i"), s(r, "x"), i(r, t->category == 'A' ? 750 : 0), i(r, t->category == 'A' ? 750 : 0), null(r);
+    end_row(r);
+  }
+}
+static void build_database(rowset *r) {
+  const char *path = r->db->databases[0].filename, *slash = path ? strrchr(path, '/') : NULL;
+  char name[128];
+  snprintf(name, sizeof name, "%s", slash ? slash + 1 : path ? path : "main");
+  char *dot = strrchr(name, '.');
+  if (dot && dot > name) *dot = 0;
+  i(r, DATABASE), s(r, name), i(r, OWNER), i(r, 6), s(r, "c"), i(r, 0), i(r, 1), i(r, -1), i(r, 1663), s(r, "C.UTF-8"), s(r, "C.UTF-8"), null(r), null(r), null(r);
+  end_row(r);
+}
+static void build_roles(rowset *r) {
+  s(r, "postgres"), i(r, 1), i(r, 1), i(r, 1), i(r, 1), i(r, 1), i(r, 1), i(r, -1), null(r), null(r), i(r, 1), null(r), i(r, OWNER);
+  end_row(r);
+}
+static void build_am(rowset *r) {
+  i(r, HEAP), s(r, "heap"), s(r, "heap_tableam_handler"), s(r, "t");
+  end_row(r);
+  i(r, BTREE), s(r, "btree"), s(r, "bthandler"), s(r, "i");
+  end_row(r);
+}
+static void build_tablespace(rowset *r) {
+  i(r, 1663), s(r, "pg_default"), i(r, OWNER), null(r), null(r);
+  end_row(r);
+  i(r, 1664), s(r, "pg_global"), i(r, OWNER), null(r), null(r);
+  end_row(r);
+}
+static void build_collation(rowset *r) {
+  static const struct { int oid; const char *name, *collate; } all[] = {{100, "default", NULL}, {950, "C", "C"}, {951, "POSIX", "POSIX"}};
+  for (size_t k = 0; k < 3; k++) {
+    i(r, all[k].oid), s(r, all[k].name), i(r, PG_CATALOG), i(r, OWNER), s(r, k ? "c" : "d"), i(r, 1), i(r, -1), s(r, all[k].collate), s(r, all[k].collate), null(r), null(r);
+    end_row(r);
+  }
+}
+static void build_language(rowset *r) {
+  i(r, 14), s(r, "sql"), i(r, OWNER), i(r, 0), i(r, 1);
+  end_row(r);
+}
+
+static void visit_trigger(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  for (const trigger *g = t->triggers; g; g = g->next) {
+    i(r, (int64_t)pg_table_oid(t) + 700000000), i(r, pg_table_oid(t)), i(r, 0), s(r, g->name), i(r, 0), i(r, 0), s(r, "O"), i(r, 0), i(r, 0), i(r, 0), i(r, 0), s(r, g->sql);
+    end_row(r);
+  }
+}
+static void build_trigger(rowset *r) { each_table(r, visit_trigger); }
+
+/* ---- views of PostgreSQL's over the above ---- */
+
+static void visit_tables(rowset *r, const table *t, bool temp) {
+  if (t->kind != TABLE_ORDINARY) return;
+  s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, "postgres"), null(r), i(r, t->indexes || row_id_key(t)), i(r, 0), i(r, t->triggers != NULL), i(r, 0);
+  end_row(r);
+}
+static void build_tables(rowset *r) { each_table(r, visit_tables); }
+static const char *view_text(rowset *r, const table *t) {
+  const char *as = t->sql ? strcasestr(t->sql, " as ") : NULL;
+  return as ? arena_printf(&r->memory, " %s;", as + 4) : NULL;
+}
+static void visit_views(rowset *r, const table *t, bool temp) {
+  if (t->kind != TABLE_VIEW) return;
+  s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, "postgres"), s(r, view_text(r, t));
+  end_row(r);
+}
+static void build_views(rowset *r) { each_table(r, visit_views); }
+
+static const char *index_definition(rowset *r, const table *t, const index_ *x, uint32_t oid) {
+  buf b = BUF_INIT;
+  (void)oid;
+  if (!x) buf_printf(&b, "CREATE UNIQUE INDEX %s_pkey ON public.%s USING btree (%s)", t->name, t->name, t->columns[t->rowid_column].name);
+  else {
+    buf_printf(&b, "CREATE %sINDEX %s ON public.%s USING btree (", x->unique ? "UNIQUE " : "", index_name(r, t, x), t->name);
+    for (int k = 0; k < x->key_columns_n; k++) {
+      const index_column *c = &x->columns[k];
+      if (k) buf_text(&b, ", ");
+      if (c->column >= 0) buf_text(&b, t->columns[c->column].name);
+      else if (c->e && c->e->span.n) buf_printf(&b, "%.*s", (int)c->e->span.n, (const char *)c->e->span.p);
+      if (c->descending) buf_text(&b, " DESC");
+    }
+    buf_byte(&b, ')');
+    const char *where = x->sql && x->where ? strcasestr(x->sql, " where ") : NULL;
+    if (where) buf_printf(&b, " WHERE (%s)", where + 7);
+  }
+  const char *text = arena_strndup(&r->memory, (char *)b.p, b.n);
+  buf_free(&b);
+  return text;
+}
+static void visit_indexes(rowset *r, const table *t, bool temp) {
+  if (t->kind != TABLE_ORDINARY) return;
+  if (row_id_key(t)) {
+    s(r, "public"), s(r, t->name), s(r, arena_printf(&r->memory, "%s_pkey", t->name)), null(r), s(r, index_definition(r, t, NULL, 0));
+    end_row(r);
+  }
+  for (const index_ *x = t->indexes; x; x = x->next) {
+    s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, index_name(r, t, x)), null(r), s(r, index_definition(r, t, x, 0));
+    end_row(r);
+  }
+}
+static void build_indexes(rowset *r) { each_table(r, visit_indexes); }
+
+/* ---- information_schema ---- */
+
+static const char *catalog_name(rowset *r) {
+  const char *path = r->db->databases[0].filename, *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path ? path : "main";
+  const char *dot = strrchr(name, '.');
+  return dot && dot > name ? arena_strndup(&r->memory, name, (size_t)(dot - name)) : name;
+}
+static void visit_is_tables(rowset *r, const table *t, bool temp) {
+  s(r, catalog_name(r)), s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, t->kind == TABLE_VIEW ? "VIEW" : temp ? "LOCAL TEMPORARY" : "BASE TABLE"), null(r), null(r), null(r), null(r), null(r), s(r, t->kind == TABLE_VIEW ? "NO" : "YES"), s(r, "NO"), null(r);
+  end_row(r);
+}
+static void build_is_tables(rowset *r) { each_table(r, visit_is_tables); }
+static void is_column(rowset *r, const char *table_name, const char *schema_name, const char *name, int number, const char *default_, bool nullable, const pg_type *t, int32_t modifier) {
+  bool text = t->oid == PG_VARCHAR || t->oid == PG_BPCHAR;
+  int precision = t->oid == PG_INT2 ? 16 : t->oid == PG_INT4 ? 32 : t->oid == PG_INT8 ? 64 : t->oid == PG_FLOAT4 ? 24 : t->oid == PG_FLOAT8 ? 53 : 0;
+  s(r, catalog_name(r)), s(r, schema_name), s(r, table_name), s(r, name), i(r, number), s(r, default_), s(r, nullable ? "YES" : "NO"), s(r, t->category == 'A' ? "ARRAY" : t->sql);
+  if (text && modifier >= 4) i(r, modifier - 4), i(r, (modifier - 4) * 4);
+  else if (t->category == 'S') null(r), i(r, 1073741824);
+  else null(r), null(r);
+  if (t->oid == PG_NUMERIC && modifier >= 4) i(r, (modifier - 4) >> 16), i(r, 10), i(r, (modifier - 4) & 0xffff);
+  else if (precision) i(r, precision), i(r, 2), precision > 20 && t->oid != PG_INT4 && t->oid != PG_INT8 ? null(r) : i(r, 0);
+  else if (t->oid == PG_NUMERIC) null(r), i(r, 10), null(r);
+  else null(r), null(r), null(r);
+  if (t->category == 'D') i(r, t->oid == PG_DATE ? 0 : 6);
+  else null(r);
+  s(r, catalog_name(r)), s(r, "pg_catalog"), s(r, t->name), s(r, "NO"), null(r), s(r, "NEVER"), null(r), s(r, "YES");
+  end_row(r);
+}
+static void visit_is_columns(rowset *r, const table *t, bool temp) {
+  const char *schema_name = temp ? "pg_temp_1" : "public";
+  if (t->kind == TABLE_VIEW) {
+    description d = view_columns(r, t);
+    for (int k = 0; k < d.columns_n; k++) {
+      const pg_type *type = pg_type_by_oid(d.columns[k].type);
+      if (type) is_column(r, t->name, schema_name, d.columns[k].label, k + 1, NULL, true, type, d.columns[k].modifier);
+    }
+    return;
+  }
+  for (int k = 0; k < t->columns_n; k++) {
+    int32_t modifier;
+    const pg_type *type = column_type(r, t, &t->columns[k], &modifier);
+    is_column(r, t->name, schema_name, t->columns[k].name, k + 1, default_text(r, t, k), !not_null(t, k), type, modifier);
+  }
+}
+static void build_is_columns(rowset *r) { each_table(r, visit_is_columns); }
+static void build_schemata(rowset *r) {
+  static const char *const all[] = {"public", "pg_catalog", "information_schema"};
+  for (int k = 0; k < 3; k++) {
+    s(r, catalog_name(r)), s(r, all[k]), s(r, "postgres"), null(r), null(r), null(r), null(r);
+    end_row(r);
+  }
+}
+static void is_constraint(rowset *r, const table *t, const constraint_view *c) {
+  s(r, catalog_name(r)), s(r, "public"), s(r, c->name), s(r, catalog_name(r)), s(r, "public"), s(r, t->name);
+  s(r, c->kind == 'p' ? "PRIMARY KEY" : c->kind == 'u' ? "UNIQUE" : c->kind == 'f' ? "FOREIGN KEY" : "CHECK"), s(r, "NO"), s(r, "NO"), s(r, "YES");
+  end_row(r);
+}
+static void visit_is_constraints(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  if (t->kind == TABLE_ORDINARY) each_constraint(r, t, is_constraint);
+}
+static void build_is_constraints(rowset *r) { each_table(r, visit_is_constraints); }
+static void key_columns(rowset *r, const table *t, const constraint_view *c) {
+  if (c->kind == 'c' || !c->key) return;
+  int place = 0;
+  for (const char *p = c->key + 1; *p && *p != ']'; p += strcspn(p, ",]"), p += *p == ',') {
+    int k = atoi(p) - 1;
+    if (k < 0 || k >= t->columns_n) continue;
+    s(r, catalog_name(r)), s(r, "public"), s(r, c->name), s(r, catalog_name(r)), s(r, "public"), s(r, t->name), s(r, t->columns[k].name), i(r, ++place);
+    if (c->kind == 'f') i(r, place);
+    else null(r);
+    end_row(r);
+  }
+}
+static void visit_key_columns(rowset *r, const table *t, bool temp) {
+  (void)temp;
+  if (t->kind == TABLE_ORDINARY) each_constraint(r, t, key_columns);
+}
+static void build_key_columns(rowset *r) { each_table(r, visit_key_columns); }
+static void visit_is_views(rowset *r, const table *t, bool temp) {
+  if (t->kind != TABLE_VIEW) return;
+  s(r, catalog_name(r)), s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, view_text(r, t)), s(r, "NONE"), s(r, "NO"), s(r, "NO");
+  end_row(r);
+}
+static void build_is_views(rowset *r) { each_table(r, visit_is_views); }
+
+/* ---- definitions ---- */
+
+static const struct definition {
+  const char *name, *columns; /* "name type name type ..." */
+  void (*build)(rowset *);
+} definitions[] = {
+    {"pg_namespace", "oid oid nspname name nspowner oid nspacl _text", build_namespace},
+    {"pg_class", "oid oid relname name relnamespace oid reltype oid reloftype oid relowner oid relam oid relfilenode oid reltablespace oid relpages int4 reltuples float4 relallvisible int4 reltoastrelid oid relhasindex bool relisshared bool relpersistence char relkind char relnatts int2 relchecks int2 relhasrules bool relhastriggers bool relhassubclass bool relrowsecurity bool relforcerowsecurity bool relispopulated bool relreplident char relispartition bool relrewrite oid relfrozenxid oid relminmxid oid relacl _text reloptions _text relpartbound text", build_class},
+    {"pg_attribute", "attrelid oid attname name atttypid oid attstattarget int4 attlen int2 attnum int2 attndims int4 attcacheoff int4 atttypmod int4 attbyval bool attstorage char attalign char attcompression char attnotnull bool atthasdef bool atthasmissing bool attidentity char attgenerated char attisdropped bool attislocal bool attinhcount int4 attcollation oid attacl _text attoptions _text attfdwoptions _text attmissingval _text", build_attribute},
+    {"pg_attrdef", "oid oid adrelid oid adnum int2 adbin text", build_attrdef},
+    {"pg_type", "oid oid typname name typnamespace oid typowner oid typlen int2 typbyval bool typtype char typcategory char typispreferred bool typisdefined bool typdelim char typrelid oid typelem oid typarray oid typbasetype oid typtypmod int4 typndims int4 typnotnull bool typcollation oid typdefault text typalign char typstorage char typinput int4 typsubscript int4 typacl _text", build_type},
+    {"pg_index", "indexrelid oid indrelid oid indnatts int2 indnkeyatts int2 indisunique bool indnullsnotdistinct bool indisprimary bool indisexclusion bool indimmediate bool indisclustered bool indisvalid bool indcheckxmin bool indisready bool indislive bool indisreplident bool indkey int2vector indcollation oidvector indclass oidvector indoption int2vector indexprs text indpred text", build_index},
+    {"pg_constraint", "oid oid conname name connamespace oid contype char condeferrable bool condeferred bool convalidated bool conrelid oid contypid oid conindid oid conparentid oid confrelid oid confupdtype char confdeltype char confmatchtype char conislocal bool coninhcount int4 connoinherit bool conkey _int2 confkey _int2 conbin text", build_constraint},
+    {"pg_database", "oid oid datname name datdba oid encoding int4 datlocprovider char datistemplate bool datallowconn bool datconnlimit int4 dattablespace oid datcollate text datctype text daticulocale text datcollversion text datacl _text", build_database},
+    {"pg_roles", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", build_roles},
+    {"pg_authid", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", build_roles},
+    {"pg_am", "oid oid amname name amhandler text amtype char", build_am},
+    {"pg_tablespace", "oid oid spcname name spcowner oid spcacl _text spcoptions _text", build_tablespace},
+    {"pg_collation", "oid oid collname name collnamespace oid collowner oid collprovider char collisdeterministic bool collencoding int4 collcollate text collctype text colliculocale text collversion text", build_collation},
+    {"pg_language", "oid oid lanname name lanowner oid lanispl bool lanpltrusted bool lanplcallfoid oid laninline oid lanvalidator oid lanacl _text", build_language},
+    {"pg_trigger", "oid oid tgrelid oid tgparentid oid tgname name tgfoid oid tgtype int2 tgenabled char tgisinternal bool tgconstrrelid oid tgconstrindid oid tgconstraint oid tgqual text", build_trigger},
+    {"pg_tables", "schemaname name tablename name tableowner name tablespace name hasindexes bool hasrules bool hastriggers bool rowsecurity bool", build_tables},
+    {"pg_views", "schemaname name viewname name viewowner name definition text", build_views},
+    {"pg_indexes", "schemaname name tablename name indexname name tablespace name indexdef text", build_indexes},
+    {"pg_proc", "oid oid proname name pronamespace oid proowner oid prolang oid procost float4 prorows float4 prokind char prosecdef bool proleakproof bool proisstrict bool proretset bool provolatile char proparallel char pronargs int2 prorettype oid proargtypes oidvector proargnames _text prosrc text proacl _text", NULL},
+    {"pg_description", "objoid oid classoid oid objsubid int4 description text", NULL},
+    {"pg_shdescription", "objoid oid classoid oid description text", NULL},
+    {"pg_inherits", "inhrelid oid inhparent oid inhseqno int4 inhdetachpending bool", NULL},
+    {"pg_policy", "oid oid polname name polrelid oid polcmd char polpermissive bool polroles _oid polqual text polwithcheck text", NULL},
+    {"pg_statistic_ext", "oid oid stxrelid oid stxname name stxnamespace oid stxowner oid stxstattarget int4 stxkeys int2vector stxkind _text stxexprs text", NULL},
+    {"pg_publication", "oid oid pubname name pubowner oid puballtables bool pubinsert bool pubupdate bool pubdelete bool pubtruncate bool pubviaroot bool", NULL},
+    {"pg_publication_rel", "oid oid prpubid oid prrelid oid prqual text prattrs int2vector", NULL},
+    {"pg_publication_namespace", "oid oid pnpubid oid pnnspid oid", NULL},
+    {"pg_subscription", "oid oid subdbid oid subname name subowner oid subenabled bool subpublications _text subbinary bool substream bool subtwophasestate char subdisableonerr bool subsynccommit text subconninfo text subskiplsn text", NULL},
+    {"pg_rewrite", "oid oid rulename name ev_class oid ev_type char ev_enabled char is_instead bool", NULL},
+    {"pg_enum", "oid oid enumtypid oid enumsortorder float4 enumlabel name", NULL},
+    {"pg_range", "rngtypid oid rngsubtype oid rngmultitypid oid rngcollation oid rngsubopc oid", NULL},
+    {"pg_extension", "oid oid extname name extowner oid extnamespace oid extrelocatable bool extversion text", NULL},
+    {"pg_event_trigger", "oid oid evtname name evtevent name evtowner oid evtfoid oid evtenabled char evttags _text", NULL},
+    {"pg_foreign_table", "ftrelid oid ftserver oid ftoptions _text", NULL},
+    {"pg_foreign_server", "oid oid srvname name srvowner oid srvfdw oid srvtype text srvversion text srvacl _text srvoptions _text", NULL},
+    {"pg_foreign_data_wrapper", "oid oid fdwname name fdwowner oid fdwhandler oid fdwvalidator oid fdwacl _text fdwoptions _text", NULL},
+    {"pg_user_mappings", "umid oid srvid oid srvname name umuser oid usename name umoptions _text", NULL},
+    {"pg_ts_dict", "oid oid dictname name dictnamespace oid dictowner oid dicttemplate oid dictinitoption text", NULL},
+    {"pg_ts_config", "oid oid cfgname name cfgnamespace oid cfgowner oid cfgparser oid", NULL},
+    {"pg_ts_parser", "oid oid prsname name prsnamespace oid", NULL},
+    {"pg_ts_template", "oid oid tmplname name tmplnamespace oid", NULL},
+    {"pg_operator", "oid oid oprname name oprnamespace oid oprowner oid oprkind char oprleft oid oprright oid oprresult oid oprcode oid", NULL},
+    {"pg_opclass", "oid oid opcmethod oid opcname name opcnamespace oid opcowner oid opcfamily oid opcintype oid opcdefault bool opckeytype oid", NULL},
+    {"pg_opfamily", "oid oid opfmethod oid opfname name opfnamespace oid opfowner oid", NULL},
+    {"pg_amop", "oid oid amopfamily oid amoplefttype oid amoprighttype oid amopstrategy int2 amoppurpose char amopopr oid amopmethod oid amopsortfamily oid", NULL},
+    {"pg_amproc", "oid oid amprocfamily oid amproclefttype oid amprocrighttype oid amprocnum int2 amproc oid", NULL},
+    {"pg_conversion", "oid oid conname name connamespace oid conowner oid conforencoding int4 contoencoding int4 conproc oid condefault bool", NULL},
+    {"pg_cast", "oid oid castsource oid casttarget oid castfunc oid castcontext char castmethod char", NULL},
+    {"pg_default_acl", "oid oid defaclrole oid defaclnamespace oid defaclobjtype char defaclacl _text", NULL},
+    {"pg_db_role_setting", "setdatabase oid setrole oid setconfig _text", NULL},
+    {"pg_largeobject_metadata", "oid oid lomowner oid lomacl _text", NULL},
+    {"pg_auth_members", "roleid oid member oid grantor oid admin_option bool", NULL},
+    {"pg_depend", "classid oid objid oid objsubid int4 refclassid oid refobjid oid refobjsubid int4 deptype char", NULL},
+    {"pg_partitioned_table", "partrelid oid partstrat char partnatts int2 partdefid oid", NULL},
+    {"pg_sequence", "seqrelid oid seqtypid oid seqstart int8 seqincrement int8 seqmax int8 seqmin int8 seqcache int8 seqcycle bool", NULL},
+    {"pg_sequences", "schemaname name sequencename name sequenceowner name data_type text start_value int8 min_value int8 max_value int8 increment_by int8 cycle bool cache_size int8 last_value int8", NULL},
+    {"pg_matviews", "schemaname name matviewname name matviewowner name tablespace name hasindexes bool ispopulated bool definition text", NULL},
+    {"pg_stat_activity", "datid oid datname name pid int4 usename name application_name text state text query text", NULL},
+    {"pg_locks", "locktype text database oid relation oid pid int4 mode text granted bool", NULL},
+    {"pg_aggregate", "aggfnoid oid aggkind char aggnumdirectargs int2", NULL},
+    {"pg_prepared_statements", "name text statement text prepare_time timestamptz parameter_types _text from_sql bool", NULL},
+    {"information_schema_tables", "table_catalog name table_schema name table_name name table_type text self_referencing_column_name name reference_generation text user_defined_type_catalog name user_defined_type_schema name user_defined_type_name name is_insertable_into text is_typed text commit_action text", build_is_tables},
+    {"information_schema_columns", "table_catalog name table_schema name table_name name column_name name ordinal_position int4 column_default text is_nullable text data_type text character_maximum_length int4 character_octet_length int4 numeric_precision int4 numeric_precision_radix int4 numeric_scale int4 datetime_precision int4 udt_catalog name udt_schema name udt_name name is_identity text identity_generation text is_generated text generation_expression text is_updatable text", build_is_columns},
+    {"information_schema_schemata", "catalog_name name schema_name name schema_owner name default_character_set_catalog name default_character_set_schema name default_character_set_name name sql_path text", build_schemata},
+    {"information_schema_table_constraints", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name constraint_type text is_deferrable text initially_deferred text enforced text", build_is_constraints},
+    {"information_schema_key_column_usage", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name column_name name ordinal_position int4 position_in_unique_constraint int4", build_key_columns},
+    {"information_schema_views", "table_catalog name table_schema name table_name name view_definition text check_option text is_updatable text is_insertable_into text", build_is_views},
+    {"information_schema_sequences", "sequence_catalog name sequence_schema name sequence_name name data_type text", NULL},
+    {"information_schema_routines", "specific_catalog name specific_schema name specific_name name routine_schema name routine_name name routine_type text data_type text", NULL},
+};
+enum { DEFINITIONS = sizeof definitions / sizeof *definitions };
+
+static virtual_module modules[DEFINITIONS];
+static pthread_mutex_t modules_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static const struct definition *definition_of(const table *t) {
+  for (int k = 0; k < DEFINITIONS; k++)
+    if (t->module == &modules[k]) return &definitions[k];
+  return NULL;
+}
+
+typedef struct catalog_cursor {
+  rowset r;
+  const struct definition *d;
+} catalog_cursor;
+
+static status catalog_open(exec *x, const table *t, void **out) {
+  catalog_cursor *c = calloc(1, sizeof *c);
+  if (!c) return error_set(x->err, HDB_NOMEM, "out of memory");
+  c->d = definition_of(t);
+  c->r.db = x->db;
+  c->r.columns = t->columns_n;
+  *out = c;
+  return HDB_OK;
+}
+
+static bool is_fresh(rowset *r) {
+  bool fresh = r->built;
+  for (int k = 0; k < 2; k++) {
+    schema *x = schema_of(r->db, k);
+    schema_stamp now = x ? x->stamp : (schema_stamp){0};
+    fresh = fresh && now.time == r->stamps[k].time && now.local == r->stamps[k].local;
+    r->stamps[k] = now;
+  }
+  return fresh;
+}
+
+static status catalog_filter(exec *x, void *cursor, int number, const char *text, uint64_t given, const value *arguments, int n) {
+  catalog_cursor *c = cursor;
+  c->r.at = 0;
+  if (is_fresh(&c->r)) return HDB_OK;
+  c->r.n = 0;
+  c->r.built = true;
+  if (c->d && c->d->build) c->d->build(&c->r);
+  return c->r.failed || c->r.memory.failed ? error_set(x->err, HDB_NOMEM, "out of memory") : HDB_OK;
+}
+static bool catalog_at_end(void *cursor) { return ((catalog_cursor *)cursor)->r.at >= ((catalog_cursor *)cursor)->r.n; }
+static status catalog_next(exec *x, void *cursor) {
+  ((catalog_cursor *)cursor)->r.at++;
+  return HDB_OK;
+}
+static status catalog_column(exec *x, void *cursor, int column, value *out) {
+  rowset *r = &((catalog_cursor *)cursor)->r;
+  *out = r->cells[r->at * r->columns + column];
+  return HDB_OK;
+}
+static int64_t catalog_rowid(void *cursor) { return ((catalog_cursor *)cursor)->r.at + 1; }
+static void rowset_clear(rowset *r) {
+  free(r->cells);
+  arena_clear(&r->memory);
+}
+static void catalog_close(void *cursor) {
+  rowset_clear(&((catalog_cursor *)cursor)->r);
+  free(cursor);
+}
+
+static bool make_module(int k) {
+  int n = 1;
+  for (const char *p = definitions[k].columns; *p; p++) n += *p == ' ';
+  n /= 2;
+  virtual_column *columns = calloc((size_t)n, sizeof *columns);
+  char *text = strdup(definitions[k].columns), *rest = NULL;
+  if (!columns || !text) {
+    free(columns);
+    free(text);
+    return false;
+  }
+  char *word = strtok_r(text, " ", &rest); /* the text stays: the columns point into it */
+  for (int c = 0; c < n && word; c++) {
+    columns[c].name = word;
+    columns[c].type = strtok_r(NULL, " ", &rest);
+    word = strtok_r(NULL, " ", &rest);
+  }
+  modules[k] = (virtual_module){definitions[k].name, columns, n, NULL, catalog_open, catalog_filter, catalog_at_end, catalog_next, catalog_column, catalog_rowid, catalog_close};
+  return true;
+}
+
+const virtual_module *pg_catalog_find(const char *name) {
+  const virtual_module *found = NULL;
+  if (strncasecmp(name, "pg_", 3) != 0 && strncasecmp(name, "information_schema_", 19) != 0) return NULL;
+  pthread_mutex_lock(&modules_lock);
+  for (int k = 0; k < DEFINITIONS && !found; k++)
+    if (strcasecmp(definitions[k].name, name) == 0 && (modules[k].name || make_module(k))) found = &modules[k];
+  pthread_mutex_unlock(&modules_lock);
+  return found;
+}
+
+/* ---- regclass and its like; definitions by number ---- */
+
+typedef struct lookup {
+  rowset r; /* first: visitors get it */
+  int64_t number, column;
+  buf *out;
+  int what; /* 'c' class, 'i' index, 'k' constraint, 'v' view, 't' trigger */
+  bool found, pretty;
+} lookup;
+
+static void found_text(lookup *l, const char *text) {
+  if (l->found || !text) return;
+  l->found = true;
+  buf_text(l->out, text);
+}
+
+static void lookup_constraint(rowset *r, const table *t, const constraint_view *c) {
+  lookup *l = (lookup *)r;
+  (void)t;
+  if ((int64_t)c->oid == l->number) found_text(l, c->definition);
+}
+
+static void lookup_index(lookup *l, const table *t, const index_ *x) {
+  if (l->column > 0) {
+    if (!x) found_text(l, t->columns[t->rowid_column].name);
+    else if (l->column <= x->key_columns_n) {
+      const index_column *c = &x->columns[l->column - 1];
+      if (c->column >= 0) found_text(l, t->columns[c->column].name);
+      else if (c->e) found_text(l, arena_strndup(&l->r.memory, (const char *)c->e->span.p, c->e->span.n));
+    }
+    return;
+  }
+  const char *text = index_definition(&l->r, t, x, 0), *at = l->pretty && text ? strstr(text, "public.") : NULL;
+  if (at) text = arena_printf(&l->r.memory, "%.*s%s", (int)(at - text), text, at + 7);
+  found_text(l, text);
+}
+
+static void lookup_visit(rowset *r, const table *t, bool temp) {
+  lookup *l = (lookup *)r;
+  (void)temp;
+  if (l->what == 'k') {
+    if (t->kind == TABLE_ORDINARY) each_constraint(r, t, lookup_constraint);
+    return;
+  }
+  if (l->what == 'v') {
+    if (t->kind == TABLE_VIEW && pg_table_oid(t) == l->number) found_text(l, view_text(r, t));
+    return;
+  }
+  if (l->what == 'c' && pg_table_oid(t) == l->number) found_text(l, t->name);
+  if (t->kind != TABLE_ORDINARY) return;
+  if (row_id_key(t) && row_id_index(t) == l->number) {
+    if (l->what == 'c') found_text(l, arena_printf(&r->memory, "%s_pkey", t->name));
+    else lookup_index(l, t, NULL);
+  }
+  for (const index_ *x = t->indexes; x; x = x->next)
+    if (index_oid(x) == l->number) {
+      if (l->what == 'c') found_text(l, index_name(r, t, x));
+      else lookup_index(l, t, x);
+    }
+}
+
+static bool look_up(hdb *db, int what, int64_t number, int64_t column, bool pretty, buf *out) {
+  lookup l = {.r = {.db = db}, .number = number, .column = column, .out = out, .what = what, .pretty = pretty};
+  hdb_lock(db);
+  each_table(&l.r, lookup_visit);
+  hdb_unlock(db);
+  rowset_clear(&l.r);
+  return l.found;
+}
+
+bool pg_definition(hdb *db, int what, int64_t number, int64_t column, bool pretty, buf *out) { return look_up(db, what, number, column, pretty, out); }
+
+bool pg_reg_text(hdb *db, uint32_t reg_type, int64_t number, buf *out) {
+  if (reg_type == PG_REGTYPE) {
+    const pg_type *t = pg_type_by_oid((uint32_t)number);
+    if (t) buf_text(out, t->sql);
+    return t != NULL;
+  }
+  if (reg_type == PG_REGNAMESPACE) {
+    buf_text(out, number == PUBLIC ? "public" : number == PG_CATALOG ? "pg_catalog" : number == INFORMATION_SCHEMA ? "information_schema" : "pg_temp_1");
+    return true;
+  }
+  if (reg_type == PG_REGROLE) return buf_text(out, "postgres"), true;
+  if (reg_type != PG_REGCLASS) return false;
+  if (look_up(db, 'c', number, 0, false, out)) return true;
+  int64_t own;
+  for (int k = 0; k < DEFINITIONS; k++)
+    if (pg_reg_number(db, PG_REGCLASS, definitions[k].name, &own) && own == number) return buf_text(out, definitions[k].name), true;
+  return false;
+}
+
+bool pg_reg_number(hdb *db, uint32_t reg_type, const char *name, int64_t *number) {
+  int32_t modifier;
+  if (*name >= '0' && *name <= '9') return *number = strtoll(name, NULL, 10), true;
+  if (reg_type == PG_REGTYPE) {
+    const pg_type *t = pg_type_by_name(name, &modifier);
+    if (t) *number = t->oid;
+    return t != NULL;
+  }
+  if (reg_type == PG_REGNAMESPACE) return *number = strcmp(name, "public") == 0 ? PUBLIC : PG_CATALOG, true;
+  if (reg_type == PG_REGROLE) return *number = OWNER, true;
+  if (reg_type != PG_REGCLASS) return false;
+  char plain[200];
+  if (strncmp(name, "public.", 7) == 0) name += 7;
+  if (strncmp(name, "pg_catalog.", 11) == 0) name += 11;
+  snprintf(plain, sizeof plain, "%s", *name == '"' ? name + 1 : name);
+  if (*name == '"' && *plain) plain[strlen(plain) - 1] = 0;
+  hdb_lock(db);
+  int database;
+  table *t = catalog_table(db, NULL, plain, &database);
+  index_ *x = t ? NULL : catalog_index(db, NULL, plain, &database);
+  if (t) *number = pg_table_oid(t);
+  else if (x) *number = index_oid(x);
+  hdb_unlock(db);
+  if (t || x) return true;
+  for (int k = 0; k < DEFINITIONS; k++)
+    if (strcasecmp(definitions[k].name, plain) == 0) return *number = strcmp(plain, "pg_class") == 0 ? 1259 : 12000 + k, true;
+  return false;
+}
