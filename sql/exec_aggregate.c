@@ -244,6 +244,21 @@ static status step_plain(exec *x, const aggregate_node *a, aggregate_state *s, k
   return HDB_OK;
 }
 
+/* count(DISTINCT x) and the like over values in order: only the first of equals is stepped. */
+static status step_neighbour(exec *x, const aggregate_node *a, aggregate_state *s, key_entry *e) {
+  const aggregate_call *c = &a->calls[0];
+  call_state *cs = group_call(e, c);
+  const value *v;
+  TRY(operand_eval(x, &c->arguments[0], &v));
+  if (cs->has_last && v->type == VAL_INTEGER && cs->last.type == VAL_INTEGER && v->i == cs->last.i) return HDB_OK;
+  bool take;
+  s->arguments[0] = *v;
+  TRY(before_step(x, c, cs, s->arguments, &take));
+  if (!take) return HDB_OK;
+  s->calls[0].state = cs + 1;
+  return c->f->step(&s->calls[0], 1, s->arguments);
+}
+
 static status new_group(exec *x, const aggregate_node *a, key_entry *e) {
   value *bare = group_bare(e);
   for (int i = 0; i < a->bare_n; i++) bare[i] = value_null();
@@ -272,6 +287,8 @@ static status collect(exec *x, const aggregate_node *a, aggregate_state *s) {
   while ((rc = node_next(x, a->child, &ignored)) == HDB_ROW) {
     if (only && a->plain && !a->stop_after_first) {
       TRY(step_plain(x, a, s, only));
+    } else if (only && a->neighbours) {
+      TRY(step_neighbour(x, a, s, only));
     } else if (only) {
       TRY(step_group(x, a, s, only, added));
       added = false;

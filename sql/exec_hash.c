@@ -91,6 +91,13 @@ static status build(access_state *s) {
   while ((rc = access_step(&h->source)) == HDB_ROW) {
     bool usable, added;
     TRY(exec_tick(s->x));
+    bool pass = true;
+    for (int i = 0; i < a->alternatives->filters_n && pass; i++) {
+      int truth;
+      TRY(expr_test(s->x, a->alternatives->filters[i].program, &truth));
+      pass = truth == 1;
+    }
+    if (!pass) continue;
     TRY(eval_key(s, a->hash_build, false, &usable));
     if (!usable) continue;
     key_entry *e;

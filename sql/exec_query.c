@@ -141,8 +141,10 @@ static status limit_next(exec *x, const plan_node *n, const value **row) {
   const limit_node *l = (const limit_node *)n;
   limit_state *s = node_state_get(x, n);
   if (s->left == 0) return HDB_DONE;
+  /* rows that are skipped need no columns */
+  const plan_node *from = l->child->k == &project_class ? ((const project_node *)l->child)->child : l->child;
   for (; s->skip > 0; s->skip--) {
-    status rc = node_next(x, l->child, row);
+    status rc = node_next(x, from, row);
     if (rc == HDB_DONE) s->left = 0;
     if (rc != HDB_ROW) return rc;
   }

@@ -283,6 +283,8 @@ status aggregate_finish(aggregate_builder *b, const plan_node *child, bool in_or
   for (int i = 0; i < a->calls_n; i++)
     if (a->calls[i].filter || a->calls[i].distinct || a->calls[i].order_n) a->plain = false;
   if (in_order && !a->keys_n && a->calls_n == 1) a->calls[0].distinct_in_order = true;
+  a->neighbours = a->calls_n == 1 && a->calls[0].distinct_in_order && a->calls[0].arguments_n == 1 && !a->bare_n &&
+                  !a->calls[0].filter && !a->calls[0].order_n;
   a->filter_resets = a->grouped || !plain_minmax;
   set_slot_columns(c, b->slot, b->outputs);
   *out = &a->node;

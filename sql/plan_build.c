@@ -158,6 +158,48 @@ static void plain_access(const compile *c, const where_item *item, access *a) {
   }
 }
 
+static status add_test(where_plan *w, condition **list, int *n, expr *e) {
+  condition *grown = plan_alloc(w->c, (size_t)(*n + 1) * sizeof *grown);
+  if (!grown) return plan_no_memory(w->c);
+  if (*n) memcpy(grown, *list, (size_t)*n * sizeof *grown);
+  *list = grown;
+  return expr_compile_filter(w->c, e, &grown[(*n)++].program);
+}
+
+static int last_right_before(const where_plan *w, const where_condition *k) {
+  int last = -1;
+  for (int i = 0; i < w->items_n; i++)
+    if (w->items[i].right && (k->join < 0 || i < k->join)) last = i;
+  return last;
+}
+
+/* Does the expression read rows of an enclosing query, or run a subquery? Then it may change from open to open. */
+static bool outer_visit(void *context, expr *e) {
+  struct { where_plan *w; bool found; } *o = context;
+  if (e->select || ((e->op == EX_COLUMN || e->op == EX_AGG_COLUMN) && !where_mask(o->w, e))) o->found = true;
+  return !o->found;
+}
+static bool reads_outer(where_plan *w, expr *e) {
+  struct { where_plan *w; bool found; } o = {w, false};
+  ast_walk(e, false, outer_visit, &o);
+  return o.found;
+}
+
+/* Conditions on the source alone keep rows out of the table: they need no test later. */
+static status build_hash_filters(where_plan *w, int at, access *source) {
+  const where_item *item = &w->items[at];
+  bool outer = item->left || item->right || item->before_right;
+  for (int i = 0; i < w->conditions_n; i++) {
+    where_condition *k = &w->conditions[i];
+    if (k->done || k->is_virtual || k->all != item->self) continue;
+    if (outer ? k->join != at : k->outer_on || last_right_before(w, k) >= 0) continue;
+    if (!plan_deterministic(k->e) || reads_outer(w, k->e)) continue;
+    TRY(add_test(w, &source->filters, &source->filters_n, k->e));
+    k->done = true;
+  }
+  return HDB_OK;
+}
+
 /* An automatic index of SQLite holds the key, then every other column that is read, then the row id. */
 static status build_hash_order(where_plan *w, const where_item *item, access *a) {
   const table *t = item->s->table;
@@ -204,15 +246,8 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
     a->parts_n++;
     mark_used(w, t);
   }
+  TRY(build_hash_filters(w, at, source));
   return build_hash_order(w, item, a);
-}
-
-static status add_test(where_plan *w, condition **list, int *n, expr *e) {
-  condition *grown = plan_alloc(w->c, (size_t)(*n + 1) * sizeof *grown);
-  if (!grown) return plan_no_memory(w->c);
-  if (*n) memcpy(grown, *list, (size_t)*n * sizeof *grown);
-  *list = grown;
-  return expr_compile_filter(w->c, e, &grown[(*n)++].program);
 }
 
 static status build_search(where_plan *w, const where_item *item, const where_loop *l, access *a) {
@@ -321,13 +356,6 @@ static void explain_level(where_plan *w, const where_loop *l, const access *a) {
 }
 
 /* ---- conditions ---- */
-static int last_right_before(const where_plan *w, const where_condition *k) {
-  int last = -1;
-  for (int i = 0; i < w->items_n; i++)
-    if (w->items[i].right && (k->join < 0 || i < k->join)) last = i;
-  return last;
-}
-
 static status place_conditions(where_plan *w, join_node *j) {
   int level_of[64];
   for (int i = 0; i < w->items_n; i++) level_of[w->path.loops[i]->item] = i;

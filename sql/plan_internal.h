@@ -269,6 +269,7 @@ typedef struct aggregate_node {
   int minmax;              /* number of the call that decides the bare columns, -1 none */
   bool filter_resets;      /* a row that a min's or max's FILTER drops counts only when it is the group's first */
   bool grouped;            /* GROUP BY present */
+  bool neighbours;         /* one call, of DISTINCT values in order */
   bool plain;              /* no FILTER, DISTINCT, ORDER BY, bare columns */
   bool in_order;           /* the child delivers equal keys together */
   bool stop_after_first;   /* min/max by an index edge */
