@@ -1,6 +1,7 @@
 /* ORDER BY and DISTINCT over rows.
  *
- * Sort reads its whole child on the first next (with LIMIT only the best rows are kept); DISTINCT hands a row out
+ * Rows that come in order of the first keys are sorted in blocks of equal ones, so that a LIMIT stops the reading early.
+ * Otherwise sort reads its whole child on the first next (with LIMIT only the best rows are kept); DISTINCT hands a row out
  * when its key is new, so rows keep the order in which they came, as SQLite's do.
  */
 #include "sql/plan_internal.h"
@@ -9,12 +10,19 @@ typedef struct sort_state {
   node_state head;
   sorter *rows;
   bool sorted;
+  /* blocks */
+  value *first;     /* the first row of the block at hand */
+  arena memory[2];  /* of first; of the row that was handed out */
+  int turn;
+  bool has_first, in_sorter, giving, child_done;
 } sort_state;
 
 static void sort_close(exec *x, const plan_node *n) {
   sort_state *s = node_state_get(x, n);
   sorter_free(s->rows);
   s->rows = NULL;
+  arena_clear(&s->memory[0]);
+  arena_clear(&s->memory[1]);
   node_close(x, ((const sort_node *)n)->child);
 }
 static status sort_open(exec *x, const plan_node *n) {
@@ -28,7 +36,8 @@ static status sort_open(exec *x, const plan_node *n) {
   s->rows = sorter_new(x, o->child->columns_n, o->keys_n, o->keys, limit);
   if (!s->rows) return node_no_memory(x);
   s->sorted = false;
-  return HDB_OK;
+  s->has_first = s->in_sorter = s->giving = s->child_done = false;
+  return o->ordered_n ? node_open(x, o->child) : HDB_OK;
 }
 static status read_all(exec *x, const sort_node *o, sort_state *s) {
   const value *row;
@@ -51,9 +60,70 @@ static status read_best(exec *x, const sort_node *o, sort_state *s) {
   return rc == HDB_DONE ? HDB_OK : rc;
 }
 
+/* ---- blocks ---- */
+static status keep_first(exec *x, const sort_node *o, sort_state *s, const value *row) {
+  int n = o->child->columns_n;
+  arena *a = &s->memory[s->turn ^= 1];
+  if (a->block) arena_rewind(a, (arena_mark){0, 0});
+  s->first = arena_alloc(a, ((size_t)n + 1) * sizeof *s->first);
+  if (!s->first) return node_no_memory(x);
+  for (int i = 0; i < n; i++) TRY(value_copy(a, &row[i], &s->first[i]));
+  s->has_first = true;
+  s->in_sorter = false;
+  return HDB_OK;
+}
+
+static bool same_block(const sort_node *o, const value *a, const value *b) {
+  for (int i = 0; i < o->ordered_n; i++)
+    if (key_spec_compare(&a[o->keys[i].column], &b[o->keys[i].column], &o->keys[i].spec) != 0) return false;
+  return true;
+}
+
+/* Reads to the end of a block. *single: it was one row, which is *row; else the sorter has it. */
+static status read_block(exec *x, const sort_node *o, sort_state *s, const value **row, bool *single) {
+  const value *next;
+  for (;;) {
+    status rc = node_next(x, o->child, &next);
+    if (rc != HDB_ROW && rc != HDB_DONE) return rc;
+    s->child_done = rc == HDB_DONE;
+    if (!s->child_done && !s->has_first) {
+      TRY(keep_first(x, o, s, next));
+      continue;
+    }
+    if (s->child_done || !same_block(o, s->first, next)) break;
+    if (!s->in_sorter) {
+      sorter_reset(s->rows);
+      TRY(sorter_add(s->rows, s->first));
+    }
+    s->in_sorter = true;
+    TRY(sorter_add(s->rows, next));
+  }
+  *single = s->has_first && !s->in_sorter;
+  *row = s->first;
+  s->giving = s->in_sorter;
+  s->has_first = false;
+  if (s->giving) TRY(sorter_finish(s->rows));
+  return s->child_done ? HDB_OK : keep_first(x, o, s, next);
+}
+
+static status next_in_blocks(exec *x, const sort_node *o, sort_state *s, const value **row) {
+  for (;;) {
+    if (s->giving) {
+      status rc = sorter_next(s->rows, row);
+      if (rc != HDB_DONE) return rc;
+      s->giving = false;
+    }
+    if (s->child_done && !s->has_first) return HDB_DONE;
+    bool single = false;
+    TRY(read_block(x, o, s, row, &single));
+    if (single) return HDB_ROW;
+  }
+}
+
 static status sort_next(exec *x, const plan_node *n, const value **row) {
   const sort_node *o = (const sort_node *)n;
   sort_state *s = node_state_get(x, n);
+  if (o->ordered_n) return next_in_blocks(x, o, s, row);
   if (!s->sorted) {
     TRY(node_open(x, o->child));
     TRY(o->project && o->limit ? read_best(x, o, s) : read_all(x, o, s));

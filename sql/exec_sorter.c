@@ -82,6 +82,17 @@ void sorter_free(sorter *s) {
   free(s);
 }
 
+void sorter_reset(sorter *s) {
+  for (int i = 0; i < s->runs_n; i++) {
+    spill_close(s->runs[i].reader);
+    free(s->runs[i].row);
+  }
+  s->runs_n = 0;
+  if (s->memory.block) arena_rewind(&s->memory, (arena_mark){0, 0});
+  s->memory_bytes = s->live_bytes = 0;
+  s->n = s->at = 0;
+}
+
 static uint64_t key_prefix(const uint8_t *key, size_t n) {
   if (n >= 8) return get_be64(key);
   uint8_t p[8] = {0};

@@ -73,6 +73,7 @@ status sorter_finish(sorter *s);
 bool sorter_rows_stay(const sorter *s);
 void sorter_budget(size_t bytes); /* of memory for one sorter; for tests */
 status sorter_next(sorter *s, const value **row); /* HDB_ROW, HDB_DONE */
+void sorter_reset(sorter *s); /* empty again, for the next rows */
 void sorter_free(sorter *s);
 
 #endif

@@ -328,7 +328,7 @@ static void explain_level(where_plan *w, const where_loop *l, const access *a) {
   const char *name = item->s->alias ? item->s->alias : item->s->name;
   buf_printf(&out, "%s %s", search ? "SEARCH" : "SCAN", name ? name : item->nested ? "(join)" : "(subquery)");
   if (l->flags & LOOP_AUTO) {
-    buf_text(&out, " USING AUTOMATIC COVERING INDEX (");
+    buf_printf(&out, " USING AUTOMATIC %sCOVERING INDEX (", a->alternatives->filters_n ? "PARTIAL " : "");
     for (int k = 0; k < a->parts_n; k++) {
       const expr *e = a->parts[k].e;
       const char *column = item->table && e->column >= 0 ? item->table->columns[e->column].name : e->text;

@@ -206,6 +206,7 @@ typedef struct sort_node {
   const plan_node *child;
   int keys_n;
   sort_key *keys;
+  int ordered_n;           /* the rows come in order of so many keys already: sorted block by block */
   const limit_node *limit; /* keep only so many */
   const project_node *project; /* child, when the first key is a plain column: it can be looked at before */
   operand first_key;

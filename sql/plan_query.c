@@ -206,7 +206,11 @@ static status plan_order(core *k, sort_key *keys, plan_node **node) {
     TRY(plan_operand(c, first, &n->first_key));
     if (!n->first_key.program) n->project = (const project_node *)*node;
   }
-  explain_add(c, "USE TEMP B-TREE FOR ORDER BY");
+  if (!k->aggregate && !k->s->has_window && k->order.n == n->keys_n && k->ordered > 0) n->ordered_n = k->ordered;
+  int rest = n->keys_n - n->ordered_n;
+  if (!n->ordered_n) explain_add(c, "USE TEMP B-TREE FOR ORDER BY");
+  else if (rest == 1) explain_add(c, "USE TEMP B-TREE FOR LAST TERM OF ORDER BY");
+  else explain_add(c, "USE TEMP B-TREE FOR LAST %d TERMS OF ORDER BY", rest);
   *node = &n->node;
   return HDB_OK;
 }
