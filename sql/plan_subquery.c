@@ -95,7 +95,8 @@ status plan_subquery(compile *c, expr *e) {
   if (e->op == EX_EXISTS) { /* whether there is a row: neither order nor duplicates matter */
     e->select->order_by = NULL;
   }
-  if (e->op != EX_IN && !e->select->prior) e->select->distinct = false; /* one row is enough (OFFSET then counts all) */
+  bool one_row = e->op == EX_EXISTS || (e->op == EX_SUBQUERY && !e->select->offset); /* of which duplicates do not matter */
+  if (one_row && !e->select->prior) e->select->distinct = false;
   if (rc == HDB_OK) rc = plan_query(c, e->select, NULL, &p->q);
   explain_pop(c, former);
   TRY(rc);

@@ -34,6 +34,7 @@ status expand_stars(compile *c, select *s);
 status expand_returning(compile *c, scope *s, expr_list *list);
 /* resolve_using.c: NATURAL and USING become source.on */
 status open_using(compile *c, source_list *from);
+status check_parenthesised(compile *c, source_list *list); /* its names, once opened */
 /* The columns of a query as a table: names now, types once it is resolved. */
 status query_table(compile *c, const char *name, select *s, const name_list *names, table **out);
 void query_table_types(compile *c, table *t, select *s);

@@ -94,7 +94,9 @@ static status check_window(compile *c, const expr *e, const function *f) {
 /* An offset that is no constant, as it is written, is NULL: the query fails when it runs. */
 static status name_frame_offset(compile *c, scope *s, expr **offset) {
   if (!*offset) return HDB_OK;
-  if (expr_is_constant(*offset)) return name_expr(c, s, offset);
+  const expr *e = *offset;
+  bool word = e->op == EX_ID && !e->quoted && !e->quoted_name && (same_word(e->text, "true") || same_word(e->text, "false"));
+  if (word || expr_is_constant(e)) return name_expr(c, s, offset);
   expr *null = ast_expr(c->memory, EX_NULL, NULL, NULL);
   if (!null) return resolve_no_memory(c);
   *offset = null;
@@ -225,6 +227,18 @@ static status check_scalar(compile *c, const expr *e) {
   return HDB_OK;
 }
 
+/* No function takes so many arguments; or there is none of that name at all. */
+static status no_match(compile *c, const expr *e, bool exists) {
+  if (!exists) return resolve_error(c, e->offset, "no such function: %s", e->text);
+  for (int n = 0; e->over && n < 8; n++) {
+    const function *other = function_find(c->db, e->text, n, &exists);
+    if (!other) continue;
+    if (other->flags & FUNC_WINDOW) break;
+    return resolve_error(c, e->offset, "%s() may not be used as a window function", e->text);
+  }
+  return resolve_error(c, e->offset, "wrong number of arguments to function %s()", e->text);
+}
+
 /* Errors of the call itself are soft: one inside its arguments is told instead. */
 status name_function(compile *c, scope *s, expr **pe) {
   expr *e = *pe;
@@ -232,8 +246,7 @@ status name_function(compile *c, scope *s, expr **pe) {
   bool exists = false, ignore = false;
   const function *f = e->object ? e->object : function_find(c->db, e->text, n, &exists);
   if (!f) {
-    TRY(soft(c, exists ? resolve_error(c, e->offset, "wrong number of arguments to function %s()", e->text)
-                       : resolve_error(c, e->offset, "no such function: %s", e->text)));
+    TRY(soft(c, no_match(c, e, exists)));
     return name_arguments(c, s, e);
   }
   if (is_likely(f)) return name_likely(c, s, pe);

@@ -422,7 +422,10 @@ status open_source(compile *c, select *query, source *s) {
     s->select->is_join = true;
     s->nested = NULL;
   }
-  if (s->nested) return open_from(c, s->nested);
+  if (s->nested) {
+    TRY(open_from(c, s->nested));
+    return check_parenthesised(c, s->nested);
+  }
   if (s->select) return open_subquery(c, s, s->alias, NULL);
   return open_named(c, s);
 }

@@ -127,3 +127,29 @@ status open_using(compile *c, source_list *from) {
   }
   return HDB_OK;
 }
+
+/* ---- a parenthesised join: SQLite makes a SELECT * of it, whose names must be clear ---- */
+static const char *visible_name(const source *s) { return s->alias ? s->alias : s->table ? ((const table *)s->table)->name : ""; }
+
+static status check_twins(compile *c, const source *a, const source *b) {
+  const table *t = a->table;
+  if (!t || !b->table || !*visible_name(a) || !same_word(visible_name(a), visible_name(b))) return HDB_OK;
+  if (!a->alias && !b->alias && a->database != b->database) return HDB_OK;
+  for (int k = 0; k < t->columns_n; k++)
+    if (!t->columns[k].hidden && source_column(b, t->columns[k].name) >= 0)
+      return resolve_error(c, -1, "ambiguous column name: %s.%s", visible_name(a), t->columns[k].name);
+  return HDB_OK;
+}
+
+status check_parenthesised(compile *c, source_list *list) {
+  for (int i = 1; i < list->n; i++) {
+    for (int k = 0; k < i; k++) TRY(check_twins(c, &list->items[k], &list->items[i]));
+    const name_list *names = list->items[i].using_names;
+    for (int k = 0; names && k < names->n; k++) {
+      column_match m;
+      match_column(list, list->n, c, NULL, NULL, names->items[k].name, &m);
+      if (m.count > 1) return resolve_error(c, -1, "ambiguous column name: %s", names->items[k].name);
+    }
+  }
+  return HDB_OK;
+}
