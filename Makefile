@@ -8,7 +8,7 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpcre2-dev check python3-dev python3-venv
 
-.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak
+.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak fuzz
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -38,6 +38,12 @@ check:
 soak: build
 	@$(BUILD)/tests/sim_crash kill 200
 	@$(BUILD)/tests/sim_crash power 1000
+
+# Looks for crashes, hangs and answers that are not SQLite's; seeds are printed.
+fuzz:
+	@$(MAKE) --no-print-directory build PRESET=asan
+	@$(PYTHON) tests/fuzz/fuzz_sql.py --seconds $(or $(SECONDS),60)
+	@$(PYTHON) tests/fuzz/fuzz_files.py --seconds $(or $(SECONDS),60)
 
 asan tsan:
 	@$(MAKE) --no-print-directory build PRESET=$@

@@ -85,7 +85,8 @@ static status wanted_order(core *k) {
 static int64_t literal_limit(const select *s) {
   if (!s->limit || s->limit->op != EX_INT || s->limit->i < 0) return -1;
   int64_t n = s->limit->i;
-  if (s->offset && s->offset->op == EX_INT && s->offset->i > 0) n += s->offset->i;
+  if (s->offset && s->offset->op == EX_INT && s->offset->i > 0 && __builtin_add_overflow(n, s->offset->i, &n))
+    return -1;
   return n;
 }
 
