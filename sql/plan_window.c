@@ -148,7 +148,12 @@ static status compile_offset(window_builder *b, expr *e, expr_program **out) {
   return expr_compile(b->c, e, out);
 }
 
-static status build_frame(window_builder *b, const window *over, window_frame *f) {
+/* The functions that do not look at a frame take none: SQLite does not even compute its bounds. */
+static bool without_frame(uint8_t kind) {
+  return kind != WINDOW_AGGREGATE && kind != WINDOW_FIRST_VALUE && kind != WINDOW_LAST_VALUE && kind != WINDOW_NTH_VALUE;
+}
+
+static status build_frame(window_builder *b, const window *over, bool framed, window_frame *f) {
   *f = (window_frame){FRAME_RANGE, BOUND_UNBOUNDED_PRECEDING, BOUND_CURRENT, EXCLUDE_NONE, NULL, NULL};
   if (!over->has_frame) return HDB_OK;
   f->kind = over->frame;
@@ -158,6 +163,10 @@ static status build_frame(window_builder *b, const window *over, window_frame *f
   bool offsets = over->start_value || over->end_value;
   if (f->kind == FRAME_RANGE && offsets && (!over->order_by || over->order_by->n != 1))
     return error_set(b->c->err, HDB_ERROR, "RANGE with offset PRECEDING/FOLLOWING requires one ORDER BY expression");
+  if (!framed) {
+    *f = (window_frame){FRAME_RANGE, BOUND_UNBOUNDED_PRECEDING, BOUND_CURRENT, EXCLUDE_NONE, NULL, NULL};
+    return HDB_OK;
+  }
   if (over->start_value) TRY(compile_offset(b, over->start_value, &f->start_value));
   if (over->end_value) TRY(compile_offset(b, over->end_value, &f->end_value));
   return HDB_OK;
@@ -178,7 +187,7 @@ static status build_call(window_builder *b, expr *e, window_call *k) {
     if (i == 0) TRY(expr_collation(c, e->list->items[i].e, &k->collation));
   }
   k->filter = e->filter ? input(b, e->filter) : -1;
-  return build_frame(b, e->over, &k->frame);
+  return build_frame(b, e->over, !without_frame(k->kind), &k->frame);
 }
 
 static bool slots_of(window_builder *b, const source_list *from, int *n, int capacity) {

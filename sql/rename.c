@@ -73,6 +73,7 @@ static bool token_name(slice text, size_t at, char *out, size_t size, size_t *le
 static void add(finder *f, size_t at, const char *old) {
   char name[1024];
   size_t length;
+  while (at < f->text.n && f->text.p[at] == '(') at = skip_space(f->text, at + 1); /* a name in parentheses begins at them */
   if (at >= f->text.n || !token_name(f->text, at, name, sizeof name, &length) || strcasecmp(name, old) != 0) return; /* R1 */
   for (int i = 0; i < f->n; i++)
     if (f->offsets[i] == (int)at) return;

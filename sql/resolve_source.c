@@ -62,8 +62,9 @@ static const char *written_name(compile *c, const select *s, const struct expr_i
   const expr *e = expr_skip_collate(item->e);
   if (!name && e && (e->op == EX_ID || e->op == EX_DOT || e->op == EX_COLUMN)) name = e->text;
   if (!name && item->span.n && !s->is_values) return arena_strndup(c->memory, (const char *)item->span.p, item->span.n);
-  if (!name || (!item->name && (same_word(name, "true") || same_word(name, "false"))))
-    return arena_printf(c->memory, "column%d", number);
+  bool truth = name && !item->name && (same_word(name, "true") || same_word(name, "false"));
+  if (truth && item->span.n > 7) return arena_strndup(c->memory, (const char *)item->span.p, item->span.n); /* x IN () */
+  if (!name || truth) return arena_printf(c->memory, "column%d", number);
   return name;
 }
 

@@ -98,7 +98,6 @@ def one(seed, environment, directory):
     """A finding's text, or None."""
     r = random.Random(seed)
     path = os.path.join(directory, "app.db")
-    truth = [str]
     if seed % 2:
         fill(sqlite3, path)
         damage(r, path)
@@ -109,7 +108,9 @@ def one(seed, environment, directory):
         _, bad = run(environment, "fill", path)
         if bad:
             return "filling: " + bad
-        truth = ask(sqlite3, path) if os.path.getsize(path) else []
+        copy = os.path.join(directory, "copy.db")
+        shutil.copy(path, copy)
+        truth = ask(sqlite3, copy)
         files = sorted(f for f in glob.glob(path + "-helios/**", recursive=True) if os.path.isfile(f) and os.path.getsize(f))
         victim = r.choice(files)
         damage(r, victim)
