@@ -95,6 +95,7 @@ static size_t offset_in(const finder *f, const uint8_t *p) { return (size_t)(p -
 
 /* Offsets of the parts of a dotted name that begins at `at`; returns their number (at most 3). */
 static int dotted(const finder *f, size_t at, size_t parts[3]) {
+  while (at < f->text.n && f->text.p[at] == '(') at = skip_space(f->text, at + 1);
   int n = 0;
   char name[1024];
   size_t length;

@@ -57,13 +57,26 @@ static const char *unique_name(compile *c, name_set *set, const char *name) {
   return name;
 }
 
+/* A text that is this word, in parentheses perhaps. */
+static bool only_word(slice text, const char *word) {
+  size_t n = strlen(word), k = 0;
+  for (size_t i = 0; i < text.n; i++) {
+    uint8_t b = text.p[i];
+    if (b == '(' || b == ')' || b <= ' ') continue;
+    if (k == n || (b | 32) != (word[k] | 32)) return false;
+    k++;
+  }
+  return k == n || !text.n;
+}
+
 static const char *written_name(compile *c, const select *s, const struct expr_item *item, int number) {
   const char *name = item->name;
   const expr *e = expr_skip_collate(item->e);
   if (!name && e && (e->op == EX_ID || e->op == EX_DOT || e->op == EX_COLUMN)) name = e->text;
   if (!name && item->span.n && !s->is_values) return arena_strndup(c->memory, (const char *)item->span.p, item->span.n);
   bool truth = name && !item->name && (same_word(name, "true") || same_word(name, "false"));
-  if (truth && item->span.n > 7) return arena_strndup(c->memory, (const char *)item->span.p, item->span.n); /* x IN () */
+  if (truth && !only_word(item->span, name)) /* x IN () */
+    return arena_strndup(c->memory, (const char *)item->span.p, item->span.n);
   if (!name || truth) return arena_printf(c->memory, "column%d", number);
   return name;
 }
