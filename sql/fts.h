@@ -37,6 +37,7 @@ typedef struct fts_config {
 
 /* ---- queries (fts_query.c) ---- */
 enum fts_op { FTS_AND, FTS_OR, FTS_NOT, FTS_NEAR, FTS_NOTHING };
+enum { FTS_NEAR_MAX = 64 };
 typedef struct fts_term {
   const char *p;
   size_t n;
@@ -59,7 +60,7 @@ struct fts_node {
 typedef struct fts_query {
   fts_node *root;            /* NULL: nothing matches */
   fts_phrase **phrases;
-  int phrases_n;
+  int phrases_n, visible_n;  /* visible: what matchinfo() tells of */
 } fts_query;
 /* column >= 0: MATCH on that column. Errors as SQLite words them. */
 status fts5_parse(const fts_config *f, slice text, int column, arena *memory, error *err, fts_query *out);

@@ -415,7 +415,7 @@ static status matchinfo(function_call *call, int n, const value *arguments, valu
   if (n > 1) TRY(function_text(call, &arguments[1], &format));
   const fts_match *m = fts_current(c);
   const fts_result *r = &c->result;
-  int phrases = c->query.phrases_n, columns = c->f->columns_n;
+  int phrases = c->query.visible_n, columns = c->f->columns_n;
   for (size_t i = 0; i < format.n; i++) {
     char k = (char)format.p[i];
     if (!strchr("pcnalsxyb", k) || !k || (c->f->version == 3 && (k == 'n' || k == 'a' || k == 'l')) || (!c->f->has_docsize && k == 'l')) {

@@ -89,9 +89,9 @@ static int64_t column_of(uint64_t spot) { return (int64_t)(spot >> 32); }
 /* FTS5: places where each phrase has a spot no further than `distance` before the last one's begin. */
 static bool near5(run *r, const fts_node *x) {
   int n = x->phrases_n;
-  int at[64] = {0};
-  spots kept[64] = {{0}};
-  bool any = false, more = n <= 64;
+  int at[FTS_NEAR_MAX] = {0};
+  spots kept[FTS_NEAR_MAX] = {{0}};
+  bool any = false, more = n <= FTS_NEAR_MAX;
   while (more) {
     uint64_t most = 0;
     bool moved;
@@ -112,15 +112,17 @@ static bool near5(run *r, const fts_node *x) {
     } while (moved && more);
     if (!more) break;
     any = true;
-    int least = 0;
+    int next = 0;
+    uint64_t least = UINT64_MAX; /* the one whose next spot comes first goes on */
     for (int i = 0; i < n; i++) {
-      uint64_t spot = r->phrase_spots[x->phrases[i].number].p[at[i]];
-      if (!kept[i].n || kept[i].p[kept[i].n - 1] != spot) add(r, &kept[i], spot);
-      if (spot < r->phrase_spots[x->phrases[least].number].p[at[least]]) least = i;
+      const spots *s = &r->phrase_spots[x->phrases[i].number];
+      if (!kept[i].n || kept[i].p[kept[i].n - 1] != s->p[at[i]]) add(r, &kept[i], s->p[at[i]]);
+      if (at[i] + 1 < s->n && s->p[at[i] + 1] < least) least = s->p[at[i] + 1], next = i;
     }
-    at[least]++;
+    if (least == UINT64_MAX) break;
+    at[next]++;
   }
-  for (int i = 0; i < n && i < 64; i++) {
+  for (int i = 0; i < n && i < FTS_NEAR_MAX; i++) {
     spots *s = &r->phrase_spots[x->phrases[i].number], was = *s;
     *s = kept[i];
     kept[i] = was;

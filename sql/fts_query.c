@@ -256,6 +256,7 @@ static status near5(parse *p, fts_node **out) {
     next5(p);
     while (p->kind == T_STRING) {
       fts_phrase phrase = {0};
+      if (x->phrases_n == FTS_NEAR_MAX) return error_set(p->err, HDB_ERROR, "not supported yet: NEAR of more than %d phrases", FTS_NEAR_MAX);
       TRY(phrase5(p, &phrase));
       if (phrase.n) TRY(add_phrase(p, x, &phrase, &capacity));
     }
@@ -356,11 +357,19 @@ static status not5(parse *p, fts_node **out) { return binary5(p, T_NOT, FTS_NOT,
 static status and5(parse *p, fts_node **out) { return binary5(p, T_AND, FTS_AND, not5, out); }
 static status or5(parse *p, fts_node **out) { return binary5(p, T_OR, FTS_OR, and5, out); }
 
-static status number_all(parse *p, fts_node *x) {
+/* FTS3/4 do not count what stands behind NOT: those phrases come last. */
+static status number_all(parse *p, fts_node *x, bool hidden) {
   if (!x) return HDB_OK;
-  TRY(number_all(p, x->left));
-  TRY(number_all(p, x->right));
-  for (int i = 0; i < x->phrases_n; i++) TRY(number_phrase(p, &x->phrases[i]));
+  if (x->op == FTS_NOT && p->f->version != 5) {
+    TRY(number_all(p, x->left, hidden));
+    if (!hidden) return HDB_OK;
+    TRY(number_all(p, x->right, false));
+    TRY(number_all(p, x->right, true));
+    return HDB_OK;
+  }
+  TRY(number_all(p, x->left, hidden));
+  TRY(number_all(p, x->right, hidden));
+  for (int i = 0; i < x->phrases_n && !hidden; i++) TRY(number_phrase(p, &x->phrases[i]));
   return HDB_OK;
 }
 
@@ -371,8 +380,11 @@ static status finish(parse *p, fts_node *root, int column, fts_query *out) {
     columns[column] = true;
     limit_columns(p, root, columns);
   }
-  TRY(number_all(p, root));
-  *out = (fts_query){root, p->phrases, p->phrases_n};
+  int visible;
+  TRY(number_all(p, root, false));
+  visible = p->phrases_n;
+  if (p->f->version != 5) TRY(number_all(p, root, true));
+  *out = (fts_query){root, p->phrases, p->phrases_n, visible};
   return p->memory->failed ? no_memory(p) : HDB_OK;
 }
 
@@ -385,11 +397,9 @@ status fts5_parse(const fts_config *f, slice text, int column, arena *memory, er
   *out = (fts_query){0};
   next5(&p);
   if (p.failed) return HDB_ERROR;
-  if (p.kind != T_END) {
-    TRY(or5(&p, &root));
-    if (p.failed) return HDB_ERROR;
-    if (p.kind != T_END) return fail_near(&p);
-  }
+  TRY(or5(&p, &root));
+  if (p.failed) return HDB_ERROR;
+  if (p.kind != T_END) return fail_near(&p);
   return finish(&p, root, column, out);
 }
 
@@ -499,7 +509,7 @@ static status operand3(parse *p, fts_node **out) {
   blanks3(p);
   *out = NULL;
   if (p->p >= p->end) return HDB_OK;
-  if (*p->p == ')') return HDB_OK;
+  if (*p->p == ')' || word3(p, "AND", false) || word3(p, "OR", false) || word3(p, "NOT", false)) return HDB_OK;
   if (*p->p == '(') {
     if (++p->depth > DEPTH_MAX) return error_set(p->err, HDB_ERROR, "FTS expression tree is too large (maximum depth 12)");
     p->p++;
@@ -598,6 +608,6 @@ status fts_query_and(arena *memory, fts_query *to, const fts_query *more) {
   if (more->phrases_n) memcpy(list + to->phrases_n, more->phrases, (size_t)more->phrases_n * sizeof *list);
   for (int i = 0; i < n; i++) list[i]->number = i;
   *x = (fts_node){.op = FTS_AND, .left = to->root, .right = more->root};
-  *to = (fts_query){to->root && more->root ? x : NULL, list, n};
+  *to = (fts_query){to->root && more->root ? x : NULL, list, n, n};
   return HDB_OK;
 }

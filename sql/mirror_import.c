@@ -120,6 +120,22 @@ static status import_left_out(hdb *db, int number, sqlite3 *from, int64_t *rowid
     rowid_encode(key, ++*rowid);
     CHECK(txn_put(db->databases[number].txn, TREE_SCHEMA, slice_of(key, 8), record_end(&w), PUT_INSERT));
   }
+  sqlite3_finalize(s);
+  s = NULL;
+  /* full-text and R*Tree tables, as long as their rows are there */
+  code = sqlite3_prepare_v2(from, "SELECT name, sql FROM _heliosdb_left_out WHERE sql LIKE 'CREATE VIRTUAL TABLE %' AND name NOT IN (SELECT name FROM "
+                                  "sqlite_schema) AND (name || '_content' IN (SELECT name FROM sqlite_schema) OR name || '_rowid' IN (SELECT name FROM "
+                                  "sqlite_schema))", -1, &s, 0);
+  while (code == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
+    const char *name = (const char *)sqlite3_column_text(s, 0), *sql = (const char *)sqlite3_column_text(s, 1);
+    if (!name || !sql) continue;
+    value row[5] = {value_text("table", 5), value_text(name, strlen(name)), value_text(name, strlen(name)), value_int(0), value_text(sql, strlen(sql))};
+    record_begin(&w);
+    for (int i = 0; i < 5; i++) value_write(&w, &row[i]);
+    uint8_t key[8];
+    rowid_encode(key, ++*rowid);
+    CHECK(txn_put(db->databases[number].txn, TREE_SCHEMA, slice_of(key, 8), record_end(&w), PUT_INSERT));
+  }
 out:
   sqlite3_finalize(s);
   record_writer_free(&w);

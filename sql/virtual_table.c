@@ -11,7 +11,7 @@
 #include "sql/virtual.h"
 
 const virtual_kind *virtual_kind_find(const char *name) {
-  static const virtual_kind *const all[] = {&virtual_fts5, &virtual_fts4, &virtual_fts3};
+  static const virtual_kind *const all[] = {&virtual_fts5, &virtual_fts4, &virtual_fts3, &virtual_fts5vocab, &virtual_rtree, &virtual_rtree_i32};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (strcasecmp(all[i]->name, name) == 0) return all[i];
   return NULL;
@@ -30,6 +30,9 @@ status virtual_declare(hdb *db, arena *memory, const create_virtual_table_statem
   if (!k) return error_set(err, HDB_ERROR, "no such module: %s", s->module);
   TRY(k->declare(db, memory, s, t, err));
   if (memory->failed || !t->columns || !t->virtual_data) return sql_nomem(err);
+  for (int i = 0; i < t->columns_n; i++)
+    for (int j = 0; j < i; j++)
+      if (strcasecmp(t->columns[i].name, t->columns[j].name) == 0) return error_set(err, HDB_ERROR, "vtable constructor failed: %s", t->name);
   t->module = k->module;
   t->declaration = s;
   return HDB_OK;
