@@ -126,6 +126,12 @@ static status load_theirs(exporter *x) {
 static bool is_internal(const char *name) { return sqlite3_strnicmp(name, "sqlite_", 7) == 0; }
 static bool is_virtual(const object *o) { return o->sql && sqlite3_strnicmp(o->sql, "CREATE VIRTUAL", 14) == 0; }
 
+/* Full-text and R*Tree tables: SQLite's modules would read shadow tables that are not theirs. */
+static bool is_search(exporter *x, const object *o) {
+  const table *t = catalog_table(x->db, x->db->databases[x->number].name, o->name, NULL);
+  return t && virtual_kind_of(t);
+}
+
 static object *find(object *list, const char *type, const char *name) {
   for (object *o = list; o; o = o->next)
     if (strcmp(o->type, type) == 0 && strcmp(o->name, name) == 0) return o;
@@ -158,7 +164,7 @@ static status drop_changed(exporter *x) {
   for (object *o = x->theirs; o; o = o->next) {
     object *same = find(x->ours, o->type, o->name);
     o->in_file = same && o->sql && same->sql && strcmp(same->sql, o->sql) == 0 &&
-                 (strcmp(o->type, "table") != 0 || same->tree == o->tree || is_virtual(o));
+                 (strcmp(o->type, "table") != 0 || same->tree == o->tree || is_virtual(o)) && !(is_virtual(o) && is_search(x, o));
     if (o->sql && is_internal(o->name)) o->in_file = true; /* sqlite_sequence, sqlite_stat1: only their rows change */
     if (!o->sql) o->in_file = true;
   }
@@ -202,12 +208,6 @@ static status create_virtual(exporter *x, const object *o) {
   sqlite3_step(s);
   TRY(mirror_sqlite_error(x->db, x->to, sqlite3_finalize(s)));
   return run(x, "PRAGMA writable_schema = RESET");
-}
-
-/* Full-text and R*Tree tables: SQLite's modules would read shadow tables that are not theirs. */
-static bool is_search(exporter *x, const object *o) {
-  const table *t = catalog_table(x->db, x->db->databases[x->number].name, o->name, NULL);
-  return t && virtual_kind_of(t);
 }
 
 /* *made false: SQLite refused it and it is listed. */

@@ -176,6 +176,18 @@ static bool find(cursor *c, int64_t id) {
   return cursor_find(c, slice_of(key, 8));
 }
 
+/* R3: SQLite's node 1 is always there. */
+static status refuse_foreign(exec *x, const table *t, cursor *nodes) {
+  const rtree *r = t->virtual_data;
+  uint8_t type;
+  slice payload;
+  if (!find(nodes, 1)) return failed(x, nodes->error);
+  if (record_check(nodes->value) != HDB_OK || !record_column(nodes->value, 1, &type, &payload)) return failed(x, HDB_CORRUPT);
+  value v = value_read(type, payload.p, payload.n);
+  if (v.type == VAL_BLOB && v.n == 4u * (uint32_t)r->coordinates) return HDB_OK;
+  return error_set(x->err, HDB_ERROR, "not supported yet: R*Tree tables of an SQLite file");
+}
+
 static status take_row(exec *x, rtree_cursor *c) {
   c->eof = !c->rows->valid;
   if (c->eof) return failed(x, c->rows->error);
@@ -193,6 +205,7 @@ static status rtree_filter(exec *x, void *cursor, int number, const char *text, 
   c->rows = c->data = NULL;
   TRY(failed(x, cursor_open(txn_of(x, c->t), c->rowids->tree, 0, &c->rows)));
   TRY(failed(x, cursor_open(txn_of(x, c->t), c->nodes->tree, 0, &c->data)));
+  TRY(refuse_foreign(x, c->t, c->data));
   c->one = number == 1;
   if (!c->one) {
     cursor_first(c->rows);
@@ -301,6 +314,11 @@ static status rtree_change(exec *x, int database, const table *t, const virtual_
   uint8_t data[4 * COORDINATES_MAX + 4];
   bool found = false;
   if (!rowids || !nodes) return error_set(x->err, HDB_CORRUPT, "database disk image is malformed");
+  cursor *check;
+  TRY(failed(x, cursor_open(x->db->databases[database].txn, nodes->tree, 0, &check)));
+  status rc = refuse_foreign(x, t, check);
+  cursor_close(check);
+  TRY(rc);
   *written = true;
   if (!c->values) return remove_row(x, database, t, *c->old);
   TRY(encode(x, t, c->values, data));
