@@ -104,9 +104,23 @@ static inline int compare(uint64_t head, slice key, uint64_t other_head, const w
   return slice_compare(key, write_key(other));
 }
 
+/* First of n ascending heads that is >= head, without a branch; *ties: behind the last that is equal. */
+static inline uint32_t head_bound(const uint64_t *heads, uint32_t n, uint64_t head, uint32_t *ties) {
+  uint32_t low = 0, length = n;
+  while (length > 1) {
+    uint32_t half = length / 2;
+    low += heads[low + half - 1] < head ? half : 0;
+    length -= half;
+  }
+  if (n) low += heads[low] < head;
+  *ties = low;
+  while (*ties < n && heads[*ties] == head) ++*ties;
+  return low;
+}
+
 /* First index in the leaf whose entry is >= key. */
 static uint32_t leaf_search(const write_leaf *leaf, uint64_t head, slice key, bool *exact) {
-  uint32_t low = 0, high = leaf->n;
+  uint32_t high, low = head_bound(leaf->head, leaf->n, head, &high);
   *exact = false;
   while (low < high) {
     uint32_t middle = (low + high) / 2;
@@ -126,7 +140,8 @@ static uint32_t leaf_search(const write_leaf *leaf, uint64_t head, slice key, bo
 
 /* The child that holds the key: the last whose separator is <= key. */
 static uint32_t inner_search(const write_inner *inner, uint64_t head, slice key) {
-  uint32_t low = 1, high = inner->n;
+  uint32_t high, low = head_bound(inner->head + 1, inner->n - 1, head, &high) + 1;
+  high++;
   while (low < high) {
     uint32_t middle = (low + high) / 2;
     if (compare(head, key, inner->head[middle], inner->low[middle]) >= 0) {
