@@ -314,20 +314,47 @@ expr *where_index_expr(where_plan *w, const where_item *item, const index_column
   return for_slot(w, ic->e, item->slot);
 }
 
+/* Is x not NULL wherever `given` is true (seen_not: wherever it is not NULL)? SQLite's rules. */
+static bool implies_not_null(const expr *given, const expr *x, bool seen_not) {
+  for (;;) {
+    if (ast_equal(given, x)) return true;
+    seen_not = seen_not || given->negated;
+    switch (given->op) {
+    case EX_IN:
+      if (seen_not && given->select) return false;
+      seen_not = true;
+      break;
+    case EX_BETWEEN:
+      if (seen_not) return false;
+      for (int i = 0; i < 2; i++)
+        if (implies_not_null(given->list->items[i].e, x, true)) return true;
+      seen_not = true;
+      break;
+    case EX_EQ: case EX_NE: case EX_LT: case EX_LE: case EX_GT: case EX_GE:
+    case EX_ADD: case EX_SUB: case EX_BITOR: case EX_SHL: case EX_SHR: case EX_CONCAT:
+      seen_not = true;
+      if (implies_not_null(given->right, x, seen_not)) return true;
+      break;
+    case EX_MUL: case EX_MOD: case EX_BITAND: case EX_DIV:
+      if (implies_not_null(given->right, x, seen_not)) return true;
+      break;
+    case EX_COLLATE: case EX_PLUS: case EX_NEG: break;
+    case EX_IS_TRUE: case EX_IS_FALSE:
+      if (seen_not) return false;
+      break;
+    case EX_BITNOT: case EX_NOT: seen_not = true; break;
+    default: return false;
+    }
+    given = given->left;
+  }
+}
+
 /* Does a condition that holds make e true? */
 static bool implies(const expr *given, const expr *e) {
   if (ast_equal(given, e)) return true;
   if (e->op == EX_OR) return implies(given, e->left) || implies(given, e->right);
   if (given->op == EX_AND) return implies(given->left, e) || implies(given->right, e);
-  if (e->op != EX_NOTNULL) return false;
-  switch (given->op) { /* a comparison that holds has no NULL in it */
-  case EX_EQ: case EX_NE: case EX_LT: case EX_LE: case EX_GT: case EX_GE:
-    return ast_equal(given->left, e->left) || ast_equal(given->right, e->left);
-  case EX_LIKE: case EX_GLOB: return ast_equal(given->left, e->left);
-  case EX_BETWEEN:
-  case EX_IN: return !given->negated && ast_equal(given->left, e->left);
-  default: return false;
-  }
+  return e->op == EX_NOTNULL && implies_not_null(given, e->left, false);
 }
 
 static bool where_holds(where_plan *w, const where_item *item, int at, const expr *e) {
