@@ -103,6 +103,7 @@ static void connection_free(hdb *db) {
   for (int i = db->databases_n - 1; i >= 0; i--) {
     database_close(db, &db->databases[i]);
     free(db->databases[i].name);
+    db->databases[i].name = NULL; /* closing those below still looks for names */
   }
   user_functions_close(db);
   replay_free(db);
