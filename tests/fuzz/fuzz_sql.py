@@ -316,6 +316,7 @@ def child(module_name, seeds, kind):
     threading.Thread(target=watch, daemon=True).start()
     for seed in seeds:
         directory = tempfile.mkdtemp(prefix="fuzz")
+        os.chdir(directory)     # a script may name any file
         print(json.dumps({"seed": seed}), file=out, flush=True)
         current[0] = runner = Runner(module, directory)
         steps, _ = script_of(seed, kind)
@@ -332,6 +333,7 @@ def child(module_name, seeds, kind):
         runner.finish()
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps({"done": seed}), file=out, flush=True)
+        os.chdir(TOP)
         shutil.rmtree(directory, ignore_errors=True)
 
 
