@@ -210,6 +210,7 @@ struct compile {
   bool soft_error;             /* err is set, but the expression at work is looked through to its end: a later error
                                   takes its place, as in SQLite (resolver) */
   int expansions;              /* views and CTEs opened so far */
+  int nesting;                 /* queries within each other being opened: bounds every recursion over them */
   struct dml_root *dml;        /* of the outermost compile: triggers compiled so far (dml.h) */
 };
 int compile_slot(compile *c, int columns); /* a new slot number */

@@ -8,7 +8,7 @@
 #include "sql/resolve.h"
 #include "sql/time.h"
 
-enum { EXPANSIONS_MAX = 65535 };
+enum { EXPANSIONS_MAX = 65535, NESTING_MAX = 2000 };
 
 struct view_chain {
   const table *view;
@@ -535,12 +535,22 @@ static status open_conditions(compile *c, source_list *from) {
   return HDB_OK;
 }
 
+static status check_lengths(compile *c, const select *s) {
+  int limit = c->db->limits[HDB_LIMIT_COLUMN];
+  const char *what = s->columns->n > limit                   ? "columns in result set"
+                     : s->group_by && s->group_by->n > limit ? "terms in GROUP BY clause"
+                     : s->order_by && s->order_by->n > limit ? "terms in ORDER BY clause"
+                                                             : NULL;
+  return what && limit > 0 ? resolve_error(c, -1, "too many %s", what) : HDB_OK;
+}
+
 static status open_arm(compile *c, select *s) {
   if (s->opened) return HDB_OK;
   s->opened = true;
   if (s->is_values) TRY(split_values(c, s));
   TRY(open_from(c, s->from));
   TRY(expand_stars(c, s));
+  TRY(check_lengths(c, s));
   TRY(open_list(c, s->columns));
   for (int i = 1; i < s->values_n; i++) TRY(open_list(c, s->values[i]));
   TRY(open_conditions(c, s->from));
@@ -564,8 +574,9 @@ static status open_arms(compile *c, select *head, select *first) {
     if (head->with != c->with) head->with->outer = c->with;
     c->with = head->with;
   }
-  status rc = HDB_OK;
+  status rc = ++c->nesting > NESTING_MAX ? resolve_error(c, -1, "parser stack overflow") : HDB_OK;
   for (select *a = first; a && rc == HDB_OK; a = a->prior) rc = open_arm(c, a);
+  c->nesting--;
   c->with = saved;
   return rc;
 }
