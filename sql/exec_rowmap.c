@@ -91,6 +91,7 @@ out:
 status row_map_consider(access_state *s, cursor *c, row_map **out) {
   int64_t rows = 0, bytes = 0;
   if (s->probes < PROBES_MIN) return HDB_OK;
+  if (s->x->db->pragmas.policy == TXN_SERIALIZABLE) return HDB_OK; /* what is read is validated: no more than needed */
   if (s->map_at == 0) {
     txn_estimate(s->x->db->databases[s->a->database].txn, s->a->table->tree, &rows, &bytes);
     s->map_at = bytes > BYTES_MAX || rows > BYTES_MAX / 32 ? INT64_MAX : rows / 8 + PROBES_MIN;

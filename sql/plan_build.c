@@ -234,7 +234,7 @@ static status build_hash_access(where_plan *w, int at, const where_loop *l, sour
   for (int i = 0; i < w->terms_n; i++) {
     search_term *t = w->terms[i];
     where_condition *k = &w->conditions[t->condition];
-    if (t->slot != item->slot || !(t->op & (SEARCH_EQ | SEARCH_IS)) || (t->right & ~ready) || k->done) continue;
+    if (t->slot != item->slot || !(t->op & (SEARCH_EQ | SEARCH_IS)) || (t->right & ~ready) || k->done || t->derived) continue;
     if (t->column < -1 || (t->collation && !t->collation->builtin)) continue;
     bool outer = item->left || item->right || item->before_right;
     if (outer ? k->join != at : k->outer_on && k->join != at) continue;

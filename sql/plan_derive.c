@@ -46,10 +46,21 @@ static bool is_equivalence(where_plan *w, const where_condition *k) {
   return (!ca || ca->builtin == 1) && (!cb || cb->builtin == 1);
 }
 
+/* Only a search can use a derived term: is there an index (or the row id) to search? */
+static bool is_searchable(const where_plan *w, const equal_column *to) {
+  const where_item *item = &w->items[__builtin_ctzll(to->self)];
+  if (to->column == -1) return true;
+  for (const index_ *i = item->table ? item->table->indexes : NULL; i; i = i->next)
+    for (int k = 0; k < i->columns_n; k++)
+      if (i->columns[k].column == to->column) return true;
+  return false;
+}
+
 static status derive_for(where_plan *w, const equal_columns *l, int from, search_term *t) {
   for (int i = 0; i < l->n; i++) {
     const equal_column *to = &l->items[i];
     if (i == from || to->class_ != l->items[from].class_ || (t->right & to->self)) continue;
+    if (!is_searchable(w, to)) continue;
     if (t->value && t->value->op == EX_COLUMN && t->value->slot == to->slot) continue;
     search_term *d = where_add_term(w, t->condition, t->op, to->e, t->value);
     if (!d) continue;

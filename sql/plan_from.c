@@ -80,7 +80,8 @@ static status plan_query_item(where_plan *w, where_item *item, source *s, bool f
     item->rows = item->query->rows;
     return HDB_OK;
   }
-  int former = explain_push(c, "%s %s", first && !recursive && !shared ? "CO-ROUTINE" : "MATERIALIZE", source_label(s));
+  const char *label = s->name ? s->name : source_label(s);
+  int former = explain_push(c, "%s %s", first && !recursive && !shared ? "CO-ROUTINE" : "MATERIALIZE", label);
   status rc = recursive ? plan_recursive(c, s, &item->query) : plan_select(c, s->select, &item->query);
   explain_pop(c, former);
   TRY(rc);

@@ -79,7 +79,7 @@ static bool cheaper_subset(const where_loop *x, const where_loop *y) {
 
 static void adjust_cost(where_plan *w, where_loop *t) {
   if (!(t->flags & LOOP_INDEXED)) return;
-  for (where_loop *p = w->loops; p; p = p->next) {
+  for (where_loop *p = w->item_loops ? *w->item_loops : w->loops; p; p = p->next) {
     if (p->item != t->item || !(p->flags & LOOP_INDEXED)) continue;
     if (cheaper_subset(p, t)) {
       if (p->run < t->run) t->run = p->run;
@@ -103,7 +103,7 @@ static bool replaces(const where_loop *t, const where_loop *old) {
 status where_insert_loop(where_plan *w, const where_loop *t) {
   where_loop template = *t;
   adjust_cost(w, &template);
-  where_loop **at = &w->loops;
+  where_loop **at = w->item_loops ? w->item_loops : &w->loops;
   bool placed = false;
   while (*at) { /* L1 */
     where_loop *p = *at;
@@ -407,7 +407,7 @@ static status auto_loops(loop_builder *b, source_mask needs, log_estimate rows) 
   if (item->s->correlated || item->s->is_recursive || item->module) return HDB_OK;
   for (int i = 0; i < w->terms_n; i++) {
     search_term *t = w->terms[i];
-    if (t->slot != item->slot || !(t->op & (SEARCH_EQ | SEARCH_IS)) || t->column < 0) continue;
+    if (t->slot != item->slot || !(t->op & (SEARCH_EQ | SEARCH_IS)) || t->column < 0 || t->derived) continue;
     if ((t->right & item->self) || !outer_join_allows(b, t)) continue;
     if (t->collation && !t->collation->builtin) continue;
     where_loop l = {.item = b->at, .self = item->self, .needs = needs | t->right, .equal_n = 1, .terms_n = 1, .flags = LOOP_AUTO};
@@ -494,8 +494,12 @@ status where_loops(where_plan *w) {
     } else if (!has_right) {
       needs = 0;
     }
+    w->item_loops = w->loops_end ? w->loops_end : &w->loops; /* this source's loops follow all before */
     TRY(item_loops(w, i, needs));
     TRY(where_or_loops(w, i, needs));
+    where_loop **end = w->item_loops;
+    while (*end) end = &(*end)->next;
+    w->loops_end = end;
     prior |= item->self;
   }
   return HDB_OK;

@@ -275,6 +275,7 @@ status where_solve(where_plan *w) {
     int ordered = where_path_order(w, w->path.loops, w->items_n, NULL, &reversed);
     w->path.ordered = ordered < 0 ? 0 : ordered;
   }
+  if (!(w->order && w->order->n) && w->c->db->pragmas.reverse_unordered_selects) w->path.reversed = ~(source_mask)0;
   w->ordered = w->path.ordered;
   w->rows = w->path.rows;
   return HDB_OK;

@@ -118,6 +118,7 @@ struct where_plan {
   int terms_n, terms_capacity;
   search_term **terms;
   where_loop *loops;
+  where_loop **item_loops, **loops_end; /* where those of the source at hand begin; the end of all */
   int loops_n;
   const where_order *order;
   int64_t limit;         /* estimate of LIMIT, -1 */
