@@ -316,6 +316,8 @@ status txn_set_branch(txn *t, uint32_t id) {
   return there ? HDB_OK : HDB_NOTFOUND;
 }
 
+bool txn_is_past(const txn *t) { return t->as_of != 0; }
+
 bool txn_is_main_now(const txn *t) { return !t->branch && !t->as_of; }
 
 uint32_t txn_branch(const txn *t) { return t->branch ? t->branch->id : BRANCH_MAIN; }

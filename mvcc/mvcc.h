@@ -193,6 +193,7 @@ status branch_each(engine *e, branch_visitor visit, void *context); /* main firs
 /* What the transaction reads and writes from its next begin on. No cursor of it may be there. HDB_NOTFOUND */
 status txn_set_branch(txn *t, uint32_t id);
 uint32_t txn_branch(const txn *t);
+bool txn_is_past(const txn *t); /* txn_set_as_of */
 bool txn_is_main_now(const txn *t); /* neither on a branch nor on the past */
 /* Every key of the tree that the branch itself wrote or deleted since it was made, in order. */
 typedef status (*branch_key_visitor)(void *context, slice key);

@@ -137,9 +137,9 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
   if (first->left || (a->kind != ACCESS_SCAN && a->kind != ACCESS_RANGE) || !a->table || a->table->kind != TABLE_ORDINARY ||
       a->table->without_rowid)
     return HDB_OK;
-  /* graphs know main as it is now; the past and branches are measured exactly */
+  /* a connection on the past is measured exactly */
   const txn *reads = c->db->databases[a->database].txn;
-  if (a->time > 0 || (reads && !txn_is_main_now(reads))) return HDB_OK;
+  if (reads && txn_is_past(reads)) return HDB_OK;
   expr *e = item->e;
   if (!distance_metric(e, &metric, &falls) || item->descending != falls) return HDB_OK;
   bool swapped = !is_measured(a, e->list->items[0].e);
