@@ -172,6 +172,7 @@ trigger *schema_trigger(const schema *s, const char *name);
 int catalog_database(hdb *db, const char *name);
 int table_column(const table *t, const char *name); /* -1 none; not the row id names */
 bool is_rowid_name(const char *name);               /* rowid, oid, _rowid_ */
+const char *table_rowid_name(const table *t);       /* the first of them that no column hides, NULL: all are hidden */
 /* A table that is there without being created (json_each, pragma_table_info, ...), NULL: none. */
 table *catalog_eponymous(hdb *db, const char *name);
 void schema_release(schema *s);

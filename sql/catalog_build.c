@@ -27,6 +27,13 @@ bool is_rowid_name(const char *name) {
   return name_equal(name, "rowid") || name_equal(name, "oid") || name_equal(name, "_rowid_");
 }
 
+const char *table_rowid_name(const table *t) {
+  static const char *const names[] = {"rowid", "_rowid_", "oid"};
+  for (int i = 0; i < 3; i++)
+    if (table_column(t, names[i]) < 0) return names[i];
+  return NULL;
+}
+
 /* ---- DEFAULT ---- */
 
 static bool not_constant(void *context, expr *e) {

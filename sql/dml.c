@@ -104,13 +104,6 @@ expr *dml_name(arena *m, const char *table_name, const char *name) {
   return e;
 }
 
-const char *dml_rowid_name(const table *t) {
-  static const char *const names[] = {"rowid", "_rowid_", "oid"};
-  for (int i = 0; i < 3; i++)
-    if (table_column(t, names[i]) < 0) return names[i];
-  return NULL;
-}
-
 status dml_resolve(compile *c, const table *t, int slot, const char *place, unsigned allow, expr **e) {
   scope s = {.table = t, .slot = slot, .place = place, .allow = allow, .excluded_slot = -1};
   return resolve_expr(c, &s, e);

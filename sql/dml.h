@@ -63,8 +63,6 @@ status dml_find_target(compile *c, const qualified_name *name, uint8_t event, co
 /* A list with the target as its only source, opened: its slot is where the row at hand lies. */
 status dml_lone_source(compile *c, const qualified_name *name, const dml_target *target, source_list **out, int *slot);
 expr *dml_name(arena *m, const char *table, const char *name); /* EX_ID or EX_DOT */
-/* "rowid", or another of its names that no column hides; NULL: all are hidden. */
-const char *dml_rowid_name(const table *t);
 /* A program for one column of the row in a slot. */
 status dml_column_program(compile *c, const table *t, int slot, int column, expr_program **out);
 /* An ON CONFLICT target's terms and condition. */

@@ -183,7 +183,7 @@ static expr *match_children(arena *m, const fkey_set *set, const parent_key *p, 
 /* Not the row itself (F1). */
 static expr *not_itself(arena *m, const table *t, const char *row, const char *child) {
   if (!t->without_rowid) {
-    const char *name = dml_rowid_name(t);
+    const char *name = table_rowid_name(t);
     if (!name && t->rowid_column >= 0) name = t->columns[t->rowid_column].name;
     return ast_expr(m, EX_ISNOT, dml_name(m, child, name ? name : "rowid"), dml_name(m, row, name ? name : "rowid"));
   }

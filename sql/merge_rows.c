@@ -271,17 +271,10 @@ static status merge_row(row_merge *k, slice key, bool deletes) {
   return k->m->options->strategy == MERGE_BRANCH_WINS ? write_source(k, key) : HDB_OK;
 }
 
-static const char *free_rowid_name(const table *t) {
-  static const char *const names[] = {"rowid", "_rowid_", "oid"};
-  for (int i = 0; i < 3; i++)
-    if (table_column(t, names[i]) < 0) return names[i];
-  return NULL;
-}
-
 status merge_rows(merge *m, const table *source, const table *source_base, const table *target, const table *target_base) {
   row_merge k = {.m = m, .t = target, .columns_n = target->columns_n};
   status rc = HDB_OK;
-  k.rowid_name = target->rowid_column >= 0 ? target->columns[target->rowid_column].name : free_rowid_name(target);
+  k.rowid_name = target->rowid_column >= 0 ? target->columns[target->rowid_column].name : table_rowid_name(target);
   if (source->without_rowid != target->without_rowid || !k.rowid_name)
     return error_set(&m->db->err, HDB_ERROR, "not supported yet: merging the rows of %s", target->name);
   k.row = calloc((size_t)target->columns_n + 1, sizeof *k.row);

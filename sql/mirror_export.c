@@ -227,11 +227,7 @@ static status create(exporter *x, const object *o, bool *made) {
 
 /* ---- rows ---- */
 static const char *rowid_name(const table *t) {
-  static const char *const names[] = {"rowid", "_rowid_", "oid"};
-  if (t->rowid_column >= 0) return t->columns[t->rowid_column].name;
-  for (int i = 0; i < 3; i++)
-    if (table_column(t, names[i]) < 0) return names[i];
-  return NULL;
+  return t->rowid_column >= 0 ? t->columns[t->rowid_column].name : table_rowid_name(t);
 }
 
 static void list_quoted(buf *b, const char *name) {

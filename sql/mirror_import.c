@@ -159,10 +159,8 @@ static void select_text(buf *b, const table *t) {
     buf_quoted(b, t->columns[t->rowid_column].name);
   } else {
     /* a name of the row id that no column hides */
-    static const char *const names[] = {"rowid", "_rowid_", "oid"};
-    const char *name = names[0];
-    for (size_t i = 0; i < 3 && table_column(t, name) >= 0; i++) name = names[i];
-    buf_text(b, table_column(t, name) >= 0 ? "NULL" : name);
+    const char *name = table_rowid_name(t);
+    buf_text(b, name ? name : "NULL");
   }
   buf_text(b, " FROM ");
   buf_quoted(b, t->name);
