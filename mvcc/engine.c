@@ -182,6 +182,7 @@ static void engine_free(engine *e) {
   pthread_cond_destroy(&e->collected);
   pthread_cond_destroy(&e->idle);
   pthread_cond_destroy(&e->synced);
+  process_free(e);
   free(e->path);
   free(e);
 }
@@ -205,6 +206,7 @@ static engine *engine_new(const engine_options *options) {
   cond_init_monotonic(&e->synced);
   e->waiting_tail = &e->waiting;
   e->line_tail = &e->line;
+  process_init(e);
   return e;
 }
 

@@ -176,6 +176,11 @@ struct engine {
   atomic_int txns_n;
 
   engine_watcher *_Atomic watcher; /* watch.c */
+
+  pthread_mutex_t duty_lock; /* process.c */
+  pthread_cond_t duty_done;
+  engine_duty duty;
+  int duty_calls;
   _Atomic uint64_t batches_begun, batches_done;
 };
 
@@ -337,6 +342,10 @@ void layered_seek_for_prev(cursor *c, slice key);
 bool layered_find(cursor *c, slice key);
 /* scan.c: a cursor over the tree itself, whatever the transaction's branch */
 status scan_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
+
+/* ---- several processes (process.c) ---- */
+void process_init(engine *e);
+void process_free(engine *e);
 
 /* ---- the queue (commit.c) ---- */
 status queue_take_turn(engine *e, txn *t, int timeout_ms);

@@ -54,6 +54,21 @@ status engine_set_retention(engine *e, double seconds);
 /* Removes history and feed beyond the retention now; it also happens by itself. */
 status engine_collect(engine *e);
 bool engine_is_memory(const engine *e);
+
+/* ---- several processes: one owns a directory, the engines of the others reach the storage through it ---- */
+/* Is the storage in this process? It may become so whenever the owner's process goes. Memory engines: true. */
+bool engine_is_owner(const engine *e);
+/* What the owner's process does for all (app.db). Set by every process; called only where the storage is. */
+typedef struct engine_duty {
+  status (*settle)(void *context);   /* bring app.db up to date now; from any thread, without a lock of the engine's */
+  void (*taken_over)(void *context); /* the storage is in this process from now on; must be quick; may be NULL */
+  void *context;
+} engine_duty;
+void engine_set_duty(engine *e, const engine_duty *d); /* NULL: none from now on; waits until a call at work has ended */
+/* Runs settle in the owner's process, wherever that is, and waits for it. HDB_OK without a duty. */
+status engine_run_duty(engine *e);
+/* The processes that this one, the owner, serves now. */
+size_t engine_clients(engine *e);
 /* Non-transactional settings under text names (mirror stamps, database id): read, and written with one sync. */
 status engine_setting_get(engine *e, const char *name, buf *out); /* HDB_NOTFOUND */
 status engine_setting_put(engine *e, const char *name, slice value);
