@@ -11,8 +11,8 @@
  *     stale gets in, whatever happened between his reading and his offer.
  * H3  The committer replaces and removes groups before he writes to kv, so before `visible` moves. If the write fails
  *     the cache is emptied.
- * H4  Ranges of groups in here do not overlap at one time: a commit that moves a bound rewrites the group left of it,
- *     and deletes the one that it takes in.
+ * H4  Ranges of groups in here do not overlap at one time, and end where the next group begins: a commit that moves a
+ *     bound rewrites the group left of it, or removes it from here (as touched), and deletes the one that it takes in.
  * Eviction is a clock over the nodes: a reader sets the node's mark, the hand takes it away.
  * Cost: a hit 100-200 ns, an offer 0.5 us.
  */

@@ -53,6 +53,8 @@ struct fold {
 status fold_decode(fold *f, fold_group *g);
 size_t fold_rows(const fold_group *g); /* how many, decoded or not */
 status fold_locate(fold *f, uint32_t tree, slice key, fold_group **out);
+/* The bound of the group that kv, before this batch, has left of g; p NULL: there is none. */
+status fold_bound_before(fold *f, const fold_group *g, slice *bound);
 status fold_load_before(fold *f, const fold_group *g, fold_group **out);
 status fold_insert_group(fold *f, fold_group *g);
 void fold_remove_group(fold *f, const fold_group *g);

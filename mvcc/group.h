@@ -6,11 +6,11 @@
 #include "kv/base/status.h"
 
 enum {
-  GROUP_AIM = 1536,       /* bytes wanted in a group */
-  GROUP_SPLIT = 3072,     /* cut from here on */
-  GROUP_MERGE = 384,      /* looked at for a neighbour below this */
-  GROUP_MERGED = 2048,    /* merged when both are not above this */
-  GROUP_TAIL = 2048,      /* appending leaves pieces of this size behind */
+  GROUP_AIM = 768,        /* bytes wanted in a group */
+  GROUP_SPLIT = 1536,     /* cut from here on */
+  GROUP_MERGE = 192,      /* looked at for a neighbour below this */
+  GROUP_MERGED = 1050,    /* merged when both are not above this */
+  GROUP_TAIL = 960,       /* appending leaves pieces of this size behind */
   GROUP_WEIGHT = 65536,   /* merged when the history of both is not above this */
   GROUP_PREFIX_MAX = 250, /* longest common prefix that is taken out */
   GROUP_HEADER = 20,
@@ -74,7 +74,9 @@ bool group_splice(buf *out, const group *g, const splice *s);
 status group_time(const group *g, size_t i, int64_t *time, bool *fresh);
 
 /* Bytes a row takes, about. */
-static inline size_t row_bytes(const row *r) { return r->key.n + r->value.n + 4; }
+static inline size_t row_bytes(const row *r) {
+  return r->key.n + r->value.n + 4;
+}
 /* Length of the common beginning. */
 size_t slice_common(slice a, slice b);
 
