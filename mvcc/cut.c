@@ -289,10 +289,10 @@ static status clear_group(fold *f, uint32_t tree, fold_group **kept) {
   size_t weight = 0;
   TRY(record_group(f, tree, bound, &in, &weight));
   weight += past.weight;
-  if (!*kept || (*kept)->history.weight + weight > GROUP_WEIGHT) {
+  if ((*kept)->history.weight + weight > GROUP_WEIGHT && !slice_equal((*kept)->lower, bound)) {
     fold_group *g;
     TRY(empty_group(f, tree, bound, &g));
-    if (*kept) (*kept)->upper = g->lower;
+    (*kept)->upper = g->lower;
     *kept = g;
   }
   fold_group *g = *kept;
