@@ -8,7 +8,7 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpcre2-dev check python3-dev python3-venv
 
-.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak fuzz
+.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak fuzz bench-time
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -23,6 +23,11 @@ demo: build
 
 bench: build
 	@$(VENV)/bin/python tests/bench/bench.py $(BENCH)
+
+# The past and branches against the present.
+bench-time: build
+	@cmake --build $(BUILD) --target bench_time >/dev/null
+	@$(BUILD)/tests/bench_time
 
 unit: build
 	@cd $(BUILD) && ctest --output-on-failure -j2

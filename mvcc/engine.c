@@ -18,9 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mvcc/images.h"
 #include "mvcc/internal.h"
 
-enum { CACHE_BYTES = 64 << 20 };
+enum { CACHE_BYTES = 64 << 20, IMAGES_BYTES = 32 << 20 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
@@ -168,6 +169,7 @@ static void engine_free(engine *e) {
   view_release(e->newest);
   fold_free(e->fold);
   cache_free(e->cache);
+  images_free(e->images);
   recent_free(&e->recent);
   if (e->store) kv_close(e->store);
   trees_free(e);
@@ -309,6 +311,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   CHECK(load_history_floor(e));
   CHECK(load_feed_floor(e));
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
+  CHECK(images_new(IMAGES_BYTES, &e->images));
   CHECK(fold_new(e, &e->fold));
 out:
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", status_text(rc));

@@ -156,6 +156,7 @@ struct engine {
   /* only the leader touches these */
   struct fold *fold;
   cache *cache; /* NULL: kv is fast enough (memory) */
+  struct images *images;
   recent recent;
   int64_t last_time;
 

@@ -72,7 +72,7 @@ static void drop_view(scan *s) {
   drop_hot(s);
   if (s->it) s->it->close(s->it);
   s->it = NULL;
-  past_drop_iterator(s->past);
+  past_drop(s->past);
   if (s->v) {
     view_release(s->v);
     s->v = NULL;

@@ -2,6 +2,7 @@
 #ifndef HDB_MVCC_SCAN_H
 #define HDB_MVCC_SCAN_H
 
+#include "mvcc/images.h"
 #include "mvcc/internal.h"
 
 typedef struct past past;
@@ -52,6 +53,6 @@ struct scan {
 /* past.c: the group in hand as it was at s->as_of; valid until the next one. */
 status scan_past_group(scan *s);
 void past_free(past *p);
-void past_drop_iterator(past *p);
+void past_drop(past *p); /* what it holds of the view */
 
 #endif

@@ -1,0 +1,63 @@
+/* Undoing: rows of a group and what history says of them. undo.c; private to mvcc. */
+#ifndef HDB_MVCC_UNDO_H
+#define HDB_MVCC_UNDO_H
+
+#include "kv/base/bytes.h"
+#include "kv/base/status.h"
+#include "mvcc/group.h"
+#include "mvcc/mvcc.h"
+
+/* The version that a commit at `time` replaced. */
+typedef struct undo_version {
+  struct undo_version *older;
+  int64_t time, own_time;
+  bool fresh, full;
+  slice bytes; /* the value, or the columns that differed */
+} undo_version;
+
+typedef struct undo_row {
+  slice key, value;
+  int64_t time;
+  bool fresh, there; /* there: with `value`, before any version is applied */
+  bool sorted;
+  undo_version *newest, *oldest;
+} undo_row;
+
+typedef struct undo_column {
+  uint32_t delta; /* who set it last, 0: none */
+  uint8_t type;
+  slice payload;
+} undo_column;
+
+typedef struct undoing {
+  arena memory;
+  arena_mark empty;
+  slice lower, upper; /* keys in [lower, upper) count; upper.p NULL: all behind */
+  int64_t as_of;
+  int64_t from, to; /* between these times nothing of it changed */
+  bool gathers;     /* every version is wanted, not only the last */
+  undo_row *rows;
+  size_t rows_n, rows_capacity;
+  row *result; /* undo_finish's */
+  size_t result_n, result_capacity;
+  undo_column *columns;
+  size_t columns_capacity;
+  buf key, record;
+  /* gathers */
+  row_version *versions;
+  size_t versions_n, versions_capacity;
+} undoing;
+
+void undo_init(undoing *u);
+void undo_free(undoing *u);
+/* The rows of the group as they are; the group's bytes stay where they are until undo_finish is done. */
+status undo_begin(undoing *u, const group *g, slice lower, slice upper, int64_t as_of);
+/* A record or a block of KV_VERSIONS (version.c), whose newest commit is at `time`; its bytes stay. In any order. */
+status undo_record(undoing *u, int64_t time, slice value);
+/* result[]: the rows as of the time. HDB_CORRUPT: a version is missing. */
+status undo_finish(undoing *u);
+/* versions[]: every one after u->as_of, and the one before each of those, as versions_between tells them; `to` not set. */
+status undo_gather(undoing *u);
+slice undo_keep(undoing *u, slice s);
+
+#endif
