@@ -150,6 +150,10 @@ static int timeout_ms(double seconds) {
 }
 
 static int open_database(connection *c, opening *o) {
+  if (o->settings.mode == MODE_SERVER) {
+    RAISE(c->state, EXC_NOT_SUPPORTED, "not supported yet: heliosdb_mode='server'");
+    return -1;
+  }
   int flags = HDB_OPEN_READWRITE | HDB_OPEN_CREATE | (o->uri ? HDB_OPEN_URI : 0);
   if (c->state->shared_cache) flags |= HDB_OPEN_SHAREDCACHE;
   hdb *db = NULL;
@@ -241,6 +245,14 @@ static int connection_init(PyObject *self, PyObject *args, PyObject *kwargs) {
   int rc = read_options(state, values, &o);
   if (rc == 0) rc = set_up(c, values, &o);
   turn_release(c);
+  if (rc == 0 && o.settings.mode == MODE_HYBRID && (rc = connection_serve(c, &o.settings)) < 0) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    turn_take(c);
+    close_engine(c, true);
+    turn_release(c);
+    PyErr_Restore(type, value, traceback);
+  }
   Py_XDECREF(o.path);
   memset(&o.settings, 0, sizeof o.settings); /* keys */
   if (rc < 0) return -1;
@@ -263,13 +275,13 @@ static PyObject *connection_close(PyObject *self, PyObject *unused) {
     return NULL;
   }
   if (!connection_check_thread(c)) return NULL;
-  int rc = 0;
+  int rc = connection_stop_server(c);
   turn_take(c);
   if (c->turn.depth > 1) {
     if (c->db) c->closing = true;
   } else {
 #if PY_AT_LEAST(12)
-    if (c->db) rc = connection_end_implicit(c);
+    if (c->db && connection_end_implicit(c) < 0) rc = -1;
 #endif
     connection_close_now(c);
   }
@@ -286,6 +298,7 @@ static int connection_traverse(PyObject *self, visitproc visit, void *arg) {
   Py_VISIT(c->isolation_level);
   Py_VISIT(c->row_factory);
   Py_VISIT(c->text_factory);
+  Py_VISIT(c->server);
   return connection_traverse_callbacks(c, visit, arg);
 }
 
@@ -294,6 +307,7 @@ static int connection_clear(PyObject *self) {
   Py_CLEAR(c->isolation_level);
   Py_CLEAR(c->row_factory);
   Py_CLEAR(c->text_factory);
+  Py_CLEAR(c->server);
   connection_clear_callbacks(c);
   return 0;
 }
@@ -481,6 +495,7 @@ static PyGetSetDef connection_getset[] = {
     {"autocommit", connection_get_autocommit, connection_set_autocommit, NULL, NULL},
 #endif
     {"branch", get_branch, NULL, "Name of the branch that this connection reads and writes.", NULL},
+    {"server", connection_get_server, NULL, "The Server that this connection started (hybrid mode); None: none.", NULL},
     {"last_commit_timestamp", get_last_commit_timestamp, NULL,
      "Time of this connection's last commit, in microseconds since 1970; None before the first.", NULL},
 #if PY_AT_LEAST(13)
@@ -637,6 +652,13 @@ static PyMethodDef methods[] = {
     {"execute_vector_search", KEYWORDS(connection_execute_vector_search),
      "execute_vector_search($self, table, column, query_vector, limit=10, metric='cosine')\n--\n\n"
      "The rows nearest to a vector, nearest first: the table's columns, then the distance."},
+    {"start_server", (PyCFunction)(void (*)(void))connection_start_server, METH_VARARGS | METH_KEYWORDS,
+     "start_server($self, /, host='127.0.0.1', port=5432, *, user='helios', password=None, **keywords)\n--\n\n"
+     "Serve this database to clients of the PostgreSQL protocol as well; see heliosdb_sqlite.start_server. The\n"
+     "Server is given back, is conn.server, and stops when this connection is closed."},
+    {"switch_to_server", (PyCFunction)(void (*)(void))connection_switch_to_server, METH_VARARGS | METH_KEYWORDS,
+     "switch_to_server($self, /, port=5432, **keywords)\n--\n\nstart_server() on a port."},
+    {"_database_file", connection_database_file, METH_NOARGS, NULL},
     {"checkpoint", connection_checkpoint, METH_NOARGS,
      "checkpoint($self, /)\n--\n\nMake everything durable and bring the SQLite file up to date."},
     {"__enter__", connection_enter, METH_NOARGS,

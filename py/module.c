@@ -195,6 +195,10 @@ static PyMethodDef module_methods[] = {
     {"adapt", (PyCFunction)(void (*)(void))module_adapt, METH_FASTCALL,
      "adapt($module, obj, proto=PrepareProtocolType, alt=<unrepresentable>, /)\n--\n\nAdapt given object to given "
      "protocol."},
+    {"_server_start", (PyCFunction)(void (*)(void))module_server_start, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_server_stop", module_server_stop, METH_O, NULL},
+    {"_server_wait", module_server_wait, METH_VARARGS, NULL},
+    {"_attach_server", connection_attach_server, METH_VARARGS, NULL},
     {"_at_exit", module_at_exit, METH_NOARGS, NULL},
     {"_exceptions", module_exceptions, METH_NOARGS, NULL},
     {NULL},

@@ -73,6 +73,7 @@ struct connection {
   blob *blobs;
   PyObject *row_factory, *text_factory;
   callback *trace, *progress, *authorizer;
+  PyObject *server; /* heliosdb_sqlite.Server that ends with this connection, NULL: none */
 };
 
 struct statement {
@@ -238,15 +239,32 @@ void connection_clear_callbacks(connection *c);
 void callback_free(void *p);
 int connection_traverse_callbacks(connection *c, visitproc visit, void *arg);
 
+/* server.c: functions of the module */
+PyObject *module_server_start(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *module_server_stop(PyObject *module, PyObject *capsule);
+PyObject *module_server_wait(PyObject *module, PyObject *args);
+
+/* connection_server.c: hybrid mode */
+int connection_stop_server(connection *c);
+PyObject *connection_get_server(PyObject *self, void *unused);
+PyObject *connection_attach_server(PyObject *module, PyObject *args);
+PyObject *connection_start_server(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *connection_switch_to_server(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *connection_database_file(PyObject *self, PyObject *unused);
+
 /* settings.c: the keywords that sqlite3.connect has not */
 enum { SETTINGS_COUNT = 15 };
 extern const char *const settings_names[SETTINGS_COUNT];
+enum { MODE_EMBEDDED, MODE_HYBRID, MODE_SERVER };
 typedef struct settings {
   hdb_settings engine;
+  int mode, port;
+  const char *host, *user, *password, *database, *dsn; /* hybrid: where it listens and what it asks for; server: where it is */
   unsigned char key[32];
   char as_of[64];
 } settings;
 int settings_read(module_state *state, const char *filename, PyObject **values, settings *out);
+int connection_serve(connection *c, const settings *s); /* -1: an exception, and nothing serves */
 
 /* ---- statement.c, statement_cache.c, statement_bind.c ---- */
 PyTypeObject *statement_type_make(PyObject *module);

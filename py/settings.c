@@ -21,11 +21,6 @@ static int refuse(module_state *state, int which, PyObject *value) {
   return -1;
 }
 
-static int unsupported(module_state *state, int which, PyObject *value) {
-  RAISE(state, EXC_NOT_SUPPORTED, "not supported yet: %s=%R", settings_names[which], value);
-  return -1;
-}
-
 static int text_of(int which, PyObject *value, const char **out) {
   char what[40];
   PyOS_snprintf(what, sizeof what, "argument '%s'", settings_names[which]);
@@ -39,7 +34,7 @@ static int one_of(const char *text, const char *const *choices) {
   return -1;
 }
 
-static int read_mode(module_state *state, PyObject **v) {
+static int read_mode(module_state *state, PyObject **v, settings *out) {
   static const char *const modes[] = {"embedded", "hybrid", "server", "daemon", NULL};
   int chosen[2] = {0, 0};
   for (int i = SET_HELIOSDB_MODE; i <= SET_MODE; i++) {
@@ -54,31 +49,41 @@ static int read_mode(module_state *state, PyObject **v) {
     return -1;
   }
   for (int i = SET_HELIOSDB_MODE; i <= SET_MODE; i++) {
-    if (chosen[i]) return unsupported(state, i, v[i]);
+    if (chosen[i]) out->mode = chosen[i] > MODE_SERVER ? MODE_SERVER : chosen[i];
   }
   return 0;
 }
 
-/* What a server is asked for or listens on: for modes that are not there yet. */
-static int read_server(module_state *state, PyObject **v) {
-  static const struct {
+/* A word of server mode, or of hybrid as well, where it has no meaning. */
+static int stray(module_state *state, int which) {
+  RAISE(state, EXC_PROGRAMMING, "%s has no meaning in this heliosdb_mode", settings_names[which]);
+  return -1;
+}
+
+/* What a server is asked for or listens on. */
+static int read_server(module_state *state, PyObject **v, settings *out) {
+  const struct {
     int which;
     const char *standard;
-  } texts[] = {{SET_SERVER_HOST, "127.0.0.1"}, {SET_SERVER_USER, "helios"}, {SET_SERVER_PASSWORD, NULL},
-               {SET_SERVER_DATABASE, NULL}, {SET_DSN, NULL}};
+    const char **to;
+    bool server_only;
+  } texts[] = {{SET_SERVER_HOST, "127.0.0.1", &out->host, false}, {SET_SERVER_USER, "helios", &out->user, false},
+               {SET_SERVER_PASSWORD, NULL, &out->password, false}, {SET_SERVER_DATABASE, NULL, &out->database, true},
+               {SET_DSN, NULL, &out->dsn, true}};
+  out->port = 5432;
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
     PyObject *o = v[texts[i].which];
-    const char *text;
+    *texts[i].to = texts[i].standard;
     if (!o || o == Py_None) continue;
-    if (text_of(texts[i].which, o, &text) < 0) return -1;
-    if (!texts[i].standard || strcmp(text, texts[i].standard)) return unsupported(state, texts[i].which, o);
+    if (text_of(texts[i].which, o, texts[i].to) < 0) return -1;
+    bool usual = texts[i].standard && !strcmp(*texts[i].to, texts[i].standard);
+    if (!usual && (out->mode == MODE_EMBEDDED || (out->mode == MODE_HYBRID && texts[i].server_only)))
+      return stray(state, texts[i].which);
   }
-  if (v[SET_SERVER_PORT]) {
-    int port;
-    if (arguments_int(v[SET_SERVER_PORT], &port) < 0) return -1;
-    if (port < 0 || port > 65535) return refuse(state, SET_SERVER_PORT, v[SET_SERVER_PORT]);
-    if (port != 5432) return unsupported(state, SET_SERVER_PORT, v[SET_SERVER_PORT]);
-  }
+  if (!v[SET_SERVER_PORT]) return 0;
+  if (arguments_int(v[SET_SERVER_PORT], &out->port) < 0) return -1;
+  if (out->port < 0 || out->port > 65535) return refuse(state, SET_SERVER_PORT, v[SET_SERVER_PORT]);
+  if (out->mode == MODE_EMBEDDED && out->port != 5432) return stray(state, SET_SERVER_PORT);
   return 0;
 }
 
@@ -204,7 +209,7 @@ static int read_branch(module_state *state, PyObject *o, settings *out) {
 int settings_read(module_state *state, const char *filename, PyObject **v, settings *out) {
   out->engine.retention = NAN;
   out->engine.mirror = -1;
-  if (read_mode(state, v) < 0 || read_server(state, v) < 0 || read_branch(state, v[SET_BRANCH], out) < 0 ||
+  if (read_mode(state, v, out) < 0 || read_server(state, v, out) < 0 || read_branch(state, v[SET_BRANCH], out) < 0 ||
       read_as_of(state, v[SET_AS_OF], out) < 0 || read_secrets(state, filename, v, out) < 0 ||
       read_policy(state, v[SET_CONFLICT_POLICY], out) < 0 || read_retention(state, v[SET_RETENTION], out) < 0)
     return -1;

@@ -57,6 +57,7 @@ static bool signal_session(session *s, int64_t process, bool terminate) {
     hdb *db = c->db;
     if (terminate) atomic_store(&c->terminated, true);
     if (db && (atomic_load(&c->busy) || terminate)) hdb_interrupt(db);
+    if (terminate) server_poke(v);
     pthread_mutex_unlock(&c->mutex);
   }
   pthread_mutex_unlock(&v->mutex);

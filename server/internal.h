@@ -34,7 +34,9 @@ struct server {
   char *database, *listen, *socket_dir, *auth, *user, *password, *password_path, *stem, *branch, *passphrase, *policy;
   char *verifiers;          /* the password file's text */
   uint8_t key[32];
-  bool has_key, quiet, log_json;
+  bool has_key, quiet, log_json, uri;
+  double retention;         /* NaN: the stored one */
+  int mirror;               /* -1: the stored setting */
   uint8_t mock[32];
   int port, max_connections, statement_timeout_ms, idle_timeout_ms;
   void *tls;                /* SSL_CTX, NULL: no TLS */
@@ -55,7 +57,12 @@ struct server {
   uint32_t next_process;
   atomic_bool stopping;
   bool over, closing;
+  bool wake_closed;         /* mutex: the wake handle may not be sent to any more */
+  atomic_bool fast;         /* some connection has a deadline: the tick is short */
+  int tick_ms;              /* loop thread: the timer's period, 0 stopped */
   uint64_t stop_deadline;
+  server *next_living;      /* of this process, for its forks */
+  bool abandoned;           /* in a forked child: the parent's */
   atomic_long statements_run, errors_sent, connections_total;
   struct role *roles;       /* CREATE ROLE during this run (session.c) */
 };
@@ -98,6 +105,8 @@ bool connection_gone(connection *c);
 int server_listen(server *s, char **why); /* uv's code; 0: listening */
 void server_unlisten(server *s);
 void *server_loop(void *s);
+void server_poke(server *s);        /* from a session's task: a deadline or an end was set, look soon */
+void server_fork_child(server *s);  /* closes this process's copies of the sockets; calls nothing but close */
 uint64_t now_ns(void);
 void server_log(server *s, const char *level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -105,6 +114,11 @@ void server_log(server *s, const char *level, const char *format, ...) __attribu
 pool *pool_new(int most);
 bool pool_submit(pool *p, void (*run)(void *), void *data);
 void pool_free(pool *p); /* waits for the threads */
+
+/* ---- server.c ---- */
+/* How its connections are opened; branch NULL: the server's own. */
+hdb_settings server_settings(const server *s, const char *branch);
+int server_open_flags(const server *s);
 
 /* ---- session.c ---- */
 session *session_new(connection *c);

@@ -17,7 +17,7 @@
 
 #include "server/internal.h"
 
-enum { STOP_GRACE_MS = 3000, TICK_MS = 20, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000 };
+enum { STOP_GRACE_MS = 3000, TICK_MS = 20, TICK_SLOW_MS = 1000, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000 };
 
 uint64_t now_ns(void) {
   struct timespec t;
@@ -136,6 +136,7 @@ static void connection_unlink(connection *c) {
 }
 
 static void run_task(void *data);
+static void loop_maybe_end(server *s);
 
 /* N3. On the loop thread, handle closed. The session is freed by a worker: closing a database may take time. */
 static void connection_settle(connection *c) {
@@ -148,14 +149,22 @@ static void connection_settle(connection *c) {
   }
   pthread_mutex_unlock(&c->mutex);
   if (waits) return;
+  server *s = c->server;
   connection_unlink(c);
   connection_free(c);
+  loop_maybe_end(s);
 }
 
 static void on_closed(uv_handle_t *handle) {
   connection *c = handle->data;
   c->handle_closed = true;
   connection_settle(c);
+}
+
+/* The other side learns of the end now, whatever copies of the socket forked children hold. */
+static void say_goodbye(uv_handle_t *handle, int how) {
+  uv_os_fd_t fd;
+  if (uv_fileno(handle, &fd) == 0) shutdown(fd, how);
 }
 
 static void connection_close(connection *c) {
@@ -166,7 +175,9 @@ static void connection_close(connection *c) {
   if (!was && c->task && db) hdb_interrupt(db);
   pthread_cond_broadcast(&c->drained);
   pthread_mutex_unlock(&c->mutex);
-  if (!uv_is_closing(&c->handle)) uv_close(&c->handle, on_closed);
+  if (uv_is_closing(&c->handle)) return;
+  say_goodbye(&c->handle, SHUT_WR);
+  uv_close(&c->handle, on_closed);
 }
 
 /* A worker's turn with a connection. */
@@ -425,11 +436,45 @@ static void on_allocate(uv_handle_t *handle, size_t wanted, uv_buf_t *b) {
 
 
 static void refuse(connection *c, const char *sqlstate, const char *message) {
-  buf out = BUF_INIT;
+  buf out = BUF_INIT, cipher = BUF_INIT;
   error_fields f = {.severity = "FATAL", .sqlstate = sqlstate, .message = message};
   proto_error(&out, &f);
+  size_t plain = out.n;
+  pthread_mutex_lock(&c->mutex);
   c->end = true;
-  send_bytes(c, &out, out.n);
+  pthread_mutex_unlock(&c->mutex);
+  if (!c->ssl) {
+    send_bytes(c, &out, plain);
+    return;
+  }
+  bool ok = tls_write(c->ssl, buf_slice(&out), &cipher);
+  buf_free(&out);
+  if (ok) {
+    send_bytes(c, &cipher, plain);
+  } else {
+    buf_free(&cipher);
+    connection_close(c);
+  }
+}
+
+/* ---- the timer: short while something has a deadline, long while there are connections, else still ---- */
+
+static void on_tick(uv_timer_t *timer);
+
+static void set_tick(server *s, int ms) {
+  if (ms == s->tick_ms) return;
+  s->tick_ms = ms;
+  if (ms) uv_timer_start(&s->tick, on_tick, (uint64_t)ms, (uint64_t)ms);
+  else uv_timer_stop(&s->tick);
+}
+
+static int slow_tick(const server *s) {
+  int ms = s->idle_timeout_ms > 0 ? s->idle_timeout_ms / 4 : TICK_SLOW_MS;
+  return ms < TICK_MS ? TICK_MS : ms > TICK_SLOW_MS ? TICK_SLOW_MS : ms;
+}
+
+void server_poke(server *s) {
+  if (!atomic_exchange(&s->fast, true)) uv_async_send(&s->wake);
 }
 
 static void on_connection(uv_stream_t *listener, int rc) {
@@ -454,6 +499,7 @@ static void on_connection(uv_stream_t *listener, int rc) {
   c->process = ++s->next_process;
   pthread_mutex_unlock(&s->mutex);
   atomic_fetch_add(&s->connections_total, 1);
+  if (!s->tick_ms) set_tick(s, slow_tick(s));
   if (getrandom(&c->secret, sizeof c->secret, 0) != sizeof c->secret || uv_accept(listener, &c->stream) < 0) {
     connection_close(c);
     return;
@@ -486,11 +532,14 @@ static void on_wake(uv_async_t *handle) {
     if (!c) break;
     connection_flush(c);
   }
+  if (atomic_load(&s->stopping) && !s->closing) on_tick(&s->tick);
+  else if (atomic_load(&s->fast)) set_tick(s, TICK_MS);
 }
 
 /* Statement and idle timeouts; sessions that must end because the server stops. */
-static void watch_connection(server *s, connection *c, uint64_t now) {
+static bool watch_connection(server *s, connection *c, uint64_t now) {
   long long deadline = atomic_load(&c->deadline_ns);
+  bool soon = deadline != 0 || atomic_load(&c->terminated);
   bool stopping = atomic_load(&s->stopping), late = stopping && now > s->stop_deadline;
   pthread_mutex_lock(&c->mutex);
   bool running = c->task && atomic_load(&c->busy);
@@ -506,44 +555,67 @@ static void watch_connection(server *s, connection *c, uint64_t now) {
   bool silent = idle && !db && now > since + (uint64_t)STARTUP_LIMIT_MS * 1000000u;
   bool end = c->end;
   pthread_mutex_unlock(&c->mutex);
-  if (end || uv_is_closing(&c->handle)) return;
-  if (stopping && (idle || late)) {
-    if (idle && db && !c->ssl) refuse(c, "57P01", "terminating connection due to administrator command");
-    else if (idle) connection_close(c);
+  if (uv_is_closing(&c->handle)) return soon;
+  if (late && (end || !running)) {
+    connection_close(c); /* a client that does not read */
+  } else if (end) {
+    return soon;
+  } else if (stopping && idle) {
+    if (db) refuse(c, "57P01", "terminating connection due to administrator command");
+    else connection_close(c);
   } else if (idle && db && atomic_load(&c->terminated)) {
-    if (!c->ssl) refuse(c, "57P01", "terminating connection due to administrator command");
-    else connection_close(c);
+    refuse(c, "57P01", "terminating connection due to administrator command");
   } else if (tired) {
-    if (!c->ssl) refuse(c, "57P05", "terminating connection due to idle-session timeout");
-    else connection_close(c);
+    refuse(c, "57P05", "terminating connection due to idle-session timeout");
   } else if (silent) {
     connection_close(c);
   }
+  return soon;
 }
 
 static void on_tick(uv_timer_t *timer) {
   server *s = timer->data;
   uint64_t now = now_ns();
+  if (atomic_load(&s->stopping) && !s->closing) {
+    s->closing = true;
+    s->stop_deadline = now + (uint64_t)STOP_GRACE_MS * 1000000u;
+    say_goodbye((uv_handle_t *)&s->tcp, SHUT_RDWR);
+    uv_close((uv_handle_t *)&s->tcp, NULL);
+    if (s->has_pipe) uv_close((uv_handle_t *)&s->pipe, NULL);
+  }
+  atomic_store(&s->fast, false); /* before looking: who sets a deadline behind our look pokes again */
   pthread_mutex_lock(&s->mutex);
   int n = 0;
   connection **all = malloc((size_t)(s->connections_n + 1) * sizeof *all);
   for (connection *c = s->connections; c && all; c = c->next) all[n++] = c;
   bool none = !s->connections;
   pthread_mutex_unlock(&s->mutex);
-  for (int i = 0; i < n; i++) watch_connection(s, all[i], now);
+  bool soon = false;
+  for (int i = 0; i < n; i++) soon = watch_connection(s, all[i], now) || soon;
   free(all);
-  if (!atomic_load(&s->stopping)) return;
-  if (!s->closing) {
-    s->closing = true;
-    s->stop_deadline = now + (uint64_t)STOP_GRACE_MS * 1000000u;
-    uv_close((uv_handle_t *)&s->tcp, NULL);
-    if (s->has_pipe) uv_close((uv_handle_t *)&s->pipe, NULL);
-    return;
-  }
-  if (none) {
-    uv_close((uv_handle_t *)&s->tick, NULL);
-    uv_close((uv_handle_t *)&s->wake, NULL);
-  }
+  if (soon) atomic_store(&s->fast, true);
+  set_tick(s, atomic_load(&s->stopping) || atomic_load(&s->fast) ? TICK_MS : none ? 0 : slow_tick(s));
+  loop_maybe_end(s);
+}
+
+/* The last connection of a server that stops is gone: nothing is left for the loop to do. */
+static void loop_maybe_end(server *s) {
+  if (!s->closing || s->wake_closed) return;
+  pthread_mutex_lock(&s->mutex);
+  bool none = !s->connections;
+  if (none) s->wake_closed = true;
+  pthread_mutex_unlock(&s->mutex);
+  if (!none) return;
+  uv_close((uv_handle_t *)&s->tick, NULL);
+  uv_close((uv_handle_t *)&s->wake, NULL);
+}
+
+void server_fork_child(server *s) {
+  uv_os_fd_t fd;
+  if (!s->closing && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0) close(fd);
+  if (!s->closing && s->has_pipe && uv_fileno((uv_handle_t *)&s->pipe, &fd) == 0) close(fd);
+  for (connection *c = s->connections; c; c = c->next)
+    if (!c->handle_closed && uv_fileno(&c->handle, &fd) == 0) close(fd);
 }
 
 void *server_loop(void *data) {
@@ -598,7 +670,6 @@ int server_listen(server *s, char **why) {
     }
     chmod(path, 0777);
   }
-  uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
   return 0;
 }
 

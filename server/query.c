@@ -15,6 +15,7 @@ void run_begin(session *s) {
   const char *text = setting_get(s, "statement_timeout");
   long timeout = text ? atol(text) : 0;
   atomic_store(&c->deadline_ns, timeout > 0 ? (long long)(now_ns() + (uint64_t)timeout * 1000000u) : 0);
+  if (timeout > 0) server_poke(s->server);
   atomic_store(&c->busy, true);
   atomic_fetch_add(&s->server->statements_run, 1);
 }

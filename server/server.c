@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/internal.h"
@@ -38,7 +39,8 @@ static bool read_file(const char *path, char **text) {
   return *text != NULL;
 }
 
-/* A random password, kept in a file of mode 0600 beside the database. */
+/* A random password, kept in a file of mode 0600 in the database's directory, named by the port: a database may have
+ * several servers. */
 static bool make_password(server *s, char **why) {
   static const char letters[] = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
   uint8_t random[24];
@@ -48,10 +50,12 @@ static bool make_password(server *s, char **why) {
   text[sizeof random] = 0;
   s->password = strdup(text);
   char path[4200];
-  snprintf(path, sizeof path, "%s-helios", s->database);
+  const char *file = hdb_db_filename(s->keeper, "main");
+  if (!file || !*file) return true; /* in memory: who started it knows it */
+  snprintf(path, sizeof path, "%s-helios", file);
   struct stat st;
   bool directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-  snprintf(path, sizeof path, directory ? "%s-helios/password" : "%s-password", s->database);
+  snprintf(path, sizeof path, directory ? "%s-helios/password-%d" : "%s-password-%d", file, s->port);
   unlink(path);
   int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0 || dprintf(fd, "%s\n", text) < 0) {
@@ -69,7 +73,7 @@ static bool say(char **why, const char *text) {
   return false;
 }
 
-static bool check_auth(server *s, const server_options *o, char **why) {
+static bool check_method(server *s, const server_options *o, char **why) {
   static const char *const methods[] = {"scram-sha-256", "md5", "password", "trust"};
   bool known = false;
   for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) known = known || strcasecmp(s->auth, methods[i]) == 0;
@@ -77,6 +81,12 @@ static bool check_auth(server *s, const server_options *o, char **why) {
   if (strcasecmp(s->auth, "trust") == 0)
     return is_loopback(s->listen) ? true : say(why, "trust is allowed on a loopback address only");
   if (o->password && !*o->password) return say(why, "an empty password is not allowed");
+  return true;
+}
+
+/* What passwords are compared with. The port is known. */
+static bool make_verifiers(server *s, const server_options *o, char **why) {
+  if (strcasecmp(s->auth, "trust") == 0) return true;
   if (o->password_file) {
     if (read_file(o->password_file, &s->verifiers)) return true;
     if (asprintf(why, "cannot read the password file %s: %s", o->password_file, strerror(errno)) < 0) *why = NULL;
@@ -95,23 +105,74 @@ static bool check_auth(server *s, const server_options *o, char **why) {
   return s->verifiers != NULL;
 }
 
+hdb_settings server_settings(const server *s, const char *branch) {
+  return (hdb_settings){.branch = branch ? branch : s->branch, .retention = s->retention, .mirror = s->mirror,
+                        .conflict_policy = s->policy, .encryption_key = s->has_key ? s->key : NULL, .passphrase = s->passphrase};
+}
+int server_open_flags(const server *s) { return HDB_OPEN_READWRITE | HDB_OPEN_CREATE | (s->uri ? HDB_OPEN_URI : 0); }
+
 static bool open_keeper(server *s, char **why) {
-  hdb_settings settings = {.branch = s->branch, .retention = NAN, .mirror = -1, .conflict_policy = s->policy,
-                           .encryption_key = s->has_key ? s->key : NULL, .passphrase = s->passphrase};
-  if (hdb_open_with(s->database, &s->keeper, HDB_OPEN_READWRITE | HDB_OPEN_CREATE, &settings) == HDB_OK) {
-    if (hdb_exec(s->keeper, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) == HDB_OK) return true;
+  hdb_settings settings = server_settings(s, NULL);
+  if (hdb_open_with(s->database, &s->keeper, server_open_flags(s), &settings) == HDB_OK) {
+    if (hdb_exec(s->keeper, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) == HDB_OK) {
+      const char *file = hdb_db_filename(s->keeper, "main");
+      s->stem = stem_of(file && *file ? file : s->database);
+      return s->stem != NULL;
+    }
   }
   const char *words = s->keeper ? hdb_errmsg(s->keeper) : "out of memory";
   if (asprintf(why, "cannot open %s: %s", s->database, words) < 0) *why = NULL;
   return false;
 }
 
-server *server_start(const server_options *o, char **why) {
-  *why = NULL;
-  server *s = calloc(1, sizeof *s);
-  if (!s) return NULL;
-  pthread_mutex_init(&s->mutex, NULL);
-  pthread_cond_init(&s->ended, NULL);
+/* ---- forks ---- */
+
+static pthread_mutex_t living_lock = PTHREAD_MUTEX_INITIALIZER;
+static server *living;
+
+static void before_fork(void) {
+  pthread_mutex_lock(&living_lock);
+  for (server *s = living; s; s = s->next_living) pthread_mutex_lock(&s->mutex);
+}
+static void after_fork_parent(void) {
+  for (server *s = living; s; s = s->next_living) pthread_mutex_unlock(&s->mutex);
+  pthread_mutex_unlock(&living_lock);
+}
+/* Sockets that stayed open here would keep the parent's clients and port alive after he has closed them. */
+static void after_fork_child(void) {
+  for (server *s = living; s; s = s->next_living) {
+    pthread_mutex_init(&s->mutex, NULL);
+    s->abandoned = true;
+    server_fork_child(s);
+  }
+  living = NULL;
+  pthread_mutex_init(&living_lock, NULL);
+}
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork_parent, after_fork_child); }
+static pthread_once_t forks_watched = PTHREAD_ONCE_INIT;
+
+static void live(server *s) {
+  pthread_once(&forks_watched, watch_forks);
+  pthread_mutex_lock(&living_lock);
+  s->next_living = living;
+  living = s;
+  pthread_mutex_unlock(&living_lock);
+}
+static void die(server *s) {
+  pthread_mutex_lock(&living_lock);
+  for (server **at = &living; *at; at = &(*at)->next_living)
+    if (*at == s) {
+      *at = s->next_living;
+      break;
+    }
+  pthread_mutex_unlock(&living_lock);
+}
+
+static bool is_in_memory(const char *name) { return !*name || strcmp(name, ":memory:") == 0; }
+
+/* ---- a server's life ---- */
+
+static void copy_options(server *s, const server_options *o) {
   s->database = copy(o->database);
   s->listen = copy(o->listen && *o->listen ? (strcasecmp(o->listen, "localhost") == 0 ? "127.0.0.1" : o->listen) : "127.0.0.1");
   s->socket_dir = copy(o->socket_dir);
@@ -121,7 +182,6 @@ server *server_start(const server_options *o, char **why) {
   s->branch = copy(o->branch);
   s->passphrase = copy(o->passphrase);
   s->policy = copy(o->conflict_policy);
-  s->stem = s->database ? stem_of(s->database) : NULL;
   s->has_key = o->encryption_key != NULL;
   if (s->has_key) memcpy(s->key, o->encryption_key, sizeof s->key);
   s->port = o->port;
@@ -130,21 +190,41 @@ server *server_start(const server_options *o, char **why) {
   s->idle_timeout_ms = o->idle_timeout_ms;
   s->quiet = o->quiet;
   s->log_json = o->log_json;
+  s->uri = o->uri;
+  s->retention = o->has_retention ? o->retention : NAN;
+  s->mirror = o->mirror > 0 ? 1 : o->mirror < 0 ? 0 : -1;
+}
+
+server *server_start(const server_options *o, char **why) {
+  *why = NULL;
+  if (o->database && is_in_memory(o->database)) {
+    say(why, "a database in memory cannot be served");
+    return NULL;
+  }
+  server *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  pthread_mutex_init(&s->mutex, NULL);
+  pthread_cond_init(&s->ended, NULL);
+  copy_options(s, o);
   if (getrandom(&s->next_process, sizeof s->next_process, 0) < 0) s->next_process = 1;
   s->next_process = s->next_process % 900000 + 1000;
-  bool ok = s->database && s->listen && s->auth && s->user && s->stem && getrandom(s->mock, sizeof s->mock, 0) == sizeof s->mock;
-  ok = ok && open_keeper(s, why) && check_auth(s, o, why);
+  bool ok = s->database && s->listen && s->auth && s->user && getrandom(s->mock, sizeof s->mock, 0) == sizeof s->mock;
+  ok = ok && check_method(s, o, why) && open_keeper(s, why);
   if (ok && o->tls_cert && !(s->tls = tls_context(o->tls_cert, o->tls_key ? o->tls_key : o->tls_cert, why))) ok = false;
   bool listened = false;
   if (ok) {
     listened = true;
-    ok = server_listen(s, why) == 0;
+    ok = server_listen(s, why) == 0 && make_verifiers(s, o, why);
   }
   if (ok && !(s->workers = pool_new(s->max_connections + 2))) ok = false;
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are the host program's */
-  if (ok && pthread_create(&s->thread, NULL, server_loop, s) != 0) ok = say(why, "cannot start a thread");
+  if (ok) live(s);
+  if (ok && pthread_create(&s->thread, NULL, server_loop, s) != 0) {
+    ok = say(why, "cannot start a thread");
+    die(s);
+  }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (ok) return s;
   if (listened) server_unlisten(s);
@@ -166,19 +246,40 @@ const char *server_password(const server *s) { return s->password; }
 const char *server_password_path(const server *s) { return s->password_path; }
 const char *server_database(const server *s) { return s->stem; }
 
-void server_stop(server *s) { atomic_store(&s->stopping, true); }
-
-void server_wait(server *s) {
+void server_stop(server *s) {
+  if (s->abandoned) return;
   pthread_mutex_lock(&s->mutex);
-  while (!s->over) pthread_cond_wait(&s->ended, &s->mutex);
-  pthread_t thread = s->thread;
-  s->thread = 0;
+  atomic_store(&s->stopping, true);
+  if (!s->wake_closed) uv_async_send(&s->wake);
   pthread_mutex_unlock(&s->mutex);
-  if (thread) pthread_join(thread, NULL);
 }
 
+bool server_wait_ms(server *s, long milliseconds) {
+  if (s->abandoned) return true;
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += milliseconds / 1000;
+  until.tv_nsec += milliseconds % 1000 * 1000000;
+  if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+  pthread_mutex_lock(&s->mutex);
+  int rc = 0;
+  while (!s->over && rc == 0)
+    rc = milliseconds < 0 ? pthread_cond_wait(&s->ended, &s->mutex) : pthread_cond_timedwait(&s->ended, &s->mutex, &until);
+  bool over = s->over;
+  pthread_t thread = over ? s->thread : 0;
+  if (over) s->thread = 0;
+  pthread_mutex_unlock(&s->mutex);
+  if (thread) {
+    pthread_join(thread, NULL);
+    die(s);
+  }
+  return over;
+}
+
+void server_wait(server *s) { server_wait_ms(s, -1); }
+
 void server_free(server *s) {
-  if (!s) return;
+  if (!s || s->abandoned) return;
   if (s->password_path) unlink(s->password_path);
   tls_context_free(s->tls);
   char *texts[] = {s->database, s->listen, s->socket_dir, s->auth, s->user, s->password, s->password_path, s->stem,

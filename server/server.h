@@ -32,6 +32,10 @@ typedef struct server_options {
   const void *encryption_key; /* 32 bytes or NULL */
   const char *passphrase;
   const char *conflict_policy;
+  bool uri;                  /* database is a URI filename */
+  bool has_retention;
+  double retention;          /* seconds, when has_retention */
+  int mirror;                /* 0 the stored setting, 1 on, -1 off */
 } server_options;
 
 /* NULL: *why (malloc'ed) says why not. Strings are copied. */
@@ -45,6 +49,8 @@ const char *server_password_path(const server *s); /* the 0600 file it was writt
 const char *server_database(const server *s);      /* the name clients ask for: the file's stem */
 void server_stop(server *s);                 /* refuse new, finish or cancel running; returns at once */
 void server_wait(server *s);                 /* until all is closed and the database is checkpointed */
+bool server_wait_ms(server *s, long milliseconds); /* false: not yet */
+/* A forked child has none of the server's threads: its copy is closed at the fork, and these calls do nothing. */
 void server_free(server *s);
 
 #endif

@@ -1,6 +1,5 @@
 /* A connection's protocol: start-up, authentication, and which message goes where. */
 #include <ctype.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,9 +104,8 @@ static bool open_database(session *s) {
     session_fatal(s, "3D000", "database \"%s\" does not exist", s->database);
     return false;
   }
-  hdb_settings settings = {.branch = branch ? branch : v->branch, .retention = NAN, .mirror = -1, .conflict_policy = v->policy,
-                           .encryption_key = v->has_key ? v->key : NULL, .passphrase = v->passphrase};
-  int rc = hdb_open_with(v->database, &s->db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE, &settings);
+  hdb_settings settings = server_settings(v, branch);
+  int rc = hdb_open_with(v->database, &s->db, server_open_flags(v), &settings);
   free(branch);
   if (rc != HDB_OK) {
     session_fatal(s, "08006", "%s", s->db ? hdb_errmsg(s->db) : "out of memory");

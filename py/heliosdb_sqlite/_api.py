@@ -12,6 +12,7 @@ import time
 from heliosdb_sqlite import _heliosdb
 from heliosdb_sqlite._heliosdb import *
 from heliosdb_sqlite._branches import Branch, MergeResult
+from heliosdb_sqlite._server import Server, start_server
 
 _VERSION = sys.version_info[:2]
 

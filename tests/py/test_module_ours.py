@@ -39,10 +39,10 @@ class SettingsTest(unittest.TestCase):
                          {"encryption_key": 5}, {"passphrase": b"x"}, {"conflict_policy": None}):
             self.refused(TypeError, **keywords)
 
-    def test_what_is_not_there_yet_says_so(self):
-        for keywords in ({"mode": "hybrid"}, {"heliosdb_mode": "server"}, {"mode": "daemon"}, {"server_host": "other"},
-                         {"server_port": 0}, {"server_user": "x"}, {"server_password": "x"}, {"dsn": "x"}):
-            self.assertIn("not supported yet", self.refused(ours.NotSupportedError, **keywords))
+    def test_a_word_without_meaning_in_the_mode_is_refused(self):
+        for keywords in ({"server_host": "other"}, {"server_port": 0}, {"server_user": "x"}, {"server_password": "x"},
+                         {"dsn": "x"}, {"server_database": "x"}, {"mode": "hybrid", "dsn": "x"}, {"mode": "hybrid", "server_database": "x"}):
+            self.assertIn("has no meaning", self.refused(ours.ProgrammingError, **keywords))
 
     def test_keys_are_not_shown(self):
         self.assertNotIn("5ec4e7", self.refused(ours.ProgrammingError, encryption_key="5ec4e7" * 3))
