@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "grammar": {"kv/base"},
     "hnsw": {"kv/base"},
     "sql": {"mvcc", "kv/base", "grammar", "hnsw"},
-    "py": {"sql", "kv/base"},
+    "py": {"sql", "server", "kv/base"},
     "server": {"sql", "kv/base"},
 }
 ONLY_HERE = [  # pattern, files that may hold it, why
