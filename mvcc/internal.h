@@ -12,6 +12,7 @@
 
 #include "kv/base/leave.h"
 #include "kv/base/record.h"
+#include "kv/base/wait.h"
 #include "kv/kv.h"
 #include "mvcc/cache.h"
 #include "mvcc/group.h"
@@ -56,11 +57,12 @@ typedef struct sweep_item {
   slice bound;
 } sweep_item;
 
+enum { REQUEST_LEADS = 2, REQUEST_DONE = 3 };
 typedef struct request {
   struct request *next;
   txn *owner;
-  pthread_cond_t wake;
-  bool queued, leads, done;
+  pthread_cond_t wake; /* in line */
+  wait_word state;     /* in the queue: set to one of the above */
   status result;
   int64_t time; /* given by the leader; 0: the writes came to nothing */
 } request;
