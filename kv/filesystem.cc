@@ -12,17 +12,23 @@
 //     but data behind zeros (pages reach the disk in any order) must not be read, so a reader sees the log only up to
 //     the first zero record header.
 // F5  A new log begins only when the logs before it are durable: a later log never survives without an earlier one.
+// F7  An encrypted store has a file system of its own, whose files are sealed above all of this (filesystem_crypt.h):
+//     faults, extension and power cuts see what lies on the disk. It refuses to open a file for writing twice. Its log of
+//     messages is off: RocksDB's words may hold keys.
 // F6  The log of messages (LOG) is opened at its first warning only: most opens write none.
 //
 // The C handles are structs whose first member is `rep` (rocksdb/c.cc, 7.8 to 10.x).
 #include "kv/filesystem.h"
+#include "kv/base/crypt.h"
 #include "kv/fault.h"
+#include "kv/filesystem_crypt.h"
 
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -471,10 +477,16 @@ class helios_filesystem : public rocksdb::FileSystemWrapper {
 public:
   explicit helios_filesystem(const std::shared_ptr<rocksdb::FileSystem> &t) : FileSystemWrapper(t) {}
   const char *Name() const override { return "HeliosFileSystem"; }
+  // F7; NULL: plain. While no store uses it.
+  void set_key(crypt_key *key) {
+    crypt_key_release(key_);
+    key_ = crypt_key_hold(key);
+  }
 
   IOStatus NewWritableFile(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSWritableFile> *r,
                            IODebugContext *d) override {
     if (f.find("/OPTIONS-") != std::string::npos) return IOStatus::NotSupported(UNWANTED); // F3
+    uint64_t link = key_ && is_log(f) ? crypt_link(f) : 0;
     if (is_log(f)) {
       IOStatus s = sync_open_logs(directory_of(f), o.io_options, d);
       if (!s.ok()) return s;
@@ -488,19 +500,32 @@ public:
     std::unique_ptr<rocksdb::FSWritableFile> t;
     IOStatus s = target()->NewWritableFile(f, o, &t, d);
     if (!s.ok()) return s;
-    if (is_log(f)) r->reset(new log_writable(std::move(t), f));
-    else r->reset(new faulty_writable(std::move(t), f));
-    return s;
+    std::function<bool()> is_lasting;
+    if (is_log(f)) {
+      log_writable *log = new log_writable(std::move(t), f);
+      is_lasting = [log] { return log->is_lasting(); };
+      r->reset(log);
+    } else {
+      r->reset(new faulty_writable(std::move(t), f));
+    }
+    if (!key_) return s;
+    std::unique_ptr<rocksdb::FSWritableFile> raw = std::move(*r);
+    return crypt_writable(key_, f, std::move(raw), link, is_lasting, o.io_options, d, r);
   }
   IOStatus NewRandomAccessFile(const std::string &f, const FileOptions &o,
                                std::unique_ptr<rocksdb::FSRandomAccessFile> *r, IODebugContext *d) override {
     std::unique_ptr<rocksdb::FSRandomAccessFile> t;
     IOStatus s = target()->NewRandomAccessFile(f, o, &t, d);
     if (s.ok()) r->reset(new faulty_random(std::move(t), f));
-    return s;
+    if (!key_ || !s.ok()) return s;
+    uint64_t physical;
+    s = target()->GetFileSize(f, o.io_options, &physical, d);
+    std::unique_ptr<rocksdb::FSRandomAccessFile> raw = std::move(*r);
+    return s.ok() ? crypt_random_access(key_, f, physical, std::move(raw), r) : s;
   }
   IOStatus NewSequentialFile(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSSequentialFile> *r,
                              IODebugContext *d) override {
+    if (key_) return sealed_sequential(f, o, r, d);
     std::unique_ptr<rocksdb::FSSequentialFile> t;
     uint64_t end = UINT64_MAX;
     IOStatus s = target()->NewSequentialFile(f, o, &t, d);
@@ -510,6 +535,31 @@ public:
     }
     if (s.ok()) r->reset(new faulty_sequential(std::move(t), f, end));
     return s;
+  }
+  IOStatus ReopenWritableFile(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSWritableFile> *r,
+                              IODebugContext *d) override {
+    return key_ ? IOStatus::NotSupported("a sealed file is written once") : target()->ReopenWritableFile(f, o, r, d);
+  }
+  IOStatus ReuseWritableFile(const std::string &f, const std::string &old, const FileOptions &o,
+                             std::unique_ptr<rocksdb::FSWritableFile> *r, IODebugContext *d) override {
+    return key_ ? IOStatus::NotSupported("a sealed file is written once") : target()->ReuseWritableFile(f, old, o, r, d);
+  }
+  IOStatus NewRandomRWFile(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSRandomRWFile> *r,
+                           IODebugContext *d) override {
+    return key_ ? IOStatus::NotSupported("a sealed file is written once") : target()->NewRandomRWFile(f, o, r, d);
+  }
+  IOStatus NewMemoryMappedFileBuffer(const std::string &f, std::unique_ptr<rocksdb::MemoryMappedFileBuffer> *r) override {
+    return key_ ? IOStatus::NotSupported("a sealed file is not mapped") : target()->NewMemoryMappedFileBuffer(f, r);
+  }
+  IOStatus GetFileSize(const std::string &f, const IOOptions &o, uint64_t *size, IODebugContext *d) override {
+    IOStatus s = target()->GetFileSize(f, o, size, d);
+    if (!key_ || !s.ok()) return s;
+    return crypt_size(f, *size, [&](std::unique_ptr<rocksdb::FSSequentialFile> *t) { return target()->NewSequentialFile(f, FileOptions(), t, d); }, size);
+  }
+  IOStatus GetChildrenFileAttributes(const std::string &f, const IOOptions &o, std::vector<rocksdb::FileAttributes> *r,
+                                     IODebugContext *d) override {
+    if (!key_) return target()->GetChildrenFileAttributes(f, o, r, d);
+    return FileSystem::GetChildrenFileAttributes(f, o, r, d); // by GetFileSize
   }
   IOStatus LockFile(const std::string &f, const IOOptions &, rocksdb::FileLock **r, IODebugContext *) override {
     return lock_directory(f, r);
@@ -553,7 +603,46 @@ public:
       std::lock_guard<std::mutex> lock(mutex);
       if (!has_power()) return power_error();
     }
+    if (key_) return IOStatus::NotSupported("a sealed file is not cut");
     return target()->Truncate(f, size, o, d);
+  }
+
+private:
+  crypt_key *key_ = nullptr;
+
+  IOStatus sealed_sequential(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSSequentialFile> *r, IODebugContext *d) {
+    std::unique_ptr<rocksdb::FSSequentialFile> t[2];
+    uint64_t physical;
+    IOStatus s = target()->GetFileSize(f, o.io_options, &physical, d);
+    for (int i = 0; i < (is_log(f) ? 2 : 1) && s.ok(); i++) {
+      std::unique_ptr<rocksdb::FSSequentialFile> raw;
+      s = target()->NewSequentialFile(f, o, &raw, d);
+      if (s.ok()) t[i].reset(new faulty_sequential(std::move(raw), f, UINT64_MAX));
+    }
+    uint64_t frames = 0;
+    if (s.ok() && (is_log(f) || f.find("/MANIFEST-") != std::string::npos)) s = frames_known(f, &frames, o.io_options, d);
+    return s.ok() ? crypt_sequential(key_, f, physical, frames, std::move(t[0]), std::move(t[1]), r) : s;
+  }
+  // What the logs beside it know of this one.
+  IOStatus frames_known(const std::string &f, uint64_t *frames, const IOOptions &o, IODebugContext *d) {
+    std::vector<std::string> names;
+    std::string directory = directory_of(f) + "/";
+    IOStatus s = target()->GetChildren(directory, o, &names, d);
+    for (size_t i = 0; i < names.size() && s.ok(); i++) {
+      std::string log = directory + names[i];
+      std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+      char header[CRYPT_FILE_HEADER], tail[CRYPT_END_BYTES];
+      Slice head, end;
+      uint64_t size;
+      if (!is_log(log) || log == f || !target()->GetFileSize(log, o, &size, d).ok() || size < sizeof header) continue;
+      s = target()->NewRandomAccessFile(log, FileOptions(), &file, d);
+      if (s.ok()) s = file->Read(0, sizeof header, o, &head, header, d);
+      if (s.ok()) s = file->Read(size - sizeof tail, sizeof tail, o, &end, tail, d);
+      if (!s.ok()) break;
+      uint64_t n = crypt_frames_known(key_, f, log, head, end);
+      if (n > *frames) *frames = n;
+    }
+    return s;
   }
 };
 
@@ -601,8 +690,8 @@ void lose_unsynced(const std::string &path, const tracked_file &f, uint64_t *see
 
 class quiet_logger : public rocksdb::Logger {
 public:
-  explicit quiet_logger(const std::string &directory)
-      : Logger(rocksdb::InfoLogLevel::WARN_LEVEL), path_(directory + "/LOG") {}
+  explicit quiet_logger(const std::string &directory) // empty: nothing is written
+      : Logger(rocksdb::InfoLogLevel::WARN_LEVEL), path_(directory.empty() ? directory : directory + "/LOG") {}
   ~quiet_logger() override {
     if (file_) fclose(file_);
   }
@@ -615,7 +704,7 @@ public:
   void Logv(const char *format, va_list ap) override {
     char text[1024];
     vsnprintf(text, sizeof text, format, ap);
-    if (strstr(text, UNWANTED)) return;
+    if (strstr(text, UNWANTED) || path_.empty()) return;
     std::lock_guard<std::mutex> lock(mutex_);
     if (!file_ && !(file_ = fopen(path_.c_str(), "a"))) return;
     if (ftell(file_) > LOG_BYTES_MAX && (!freopen(path_.c_str(), "w", file_))) {
@@ -666,6 +755,15 @@ struct env_handle { // rocksdb_env_t
   rocksdb::Env *rep;
   bool is_default;
 };
+// Never destroyed, since background threads may outlive static destructors; those of closed stores are used again.
+struct sealed_env {
+  env_handle handle; // first: its address is this
+  std::shared_ptr<helios_filesystem> fs;
+  sealed_env() : fs(std::make_shared<helios_filesystem>(rocksdb::FileSystem::Default())) {
+    handle = {new helios_env(rocksdb::NewCompositeEnv(fs)), false};
+  }
+};
+std::vector<sealed_env *> free_envs; // guarded by mutex
 struct logger_handle { // rocksdb_logger_t
   std::shared_ptr<rocksdb::Logger> rep;
 };
@@ -674,17 +772,38 @@ struct logger_handle { // rocksdb_logger_t
 
 extern "C" {
 
-struct rocksdb_env_t *kv_filesystem_env(void) {
-  // Never destroyed: background threads may outlive static destructors.
-  static env_handle *handle = [] {
-    auto fs = std::make_shared<helios_filesystem>(rocksdb::FileSystem::Default());
-    return new env_handle{new helios_env(rocksdb::NewCompositeEnv(fs)), false};
-  }();
-  return reinterpret_cast<struct rocksdb_env_t *>(handle);
+struct rocksdb_env_t *kv_filesystem_env(struct crypt_key *key) {
+  if (!key) {
+    static sealed_env *plain = new sealed_env();
+    return reinterpret_cast<struct rocksdb_env_t *>(&plain->handle);
+  }
+  std::lock_guard<std::mutex> lock(mutex);
+  sealed_env *e;
+  if (free_envs.empty()) e = new sealed_env();
+  else e = free_envs.back(), free_envs.pop_back();
+  e->fs->set_key(key);
+  return reinterpret_cast<struct rocksdb_env_t *>(&e->handle);
+}
+
+void kv_filesystem_env_free(struct rocksdb_env_t *env) {
+  sealed_env *e = reinterpret_cast<sealed_env *>(env);
+  std::lock_guard<std::mutex> lock(mutex);
+  e->fs->set_key(nullptr);
+  free_envs.push_back(e);
+}
+
+long kv_filesystem_read(struct rocksdb_env_t *env, const char *path, char *out, size_t n) {
+  std::unique_ptr<rocksdb::FSSequentialFile> file;
+  Slice got;
+  IOStatus s = reinterpret_cast<sealed_env *>(env)->fs->NewSequentialFile(path, FileOptions(), &file, nullptr);
+  if (s.ok()) s = file->Read(n, IOOptions(), &got, out, nullptr);
+  if (!s.ok()) return -1;
+  if (got.data() != out) memmove(out, got.data(), got.size());
+  return (long)got.size();
 }
 
 struct rocksdb_logger_t *kv_filesystem_logger(const char *directory) {
-  return reinterpret_cast<struct rocksdb_logger_t *>(new logger_handle{std::make_shared<quiet_logger>(directory)});
+  return reinterpret_cast<struct rocksdb_logger_t *>(new logger_handle{std::make_shared<quiet_logger>(directory ? directory : "")});
 }
 
 void kv_filesystem_logger_free(struct rocksdb_logger_t *logger) { delete reinterpret_cast<logger_handle *>(logger); }

@@ -3,15 +3,23 @@
 #ifndef HDB_KV_FILESYSTEM_H
 #define HDB_KV_FILESYSTEM_H
 
+#include <stddef.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+struct crypt_key;
 struct rocksdb_env_t;
-/* One for the process, never destroyed. */
-struct rocksdb_env_t *kv_filesystem_env(void);
+/* key NULL: the one for all plain stores, never destroyed. Otherwise one whose files are sealed under the key, which it
+ * holds until it is freed, when its store is closed. */
+struct rocksdb_env_t *kv_filesystem_env(struct crypt_key *key);
+void kv_filesystem_env_free(struct rocksdb_env_t *env);
+/* The first n bytes of a file as the store sees them; -1: not readable. */
+long kv_filesystem_read(struct rocksdb_env_t *env, const char *path, char *out, size_t n);
 struct rocksdb_logger_t;
-/* Takes RocksDB's messages from warnings up, into LOG in the directory. The options keep their own reference. */
+/* Takes RocksDB's messages from warnings up, into LOG in the directory (NULL: nowhere). The options keep their own
+ * reference. */
 struct rocksdb_logger_t *kv_filesystem_logger(const char *directory);
 void kv_filesystem_logger_free(struct rocksdb_logger_t *logger);
 /* Flushes several families as one; NULL, or the error's text as malloc'ed by RocksDB's own. */

@@ -75,7 +75,7 @@ status kv_compact(kv *store, enum kv_family family, slice from, slice to) {
 }
 uint64_t kv_bytes(kv *store, enum kv_family family) { return store->backend->bytes(store, family); }
 
-/* ---- a checkpoint key by key, for a store without files ---- */
+/* ---- a copy key by key ---- */
 
 enum { COPY_BATCH_BYTES = 1 << 20 };
 
@@ -94,12 +94,12 @@ out:
   return rc;
 }
 
-static status copy_store(kv *from, const char *path) {
+status kv_copy(kv *from, const char *path, struct crypt_key *key) {
   status rc = HDB_NOMEM;
   kv *to = NULL;
   kv_batch *batch = NULL;
   kv_snapshot *snapshot = kv_snapshot_open(from);
-  kv_options options = {.create = true};
+  kv_options options = {.create = true, .key = key};
   if (!snapshot) goto out;
   CHECK(kv_open(path, &options, &to, NULL));
   if (!(batch = kv_batch_new(to))) {
@@ -116,5 +116,5 @@ out:
 }
 
 status kv_checkpoint(kv *store, const char *path) {
-  return store->backend->checkpoint ? store->backend->checkpoint(store, path) : copy_store(store, path);
+  return store->backend->checkpoint ? store->backend->checkpoint(store, path) : kv_copy(store, path, NULL);
 }

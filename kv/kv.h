@@ -30,6 +30,7 @@ typedef struct kv_options {
   bool read_only;
   size_t cache_bytes;   /* block cache; 0: the default */
   size_t log_bytes;     /* write buffer; 0: the default */
+  struct crypt_key *key; /* its files are sealed under this data key (base/crypt.h), which it holds; NULL: plain */
 } kv_options;
 
 /* path NULL: the memory backend. Errors: HDB_CANTOPEN, HDB_CORRUPT (damaged: never a fresh store in its place),
@@ -91,6 +92,8 @@ status kv_settle(kv *store);
 status kv_compact(kv *store, enum kv_family family, slice from, slice to);
 /* A copy of the store at `path` by hard links where possible. */
 status kv_checkpoint(kv *store, const char *path);
+/* Every key and value into a new store at `path`, under another key (NULL: plain); synced. Its message is kv_message's. */
+status kv_copy(kv *store, const char *path, struct crypt_key *key);
 uint64_t kv_bytes(kv *store, enum kv_family family); /* approximate, on disk and in memory */
 
 #endif

@@ -59,6 +59,7 @@ typedef struct rocks_store {
   rocksdb_readoptions_t *read; /* of the newest state; shared, never changed */
   rocksdb_writeoptions_t *write, *write_sync;
   bool read_only;
+  rocksdb_env_t *env, *own_env; /* own_env: of an encrypted store, given back after the close */
   atomic_size_t unflushed; /* bytes of the logs, at most */
   int logs;                /* found at open */
   atomic_uint_fast64_t written, synced; /* batches; synced is moved after a sync to what was written before it */
@@ -82,11 +83,12 @@ typedef struct rocks_batch {
 /* ---- errors ---- */
 
 static bool says(const char *text, const char *words) { return strstr(text, words) != NULL; }
+#define DAMAGED "was damaged or changed from outside" /* FILESYSTEM_DAMAGED */
 
 static status to_status(const char *text) {
   if (says(text, "No space left on device") || says(text, "Space limit reached") || says(text, "Disk quota exceeded"))
     return HDB_FULL;
-  if (strncmp(text, "Corruption", 10) == 0) return HDB_CORRUPT;
+  if (strncmp(text, "Corruption", 10) == 0 || says(text, DAMAGED)) return HDB_CORRUPT;
   if (strncmp(text, "Result incomplete", 17) == 0 || strncmp(text, "Resource busy", 13) == 0) return HDB_BUSY;
   if (strncmp(text, "Not implemented", 15) == 0) return HDB_ERROR;
   return HDB_IOERR;
@@ -436,6 +438,7 @@ static status rocks_close(kv *store) {
       if (r->family[f]) rocksdb_column_family_handle_destroy(r->family[f]);
     rocksdb_close(r->db);
   }
+  if (r->own_env) kv_filesystem_env_free(r->own_env);
   rocksdb_readoptions_destroy(r->read);
   rocksdb_writeoptions_destroy(r->write);
   rocksdb_writeoptions_destroy(r->write_sync);
@@ -473,21 +476,18 @@ static bool ends_with(const char *name, const char *tail) {
 }
 
 /* R2: a CURRENT whose MANIFEST-000001 never reached the disk. */
-static bool forget_first_current(const char *path) {
+static bool forget_first_current(rocksdb_env_t *env, const char *path) {
   static const char first[] = "MANIFEST-000001\n";
   char name[4096], text[sizeof first + 1];
   if (snprintf(name, sizeof name, "%s/CURRENT", path) >= (int)sizeof name) return false;
-  FILE *f = fopen(name, "rb");
-  if (!f) return false;
-  size_t n = fread(text, 1, sizeof text, f);
-  fclose(f);
-  return n == sizeof first - 1 && memcmp(text, first, n) == 0 && unlink(name) == 0;
+  long n = kv_filesystem_read(env, name, text, sizeof text);
+  return n == sizeof first - 1 && memcmp(text, first, (size_t)n) == 0 && unlink(name) == 0;
 }
 
 /* R2: what lies in the directory; R7: its logs are synced. */
 enum contents { CONTENTS_NONE, CONTENTS_STORE, CONTENTS_DAMAGED };
 
-static status look(const char *path, enum contents *contents, size_t *log_bytes, int *logs) {
+static status look(rocksdb_env_t *env, const char *path, enum contents *contents, size_t *log_bytes, int *logs) {
   *contents = CONTENTS_NONE;
   *log_bytes = 0;
   *logs = 0;
@@ -517,13 +517,13 @@ static status look(const char *path, enum contents *contents, size_t *log_bytes,
   }
   if (*logs && fsync(dirfd(d)) != 0 && errno != EINVAL && errno != EROFS) rc = kv_fail(HDB_IOERR_FSYNC, "%s: %s", path, strerror(errno));
   closedir(d);
-  if (current && !manifest && !data && forget_first_current(path)) current = false;
+  if (current && !manifest && !data && forget_first_current(env, path)) current = false;
   if (current && manifest) *contents = CONTENTS_STORE;
   else if (current || data) *contents = CONTENTS_DAMAGED;
   return rc;
 }
 
-static rocksdb_options_t *database_options(const char *path, const kv_options *options, size_t log_bytes) {
+static rocksdb_options_t *database_options(rocks_store *r, const char *path, const kv_options *options, size_t log_bytes) {
   rocksdb_options_t *base = rocksdb_options_create(), *o = rocksdb_options_create();
   char *error = NULL;
   /* What the C interface has no functions for. */
@@ -542,14 +542,14 @@ static rocksdb_options_t *database_options(const char *path, const kv_options *o
   rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
   rocksdb_options_set_stats_dump_period_sec(o, 0);
   rocksdb_options_set_stats_persist_period_sec(o, 0);
-  rocksdb_logger_t *logger = kv_filesystem_logger(path);
+  rocksdb_logger_t *logger = kv_filesystem_logger(options->key ? NULL : path);
   rocksdb_options_set_info_log(o, logger);
   kv_filesystem_logger_free(logger);
   rocksdb_options_set_allow_concurrent_memtable_write(o, 0); /* one committer at a time */
   rocksdb_options_set_enable_write_thread_adaptive_yield(o, 0);
   rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
   rocksdb_options_set_bytes_per_sync(o, 1 << 20);
-  rocksdb_options_set_env(o, kv_filesystem_env());
+  rocksdb_options_set_env(o, r->env);
   return o;
 }
 
@@ -580,7 +580,7 @@ static void set_family_options(rocksdb_options_t *o, enum kv_family family, rock
 static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_options *options, char **error) {
   size_t log_bytes = options->log_bytes ? options->log_bytes : DEFAULT_LOG_BYTES;
   rocksdb_cache_t *cache = rocksdb_cache_create_lru(options->cache_bytes ? options->cache_bytes : DEFAULT_CACHE_BYTES);
-  rocksdb_options_t *o = database_options(path, options, log_bytes);
+  rocksdb_options_t *o = database_options(r, path, options, log_bytes);
   const rocksdb_options_t *families[KV_FAMILIES];
   for (enum kv_family f = 0; f < KV_FAMILIES; f++) {
     rocksdb_options_t *fo = rocksdb_options_create_copy(o);
@@ -601,6 +601,7 @@ static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_optio
 static status open_status(const char *path, enum contents contents, char *text) {
   status rc = to_status(text);
   if (says(text, "lock file") || says(text, "lock hold by current process")) rc = HDB_BUSY;
+  else if (says(text, DAMAGED)) rc = HDB_CORRUPT;
   else if (says(text, "Permission denied") || says(text, "Read-only file system")) rc = HDB_CANTOPEN;
   else if (says(text, "No such file or directory")) /* with CURRENT there, a part of the store is missing */
     rc = contents == CONTENTS_STORE ? HDB_CORRUPT : HDB_CANTOPEN;
@@ -610,32 +611,37 @@ static status open_status(const char *path, enum contents contents, char *text) 
   return rc;
 }
 
-status rocks_open(const char *path, const kv_options *options, kv **out) {
+static status open_store(rocks_store *r, const char *path, const kv_options *options) {
   enum contents contents;
   size_t log_bytes;
-  int logs;
-  TRY(look(path, &contents, &log_bytes, &logs));
+  TRY(look(r->env, path, &contents, &log_bytes, &r->logs));
   if (contents == CONTENTS_DAMAGED)
     return kv_fail(HDB_CORRUPT, "%s: damaged: there is data but CURRENT or MANIFEST is missing", path);
   if (contents == CONTENTS_NONE && (!options->create || options->read_only))
     return kv_fail(HDB_CANTOPEN, "%s: there is no store", path);
+  r->unflushed = log_bytes;
+  char *error = NULL;
+  r->db = open_database(r, path, options, &error);
+  if (!error) return HDB_OK;
+  r->db = NULL;
+  return open_status(path, contents, error);
+}
+
+status rocks_open(const char *path, const kv_options *options, kv **out) {
   rocks_store *r = calloc(1, sizeof *r);
   if (!r) return kv_fail(HDB_NOMEM, "out of memory");
   r->base.backend = &rocks_backend;
   r->read_only = options->read_only;
-  r->unflushed = log_bytes;
-  r->logs = logs;
   pthread_mutex_init(&r->failure_mutex, NULL);
   r->read = rocksdb_readoptions_create();
   rocksdb_readoptions_set_ignore_range_deletions(r->read, 1);
   r->write = rocksdb_writeoptions_create();
   r->write_sync = rocksdb_writeoptions_create();
   rocksdb_writeoptions_set_sync(r->write_sync, 1);
-  char *error = NULL;
-  r->db = open_database(r, path, options, &error);
-  if (error) {
-    status rc = open_status(path, contents, error);
-    r->db = NULL;
+  r->env = kv_filesystem_env(options->key);
+  if (options->key) r->own_env = r->env;
+  status rc = open_store(r, path, options);
+  if (rc != HDB_OK) {
     rocks_close(&r->base);
     return rc;
   }

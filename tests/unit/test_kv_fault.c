@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "kv/base/crypt.h"
 #include "kv/fault.h"
 #include "kv/kv.h"
 
 static char directory[128];
+static crypt_key *key; /* NULL: a plain store */
 static kv *store;
 static kv_batch *batch;
 
@@ -34,7 +36,7 @@ static void make_directory(void) {
 }
 
 static status try_open(bool create) {
-  kv_options options = {.create = create, .cache_bytes = 64 << 10, .log_bytes = 64 << 10};
+  kv_options options = {.create = create, .cache_bytes = 64 << 10, .log_bytes = 64 << 10, .key = key};
   status rc = kv_open(directory, &options, &store, NULL);
   batch = rc == HDB_OK ? kv_batch_new(store) : NULL;
   return rc;
@@ -53,8 +55,19 @@ static status close_store(void) {
 }
 
 static void setup(void) {
+  crypt_key_release(key);
+  key = NULL;
   kv_fault_track(true); /* also spares the real syncs */
   make_directory();
+  must_open();
+}
+static void setup_sealed(void) {
+  setup();
+  close_store();
+  remove_directory(directory);
+  make_directory();
+  key = crypt_key_new();
+  ck_assert_ptr_nonnull(key);
   must_open();
 }
 static void teardown(void) {
@@ -402,7 +415,7 @@ END_TEST
 
 START_TEST(what_cannot_be_opened_says_why) {
   kv *second;
-  kv_options options = {.create = true};
+  kv_options options = {.create = true, .key = key};
   error err = ERROR_INIT;
   ck_assert_int_eq(kv_open(directory, &options, &second, &err), HDB_BUSY);
   ck_assert_ptr_nonnull(strstr(err.message, directory));
@@ -410,7 +423,7 @@ START_TEST(what_cannot_be_opened_says_why) {
   remove_directory(directory);
   ck_assert_int_eq(try_open(false), HDB_CANTOPEN);
   ck_assert_int_ne(access(directory, F_OK), 0);
-  options = (kv_options){.create = true, .read_only = true};
+  options = (kv_options){.create = true, .read_only = true, .key = key};
   ck_assert_int_eq(kv_open(directory, &options, &second, &err), HDB_CANTOPEN);
   FILE *f = fopen(directory, "w");
   fputs("a file", f);
@@ -430,7 +443,7 @@ END_TEST
 START_TEST(a_read_only_store_reads_and_refuses_writes) {
   for (uint32_t i = 1; i <= 10; i++) ck_assert_int_eq(write_batch(i, true), HDB_OK);
   close_store();
-  kv_options options = {.read_only = true};
+  kv_options options = {.read_only = true, .key = key};
   ck_assert_int_eq(kv_open(directory, &options, &store, NULL), HDB_OK);
   batch = kv_batch_new(store);
   check_prefix(10, 10);
@@ -457,11 +470,10 @@ START_TEST(an_unsynced_write_survives_the_process) {
 }
 END_TEST
 
-int main(void) {
-  Suite *suite = suite_create("fault");
-  TCase *t = tcase_create("fault");
+static TCase *cases(const char *name, void (*begin)(void)) {
+  TCase *t = tcase_create(name);
   tcase_set_timeout(t, 120);
-  tcase_add_checked_fixture(t, setup, teardown);
+  tcase_add_checked_fixture(t, begin, teardown);
   tcase_add_test(t, a_failed_write_closes_the_store_for_writes);
   tcase_add_test(t, a_half_written_batch_is_not_there_after_recovery);
   tcase_add_test(t, a_full_disk_is_said_to_be_full);
@@ -477,7 +489,13 @@ int main(void) {
   tcase_add_test(t, what_cannot_be_opened_says_why);
   tcase_add_test(t, a_read_only_store_reads_and_refuses_writes);
   tcase_add_test(t, an_unsynced_write_survives_the_process);
-  suite_add_tcase(suite, t);
+  return t;
+}
+
+int main(void) {
+  Suite *suite = suite_create("fault");
+  suite_add_tcase(suite, cases("plain", setup));
+  suite_add_tcase(suite, cases("sealed", setup_sealed));
   SRunner *r = srunner_create(suite);
   srunner_run_all(r, CK_NORMAL);
   int failed = srunner_ntests_failed(r);
