@@ -84,7 +84,9 @@ enum txn_mode {
 status txn_new(engine *e, txn **out);
 void txn_free(txn *t); /* rolls back what is open */
 void txn_set_sync(txn *t, enum txn_sync sync);
-void txn_set_policy(txn *t, enum txn_policy policy); /* for the next transaction on */
+/* For the next transaction on; reads are watched by cursors that are opened under TXN_SERIALIZABLE. */
+void txn_set_policy(txn *t, enum txn_policy policy);
+void txn_keep_reads(txn *t); /* what watching cursors have walked is validated at the commit, whatever the policy then */
 /* Everything is read as of this time, and writes are HDB_READONLY; before its first transaction. */
 void txn_set_as_of(txn *t, int64_t time);
 

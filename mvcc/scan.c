@@ -133,6 +133,8 @@ void scan_hand_over_reads(txn *t) {
   }
 }
 
+void txn_keep_reads(txn *t) { scan_hand_over_reads(t); }
+
 static void set_bound(buf *b, slice key) {
   buf_clear(b);
   buf_append(b, key.p, key.n);

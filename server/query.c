@@ -12,8 +12,7 @@ void run_begin(session *s) {
   connection *c = s->c;
   atomic_store(&c->timed_out, false);
   atomic_store(&c->cancelled, false);
-  const char *text = setting_get(s, "statement_timeout");
-  long timeout = text ? atol(text) : 0;
+  long timeout = s->statement_timeout_ms;
   atomic_store(&c->deadline_ns, timeout > 0 ? (long long)(now_ns() + (uint64_t)timeout * 1000000u) : 0);
   if (timeout > 0) server_poke(s->server);
   atomic_store(&c->busy, true);
@@ -33,16 +32,11 @@ status run_text(session *s, const char *sql) {
 /* ---- transactions ---- */
 
 status transaction_begin(session *s, bool implicit) {
+  TRY(transaction_settings(s));
   TRY(run_text(s, "BEGIN"));
   s->block = implicit ? BLOCK_NONE : BLOCK_OPEN;
   s->implicit = implicit;
   return HDB_OK;
-}
-
-static void read_only_off(session *s) {
-  if (!s->read_only) return;
-  s->read_only = false;
-  hdb_exec(s->db, "PRAGMA query_only=0", NULL, NULL, NULL);
 }
 
 /* Whatever happens, the transaction is over. */
@@ -53,10 +47,13 @@ status transaction_end(session *s, bool commit) {
     rc = run_text(s, commit ? "COMMIT" : "ROLLBACK");
     if (rc != HDB_OK && !hdb_get_autocommit(s->db)) hdb_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
   }
-  read_only_off(s);
-  settings_transaction_end(s, commit && rc == HDB_OK);
+  error kept = s->err;
+  s->err = (error)ERROR_INIT;
   s->block = BLOCK_NONE;
   s->implicit = false;
+  settings_transaction_end(s, commit && rc == HDB_OK);
+  error_clear(&s->err);
+  s->err = kept;
   return rc;
 }
 
@@ -307,7 +304,7 @@ static status put_row(session *s, portal *o, buf *out) {
     status rc = wire_put(d->columns[i].type, d->columns[i].modifier, o->formats[i], &v, out, &s->err);
     if (rc == HDB_OK && out->failed) rc = error_set(&s->err, HDB_NOMEM, "out of memory");
     if (rc != HDB_OK) {
-      if (!out->failed) out->n = start;
+      if (!out->failed) out->n = start - 1; /* the type byte too */
       if (rc == HDB_MISMATCH && d->columns[i].label) {
         char *message = s->err.message ? strdup(s->err.message) : NULL;
         error_set(&s->err, rc, "%s (column \"%s\")", message ? message : "", d->columns[i].label);
@@ -386,9 +383,21 @@ static void existence_notices(session *s, const translation *t) {
   }
 }
 
+static status run_rows(session *s, portal *o, int64_t limit, bool *suspended, bool send_rows);
+
 status portal_run(session *s, portal *o, int64_t limit, bool *suspended, bool send_rows) {
   *suspended = false;
   if (o->done) return HDB_OK;
+  s->queried = true;
+  if (!o->source->t.locks) return run_rows(s, o, limit, suspended, send_rows);
+  if (s->read_only) return error_set(&s->err, HDB_READONLY, "cannot execute SELECT FOR UPDATE in a read-only transaction");
+  int before = hdb_watch_reads(s->db);
+  status rc = run_rows(s, o, limit, suspended, send_rows);
+  hdb_unwatch_reads(s->db, before);
+  return rc;
+}
+
+static status run_rows(session *s, portal *o, int64_t limit, bool *suspended, bool send_rows) {
   if (!o->started) existence_notices(s, &o->source->t);
   if (!o->statement) {
     o->done = true;

@@ -122,6 +122,10 @@ static bool open_database(session *s) {
     hdb_db_config(s->db, 1014, 0, NULL);
     session_functions(s);
   }
+  if (settings_opened(s) != HDB_OK) {
+    session_fatal(s, "22023", "%s", s->err.message ? s->err.message : "a setting cannot be used");
+    return false;
+  }
   pthread_mutex_lock(&s->c->mutex);
   s->c->db = s->db;
   pthread_mutex_unlock(&s->c->mutex);

@@ -74,6 +74,10 @@ struct session {
   const translation *current; /* what ran when an error came; NULL: positions are of the query itself */
   slice pending;         /* simple query: what a COPY interrupted goes on with */
   struct simple_run *run;
+  long statement_timeout_ms;
+  int level;             /* of isolation, as the engine has it (settings.c) */
+  bool queried;          /* the transaction at work has read or written */
+  char number_text[24];  /* a computed setting's */
   uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
 };
 
@@ -132,13 +136,30 @@ const char *label_encoding(session *s);
 
 /* ---- utility.c ---- */
 status utility_run(session *s, const translation *t, const char *sql);
+
+/* ---- settings.c ---- */
 const char *setting_get(session *s, const char *name);
 status setting_set(session *s, const char *name, const char *value, bool local);
 void settings_transaction_end(session *s, bool commit);
 void settings_start(session *s);
 void settings_free(session *s);
+status settings_opened(session *s);           /* the database is there: what was asked for at start-up takes effect */
+status settings_reset_all(session *s);
+status setting_reset(session *s, const char *name);
+status transaction_settings(session *s);       /* before the engine's BEGIN: the isolation level */
+status transaction_modes_check(session *s, const translation *t, int at);
+status transaction_modes(session *s, const translation *t, int at, bool transaction);
+status run_set(session *s, const translation *t);
+status run_show(session *s, const translation *t);
+const char *show_name(const translation *t, char *out, size_t size);
+void text_row(session *s, int n, const char *const *values);
+
+/* ---- utility.c, again ---- */
 /* What a utility statement gives back: SHOW, FETCH, EXECUTE, EXPLAIN; false: no rows. */
 bool utility_describe(session *s, const translation *t, arena *memory, description *d);
+
+/* ---- maintenance.c ---- */
+status maintenance_run(session *s, const translation *t); /* LOCK, VACUUM, CHECKPOINT */
 
 /* ---- copy.c ---- */
 status copy_start(session *s, const translation *t, const char *sql);

@@ -566,6 +566,7 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   if (rewrite_is(r, i, "for") && i > 0) {
     int behind = locking_clause(r, i);
     if (behind) {
+      r->out->locks = true;
       *at = behind;
       return HDB_OK;
     }
@@ -792,9 +793,9 @@ static status classify(rewriter *r, bool *done) {
       {"prepare", CLASS_PREPARE, "PREPARE"}, {"execute", CLASS_EXECUTE, "EXECUTE"}, {"deallocate", CLASS_DEALLOCATE, "DEALLOCATE"},
       {"declare", CLASS_DECLARE, "DECLARE CURSOR"}, {"fetch", CLASS_FETCH, "FETCH"}, {"move", CLASS_MOVE, "MOVE"},
       {"close", CLASS_CLOSE, "CLOSE CURSOR"}, {"copy", CLASS_COPY, "COPY"}, {"listen", CLASS_LISTEN, "LISTEN"},
-      {"notify", CLASS_NOTIFY, "NOTIFY"}, {"unlisten", CLASS_UNLISTEN, "UNLISTEN"}, {"lock", CLASS_NOTHING, "LOCK TABLE"},
-      {"vacuum", CLASS_NOTHING, "VACUUM"}, {"comment", CLASS_COMMENT, "COMMENT"}, {"explain", CLASS_EXPLAIN, "EXPLAIN"},
-      {"checkpoint", CLASS_NOTHING, "CHECKPOINT"}, {"cluster", CLASS_NOTHING, "CLUSTER"}};
+      {"notify", CLASS_NOTIFY, "NOTIFY"}, {"unlisten", CLASS_UNLISTEN, "UNLISTEN"}, {"lock", CLASS_LOCK, "LOCK TABLE"},
+      {"vacuum", CLASS_VACUUM, "VACUUM"}, {"comment", CLASS_COMMENT, "COMMENT"}, {"explain", CLASS_EXPLAIN, "EXPLAIN"},
+      {"checkpoint", CLASS_CHECKPOINT, "CHECKPOINT"}, {"cluster", CLASS_NOTHING, "CLUSTER"}};
   *done = true;
   if (r->n == 0) {
     r->out->class = CLASS_EMPTY;

@@ -31,7 +31,7 @@ enum statement_class {
   CLASS_SET, CLASS_SHOW, CLASS_RESET, CLASS_DISCARD,
   CLASS_PREPARE, CLASS_EXECUTE, CLASS_DEALLOCATE,
   CLASS_DECLARE, CLASS_FETCH, CLASS_MOVE, CLASS_CLOSE,
-  CLASS_COPY, CLASS_LISTEN, CLASS_NOTIFY, CLASS_UNLISTEN, CLASS_NOTHING, CLASS_ROLE, CLASS_COMMENT, CLASS_EXPLAIN,
+  CLASS_COPY, CLASS_LISTEN, CLASS_NOTIFY, CLASS_UNLISTEN, CLASS_NOTHING, CLASS_ROLE, CLASS_COMMENT, CLASS_EXPLAIN, CLASS_LOCK, CLASS_VACUUM, CLASS_CHECKPOINT,
   CLASS_ADD_CONSTRAINT /* ALTER TABLE .. ADD CONSTRAINT: table name, clause */
 };
 
@@ -54,6 +54,7 @@ typedef struct translation {
   int if_exists_n;
   const char *if_exists_kind;
   const char *if_not_exists; /* CREATE IF NOT EXISTS: a notice when it is there */
+  bool locks;             /* SELECT .. FOR UPDATE and its like: what it reads is validated at the commit */
   const char *object;     /* CLASS_ADD_CONSTRAINT */
 } translation;
 

@@ -6,315 +6,7 @@
 
 #include "server/session.h"
 
-/* ---- settings ---- */
-
-static const struct known_setting {
-  const char *name, *value; /* the name as it is reported; value NULL: computed */
-  char kind;                /* 's' text, 'b' boolean, 't' time in ms, 'r' read only */
-  bool reported;
-} known_settings[] = {
-    {"application_name", "", 's', true}, {"client_encoding", "UTF8", 's', true}, {"DateStyle", "ISO, MDY", 's', true},
-    {"default_transaction_read_only", "off", 'b', true}, {"in_hot_standby", "off", 'r', true},
-    {"integer_datetimes", "on", 'r', true}, {"IntervalStyle", "postgres", 's', true}, {"is_superuser", "on", 'r', true},
-    {"server_encoding", "UTF8", 'r', true}, {"server_version", "15.8 (HeliosDB Nano)", 'r', true},
-    {"server_version_num", "150008", 'r', false}, {"session_authorization", NULL, 'r', true},
-    {"standard_conforming_strings", "on", 'b', true}, {"TimeZone", "UTC", 's', true},
-    {"statement_timeout", "0", 't', false}, {"lock_timeout", "0", 't', false},
-    {"idle_in_transaction_session_timeout", "0", 't', false}, {"idle_session_timeout", "0", 't', false},
-    {"client_min_messages", "notice", 's', false}, {"search_path", "\"$user\", public", 's', false},
-    {"extra_float_digits", "1", 's', false}, {"bytea_output", "hex", 's', false}, {"escape_string_warning", "on", 'b', false},
-    {"default_transaction_isolation", "read committed", 's', false}, {"transaction_isolation", "read committed", 's', false},
-    {"transaction_read_only", "off", 'b', false}, {"default_transaction_deferrable", "off", 'b', false},
-    {"max_identifier_length", "63", 'r', false}, {"block_size", "8192", 'r', false}, {"lc_collate", "C", 'r', false},
-    {"lc_ctype", "C", 'r', false}, {"lc_messages", "C", 's', false}, {"lc_monetary", "C", 's', false}, {"synchronous_commit", "on", 's', false},
-    {"row_security", "on", 'b', false}, {"check_function_bodies", "on", 'b', false}, {"xmloption", "content", 's', false},
-    {"default_table_access_method", "heap", 's', false}, {"default_tablespace", "", 's', false}, {"work_mem", "4MB", 's', false},
-    {"max_connections", "1000", 'r', false}, {"ssl", "off", 'r', false}, {"jit", "off", 'b', false}, {"geqo", "on", 'b', false},
-    {"enable_seqscan", "on", 'b', false}, {"max_parallel_workers_per_gather", "0", 's', false}, {"wal_level", "replica", 'r', false},
-    {"heliosdb.dialect", "postgres", 's', false},
-};
-enum { KNOWN = sizeof known_settings / sizeof *known_settings };
-
-static const struct known_setting *known(const char *name) {
-  for (int i = 0; i < KNOWN; i++)
-    if (strcasecmp(known_settings[i].name, name) == 0) return &known_settings[i];
-  return NULL;
-}
-
-static setting *find_setting(session *s, const char *name) {
-  for (setting *x = s->settings; x; x = x->next)
-    if (strcasecmp(x->name, name) == 0) return x;
-  return NULL;
-}
-
-const char *setting_get(session *s, const char *name) {
-  setting *x = find_setting(s, name);
-  if (x) return x->value;
-  const struct known_setting *k = known(name);
-  if (k && !k->value) return s->user;
-  return k ? k->value : NULL;
-}
-
-void settings_start(session *s) {
-  if (s->server->statement_timeout_ms > 0) {
-    char text[20];
-    snprintf(text, sizeof text, "%d", s->server->statement_timeout_ms);
-    setting_set(s, "statement_timeout", text, false);
-  }
-  setting *x = find_setting(s, "statement_timeout");
-  if (x) x->changed = false;
-}
-
-static void setting_free(setting *x) {
-  free(x->name);
-  free(x->value);
-  free(x->before);
-  free(x);
-}
-
-void settings_free(session *s) {
-  while (s->settings) {
-    setting *x = s->settings;
-    s->settings = x->next;
-    setting_free(x);
-  }
-}
-
-static void report(session *s, const char *name, const char *value) {
-  const struct known_setting *k = known(name);
-  if (k && k->reported && s->state >= STATE_READY) proto_parameter_status(&s->out, k->name, value);
-}
-
-/* 300, '300', '5s', '2min' in milliseconds; false: no time. */
-static bool milliseconds(const char *text, long *out) {
-  char *end;
-  double v = strtod(text, &end);
-  while (*end == ' ') end++;
-  if (end == text) return false;
-  double unit = *end == 0 || strcmp(end, "ms") == 0 ? 1 : strcmp(end, "s") == 0 ? 1000 : strcmp(end, "min") == 0 ? 60000 : strcmp(end, "h") == 0 ? 3600000 : 0;
-  *out = (long)(v * unit);
-  return unit > 0;
-}
-
-static status canonical_setting(session *s, const struct known_setting *k, const char *value, char *out, size_t size) {
-  snprintf(out, size, "%s", value);
-  if (!k) return HDB_OK;
-  if (k->kind == 'r') return error_set(&s->err, HDB_ERROR, "cannot change parameter \"%s\": invalid value for parameter", k->name);
-  if (k->kind == 'b') {
-    static const char *const yes[] = {"on", "true", "yes", "1", "t"}, *const no[] = {"off", "false", "no", "0", "f"};
-    for (int i = 0; i < 5; i++) {
-      if (strcasecmp(value, yes[i]) == 0) return snprintf(out, size, "on"), HDB_OK;
-      if (strcasecmp(value, no[i]) == 0) return snprintf(out, size, "off"), HDB_OK;
-    }
-    return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"%s\": \"%s\"", k->name, value);
-  }
-  long ms;
-  if (k->kind == 't') {
-    if (!milliseconds(value, &ms) || ms < 0) return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"%s\": \"%s\"", k->name, value);
-    snprintf(out, size, "%ld", ms);
-  }
-  if (strcmp(k->name, "client_encoding") == 0) {
-    static const char *const fine[] = {"utf8", "utf-8", "unicode", "sql_ascii"};
-    const char *plain = value;
-    while (*plain == '\'' || *plain == '"') plain++;
-    for (int i = 0; i < 4; i++)
-      if (strncasecmp(plain, fine[i], strlen(fine[i])) == 0) return snprintf(out, size, i == 3 ? "SQL_ASCII" : "UTF8"), HDB_OK;
-    return error_set(&s->err, HDB_ERROR, "not supported yet: client_encoding %s", value);
-  }
-  if (strcmp(k->name, "TimeZone") == 0) {
-    static const char *const fine[] = {"utc", "gmt", "etc/utc", "default", "local", "uct", "zulu", "0", "+00:00", "+00"};
-    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
-      if (strcasecmp(value, fine[i]) == 0) return snprintf(out, size, "%s", i == 1 ? "GMT" : i == 2 ? "Etc/UTC" : "UTC"), HDB_OK;
-    return error_set(&s->err, HDB_ERROR, "not supported yet: a TimeZone other than UTC (%s)", value);
-  }
-  if (strcmp(k->name, "DateStyle") == 0) {
-    if (strncasecmp(value, "iso", 3) != 0) return error_set(&s->err, HDB_ERROR, "not supported yet: DateStyle %s", value);
-    snprintf(out, size, strchr(value, ',') ? "ISO, %s" : "ISO, MDY", strchr(value, ',') ? strchr(value, ',') + 1 + strspn(strchr(value, ',') + 1, " ") : "");
-    for (char *p = out + 5; *p; p++) *p = (char)toupper((unsigned char)*p);
-  }
-  return HDB_OK;
-}
-
-status setting_set(session *s, const char *name, const char *value, bool local) {
-  char text[1024];
-  const struct known_setting *k = known(name);
-  if (!k && !strchr(name, '.')) return error_set(&s->err, HDB_ERROR, "unrecognized configuration parameter \"%s\"", name);
-  TRY(canonical_setting(s, k, value, text, sizeof text));
-  const char *before = setting_get(s, name);
-  setting *x = find_setting(s, name);
-  char *copy = strdup(text), *old = before ? strdup(before) : NULL;
-  if (!x && copy) {
-    x = calloc(1, sizeof *x);
-    if (x) {
-      x->name = strdup(k ? k->name : name);
-      x->next = s->settings;
-      s->settings = x;
-    }
-  }
-  if (!x || !copy) {
-    free(copy);
-    free(old);
-    return error_set(&s->err, HDB_NOMEM, "out of memory");
-  }
-  if (!x->before && !x->changed) x->before = old;
-  else free(old);
-  x->changed = true;
-  x->local = local;
-  free(x->value);
-  x->value = copy;
-  if (!before || strcmp(before, copy) != 0) report(s, name, copy);
-  if (s->block == BLOCK_NONE && !s->implicit) {
-    free(x->before);
-    x->before = NULL;
-    x->changed = x->local = false;
-  }
-  return HDB_OK;
-}
-
-void settings_transaction_end(session *s, bool commit) {
-  for (setting *x = s->settings; x; x = x->next) {
-    if (x->changed && (!commit || x->local) && x->before) {
-      if (strcmp(x->before, x->value) != 0) report(s, x->name, x->before);
-      free(x->value);
-      x->value = x->before;
-      x->before = NULL;
-    }
-    free(x->before);
-    x->before = NULL;
-    x->changed = x->local = false;
-  }
-}
-
-static status setting_reset(session *s, const char *name) {
-  const struct known_setting *k = known(name);
-  setting *x = find_setting(s, name);
-  if (!k && !x) return error_set(&s->err, HDB_ERROR, "unrecognized configuration parameter \"%s\"", name);
-  if (!x) return HDB_OK;
-  return setting_set(s, name, k && k->value ? k->value : "", false);
-}
-
-/* ---- SET, SHOW, RESET ---- */
-
 static bool word(const translation *t, int at, const char *text) { return at < t->tokens_n && token_word(&t->tokens[at], text); }
-
-static status apply_isolation(session *s, const translation *t, int at, bool transaction) {
-  for (int i = at; i < t->tokens_n; i++) {
-    if (word(t, i, "isolation") && word(t, i + 1, "level")) {
-      const char *level = word(t, i + 2, "serializable") ? "serializable" : word(t, i + 2, "repeatable") ? "repeatable read" : word(t, i + 3, "uncommitted") ? "read uncommitted" : "read committed";
-      TRY(setting_set(s, transaction ? "transaction_isolation" : "default_transaction_isolation", level, transaction));
-    }
-    if (word(t, i, "read") && (word(t, i + 1, "only") || word(t, i + 1, "write"))) {
-      bool only = word(t, i + 1, "only");
-      TRY(setting_set(s, transaction ? "transaction_read_only" : "default_transaction_read_only", only ? "on" : "off", transaction));
-      if (transaction && only != s->read_only) {
-        TRY(run_text(s, only ? "PRAGMA query_only=1" : "PRAGMA query_only=0"));
-        s->read_only = only;
-      }
-    }
-  }
-  return HDB_OK;
-}
-
-static void value_text_of(const translation *t, int from, buf *out) {
-  for (int i = from; i < t->tokens_n; i++) {
-    const pg_token *k = &t->tokens[i];
-    if (i > from && !(k->kind == PT_PUNCT && *k->text == ',')) buf_byte(out, k->kind != PT_PUNCT && t->tokens[i - 1].kind == PT_OPERATOR ? 0 : ' ');
-    if (out->n && out->p[out->n - 1] == 0) out->n--;
-    buf_append(out, k->text, k->text_n ? k->text_n : strlen(k->text));
-  }
-}
-
-static status run_set(session *s, const translation *t) {
-  int i = 1;
-  bool local = word(t, i, "local");
-  if (local || word(t, i, "session")) i++;
-  if (word(t, i, "transaction")) return apply_isolation(s, t, i, true);
-  if (word(t, i, "characteristics")) return apply_isolation(s, t, i, false);
-  if (word(t, i, "constraints")) return HDB_OK;
-  if (word(t, i, "role") || word(t, i, "authorization")) {
-    if (word(t, i + 1, "none") || word(t, i + 1, "default")) return HDB_OK;
-    return error_set(&s->err, HDB_ERROR, "not supported yet: SET ROLE");
-  }
-  buf name = BUF_INIT, value = BUF_INIT;
-  if (word(t, i, "time") && word(t, i + 1, "zone")) {
-    buf_text(&name, "TimeZone");
-    i += 2;
-  } else if (word(t, i, "names")) {
-    buf_text(&name, "client_encoding");
-    i++;
-  } else {
-    for (; i < t->tokens_n; i++) {
-      const pg_token *k = &t->tokens[i];
-      if (token_word(k, "to") || (k->kind == PT_OPERATOR && strcmp(k->text, "=") == 0)) break;
-      buf_text(&name, k->text);
-    }
-    i++;
-  }
-  value_text_of(t, i, &value);
-  status rc;
-  if (i > t->tokens_n || (i == t->tokens_n)) rc = error_set(&s->err, HDB_ERROR, "syntax error at end of input");
-  else if (word(t, i, "default") && t->tokens_n == i + 1) rc = setting_reset(s, buf_cstr(&name));
-  else rc = setting_set(s, buf_cstr(&name), buf_cstr(&value), local);
-  if (rc == HDB_OK && strcasecmp((char *)name.p, "heliosdb.dialect") == 0) {
-    bool sqlite = strcasecmp((char *)value.p, "sqlite") == 0;
-    rc = run_text(s, sqlite ? "PRAGMA heliosdb_dialect=sqlite" : "PRAGMA heliosdb_dialect=postgres");
-  }
-  if (rc == HDB_OK && strcasecmp((char *)name.p, "transaction_read_only") == 0) s->read_only = false;
-  buf_free(&name);
-  buf_free(&value);
-  return rc;
-}
-
-static const char *show_name(const translation *t, char *out, size_t size) {
-  if (word(t, 1, "transaction") && word(t, 2, "isolation")) return "transaction_isolation";
-  if (word(t, 1, "time") && word(t, 2, "zone")) return "TimeZone";
-  if (word(t, 1, "session") && word(t, 2, "authorization")) return "session_authorization";
-  size_t n = 0;
-  *out = 0;
-  for (int i = 1; i < t->tokens_n; i++) n += (size_t)snprintf(out + (n < size ? n : size - 1), n < size ? size - n : 1, "%s", t->tokens[i].text);
-  const struct known_setting *k = known(out);
-  return k ? k->name : out;
-}
-
-static void text_row(session *s, int n, const char *const *values) {
-  size_t start = message_begin(&s->out, 'D');
-  put_u16(&s->out, (uint16_t)n);
-  for (int i = 0; i < n; i++) {
-    if (!values[i]) {
-      buf_be32(&s->out, UINT32_MAX);
-      continue;
-    }
-    buf_be32(&s->out, (uint32_t)strlen(values[i]));
-    buf_append(&s->out, values[i], strlen(values[i]));
-  }
-  message_end(&s->out, start);
-}
-
-static status run_show(session *s, const translation *t) {
-  char name[200];
-  if (word(t, 1, "all")) {
-    for (int i = 0; i < KNOWN; i++) {
-      const char *row[3] = {known_settings[i].name, setting_get(s, known_settings[i].name), ""};
-      text_row(s, 3, row);
-    }
-    proto_command_complete(&s->out, "SHOW");
-    return HDB_OK;
-  }
-  const char *asked = show_name(t, name, sizeof name), *value = setting_get(s, asked);
-  if (!value) return error_set(&s->err, HDB_ERROR, "unrecognized configuration parameter \"%s\"", asked);
-  char text[64];
-  const struct known_setting *k = known(asked);
-  if (k && k->kind == 't' && strcmp(value, "0") != 0) {
-    long ms = atol(value);
-    if (ms % 60000 == 0) snprintf(text, sizeof text, "%ldmin", ms / 60000);
-    else if (ms % 1000 == 0) snprintf(text, sizeof text, "%lds", ms / 1000);
-    else snprintf(text, sizeof text, "%ldms", ms);
-    value = text;
-  }
-  text_row(s, 1, &value);
-  proto_command_complete(&s->out, "SHOW");
-  return HDB_OK;
-}
 
 /* ---- transactions ---- */
 
@@ -332,9 +24,11 @@ static status quoted(session *s, const char *verb, const char *name) {
 }
 
 static status run_begin_statement(session *s, const translation *t) {
+  int modes = 1 + (word(t, 1, "transaction") || word(t, 1, "work"));
+  TRY(transaction_modes_check(s, t, modes));
   if (s->block == BLOCK_OPEN) {
     session_notice(s, "WARNING", "25001", "there is already a transaction in progress");
-    return apply_isolation(s, t, 1, true);
+    return transaction_modes(s, t, modes, true);
   }
   if (s->implicit) {
     s->implicit = false;
@@ -342,14 +36,7 @@ static status run_begin_statement(session *s, const translation *t) {
   } else {
     TRY(transaction_begin(s, false));
   }
-  const char *level = setting_get(s, "default_transaction_isolation"), *only = setting_get(s, "default_transaction_read_only");
-  if (level) TRY(setting_set(s, "transaction_isolation", level, true));
-  if (only && strcmp(only, "on") == 0) {
-    TRY(run_text(s, "PRAGMA query_only=1"));
-    s->read_only = true;
-    TRY(setting_set(s, "transaction_read_only", "on", true));
-  }
-  return apply_isolation(s, t, 1, true);
+  return transaction_modes(s, t, modes, true);
 }
 
 static bool chains(const translation *t) {
@@ -669,8 +356,7 @@ static status run_discard(session *s, const translation *t) {
       next = p->next;
       prepared_drop(s, p);
     }
-    for (setting *x = s->settings; x; x = x->next)
-      if (strcmp(x->name, "heliosdb.dialect") != 0) TRY(setting_reset(s, x->name));
+    TRY(settings_reset_all(s));
   }
   char tag[40];
   snprintf(tag, sizeof tag, "DISCARD %s", word(t, 1, "all") ? "ALL" : word(t, 1, "plans") ? "PLANS" : word(t, 1, "temp") ? "TEMP" : "SEQUENCES");
@@ -768,8 +454,7 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_RESET:
     rc = HDB_OK;
     if (word(t, 1, "all")) {
-      for (setting *x = s->settings; x && rc == HDB_OK; x = x->next)
-        if (known(x->name) && known(x->name)->kind != 'r' && strcmp(x->name, "heliosdb.dialect") != 0) rc = setting_reset(s, x->name);
+      rc = settings_reset_all(s);
     } else if (t->tokens_n > 1) {
       char name[200];
       rc = setting_reset(s, show_name(t, name, sizeof name));
@@ -778,10 +463,8 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_PREPARE: rc = run_prepare(s, t, sql); break;
   case CLASS_DECLARE: rc = run_declare(s, t, sql); break;
   case CLASS_CLOSE: rc = run_close(s, t); break;
-  case CLASS_NOTHING:
-    if (strcmp(t->tag, "VACUUM") == 0 && s->block != BLOCK_NONE) return error_set(&s->err, HDB_ERROR, "VACUUM cannot run inside a transaction block");
-    rc = HDB_OK;
-    break;
+  case CLASS_NOTHING: rc = HDB_OK; break;
+  case CLASS_LOCK: case CLASS_VACUUM: case CLASS_CHECKPOINT: rc = maintenance_run(s, t); break;
   case CLASS_LISTEN: return error_set(&s->err, HDB_ERROR, "not supported yet: LISTEN");
   case CLASS_NOTIFY: return error_set(&s->err, HDB_ERROR, "not supported yet: NOTIFY");
   case CLASS_UNLISTEN: rc = HDB_OK; break;

@@ -80,8 +80,9 @@ static status add_table(load *l, table *t, const schema_row *row) {
   t->sql = row->sql;
   t->name = row->name;
   for (int k = 0; k < t->columns_n && t->kind == TABLE_ORDINARY && pg_table_is_postgres(t->sql); k++) {
-    const pg_type *type = pg_type_of_column(t->columns[k].type, true, &t->columns[k].pg_modifier);
-    if (k != t->rowid_column && type && type->oid != PG_VECTOR) t->columns[k].pg_type = type->oid;
+    const char *key = k == t->rowid_column ? pg_column_override(&l->s->memory, t->sql, t->columns[k].name) : NULL;
+    const pg_type *type = pg_type_of_column(key ? key : t->columns[k].type, true, &t->columns[k].pg_modifier);
+    if (type && type->oid != PG_VECTOR) t->columns[k].pg_type = type->oid;
   }
   t->tree = (uint32_t)row->root;
   t->schema = s;

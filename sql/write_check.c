@@ -182,8 +182,17 @@ static status store_as(exec *x, const writer *w, int k, value *v) {
   return HDB_OK;
 }
 
+/* The row id of a table of the postgres dialect has a range, too. */
+static status key_range(exec *x, const table *t, const writer_run *r) {
+  const column *c = &t->columns[t->rowid_column];
+  value v = r->values[t->rowid_column];
+  if (v.type != VAL_INTEGER || (c->pg_type != PG_INT4 && c->pg_type != PG_INT2)) return HDB_OK;
+  return pg_convert(c->pg_type, -1, false, &v, &x->memory, x->err);
+}
+
 status write_prepare(exec *x, const writer *w, writer_run *r) {
   const table *t = w->t;
+  if (t->rowid_column >= 0 && t->columns[t->rowid_column].pg_type) TRY(key_range(x, t, r));
   for (int k = 0; k < t->columns_n; k++)
     if (!t->columns[k].generated && k != t->rowid_column) TRY(store_as(x, w, k, &r->values[k]));
   for (int i = 0; i < w->generated_n; i++) {
