@@ -6,7 +6,7 @@ PRESET  ?= release
 BUILD   := build/$(PRESET)
 VENV    := .venv
 
-PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpcre2-dev check python3-dev python3-venv
+PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak fuzz bench-time
 

@@ -28,6 +28,11 @@ void callback_free(void *p) {
   PyMem_RawFree(cb);
 }
 
+bool callback_begin_local(connection *c, const char *method) {
+  if (!connection_check_thread(c) || !connection_check_open(c) || backend_refuses(c, method)) return false;
+  return callback_begin(c);
+}
+
 bool callback_begin(connection *c) {
   if (!connection_check_thread(c) || !connection_check_open(c)) return false;
   turn_take(c);
@@ -109,7 +114,7 @@ PyObject *connection_set_authorizer(PyObject *self, PyObject *const *args, Py_ss
   PyObject *callable;
   if (callback_warn_keywords("set_authorizer", "'authorizer_callback'", false,
                              kwnames && PyVectorcall_NARGS((size_t)nargs) < 1) < 0 ||
-      arguments_parse(&authorizer_spec, args, nargs, kwnames, &callable) < 0 || !callback_begin(c))
+      arguments_parse(&authorizer_spec, args, nargs, kwnames, &callable) < 0 || !callback_begin_local(c, "set_authorizer"))
     return NULL;
   int rc = HDB_OK;
   callback *cb = NULL;
@@ -158,7 +163,7 @@ PyObject *connection_set_progress_handler(PyObject *self, PyObject *const *args,
   if (callback_warn_keywords("set_progress_handler", "'progress_handler'", false,
                              kwnames && PyVectorcall_NARGS((size_t)nargs) < 1) < 0 ||
       arguments_parse(&progress_spec, args, nargs, kwnames, v) < 0 || arguments_int(v[1], &n) < 0 ||
-      !callback_begin(c))
+      !callback_begin_local(c, "set_progress_handler"))
     return NULL;
   callback *cb = v[0] == Py_None ? NULL : callback_new(c, v[0]);
   bool fine = cb || v[0] == Py_None;
@@ -208,7 +213,7 @@ PyObject *connection_set_trace_callback(PyObject *self, PyObject *const *args, P
   PyObject *callable;
   if (callback_warn_keywords("set_trace_callback", "'trace_callback'", false,
                              kwnames && PyVectorcall_NARGS((size_t)nargs) < 1) < 0 ||
-      arguments_parse(&trace_spec, args, nargs, kwnames, &callable) < 0 || !callback_begin(c))
+      arguments_parse(&trace_spec, args, nargs, kwnames, &callable) < 0 || !callback_begin_local(c, "set_trace_callback"))
     return NULL;
   callback *cb = callable == Py_None ? NULL : callback_new(c, callable);
   bool fine = cb || callable == Py_None;
@@ -285,7 +290,7 @@ PyObject *connection_create_collation(PyObject *self, PyObject *const *args, Py_
 #endif
     return NULL;
   }
-  if (!callback_begin(c)) return NULL;
+  if (!callback_begin_local(c, "create_collation")) return NULL;
   const char *text = NULL;
   PyObject *name = collation_name(c, args[0]);
   int rc = -1;

@@ -11,6 +11,8 @@
 callback *callback_new(connection *c, PyObject *callable);
 /* Methods of a callback's connection: checks, and the turn. */
 bool callback_begin(connection *c);
+/* The same, of a method that only the engine in this process has. */
+bool callback_begin_local(connection *c, const char *method);
 void callback_end(connection *c);
 /* Python 3.13 warns of keywords that will be positional only: "'name', 'narg' and 'func'". */
 int callback_warn_keywords(const char *function, const char *names, bool several, bool by_keyword);

@@ -88,7 +88,7 @@ void connection_close_now(connection *c) { close_engine(c, true); }
 void connection_checkpoint_all(module_state *state) {
   for (connection *c = state->connections, *next; c; c = next) {
     Py_INCREF(c); /* the list may change while the GIL is away */
-    if (c->db && !c->closing && !c->turn.depth) {
+    if (c->db && !backend_is_remote(c->db) && !c->closing && !c->turn.depth) {
       turn_take(c);
       Py_BEGIN_ALLOW_THREADS
       hdb_checkpoint(c->db);
@@ -150,10 +150,7 @@ static int timeout_ms(double seconds) {
 }
 
 static int open_database(connection *c, opening *o) {
-  if (o->settings.mode == MODE_SERVER) {
-    RAISE(c->state, EXC_NOT_SUPPORTED, "not supported yet: heliosdb_mode='server'");
-    return -1;
-  }
+  if (o->settings.mode == MODE_SERVER) return backend_connect(c, PyBytes_AS_STRING(o->path), o->timeout, &o->settings);
   int flags = HDB_OPEN_READWRITE | HDB_OPEN_CREATE | (o->uri ? HDB_OPEN_URI : 0);
   if (c->state->shared_cache) flags |= HDB_OPEN_SHAREDCACHE;
   hdb *db = NULL;
@@ -236,6 +233,7 @@ static int connection_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     turn_take(c);
     close_engine(c, false);
     c->initialized = false;
+    Py_CLEAR(c->again);
     turn_release(c);
   }
   opening o;
@@ -299,6 +297,7 @@ static int connection_traverse(PyObject *self, visitproc visit, void *arg) {
   Py_VISIT(c->row_factory);
   Py_VISIT(c->text_factory);
   Py_VISIT(c->server);
+  Py_VISIT(c->again);
   return connection_traverse_callbacks(c, visit, arg);
 }
 
@@ -308,6 +307,7 @@ static int connection_clear(PyObject *self) {
   Py_CLEAR(c->row_factory);
   Py_CLEAR(c->text_factory);
   Py_CLEAR(c->server);
+  Py_CLEAR(c->again);
   connection_clear_callbacks(c);
   return 0;
 }
@@ -659,6 +659,8 @@ static PyMethodDef methods[] = {
     {"switch_to_server", (PyCFunction)(void (*)(void))connection_switch_to_server, METH_VARARGS | METH_KEYWORDS,
      "switch_to_server($self, /, port=5432, **keywords)\n--\n\nstart_server() on a port."},
     {"_database_file", connection_database_file, METH_NOARGS, NULL},
+    {"_again", connection_again, METH_NOARGS, NULL},
+    {"_save", connection_save, METH_VARARGS, NULL},
     {"checkpoint", connection_checkpoint, METH_NOARGS,
      "checkpoint($self, /)\n--\n\nMake everything durable and bring the SQLite file up to date."},
     {"__enter__", connection_enter, METH_NOARGS,

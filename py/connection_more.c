@@ -67,6 +67,25 @@ static int run_backup(connection *c, connection *target, const char *name, int p
 static const char *const backup_names[] = {"target", "pages", "progress", "name", "sleep"};
 static const arguments_spec backup_spec = {"backup", backup_names, 5, 1, 1, "positional ", 8};
 
+/* Of a server's database: fetched as a file first (heliosdb_sqlite/_server.py). */
+static PyObject *backup_remote(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  PyObject *module = PyImport_ImportModule("heliosdb_sqlite._server");
+  PyObject *function = module ? PyObject_GetAttrString(module, "backup_remote") : NULL, *answer = NULL;
+  Py_ssize_t n = PyVectorcall_NARGS((size_t)nargs), all = n + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+  PyObject **with_self = function ? PyMem_Malloc((size_t)(all + 1) * sizeof *with_self) : NULL;
+  if (with_self) {
+    with_self[0] = self;
+    for (Py_ssize_t i = 0; i < all; i++) with_self[i + 1] = args[i];
+    answer = PyObject_Vectorcall(function, with_self, (size_t)n + 1, kwnames);
+    PyMem_Free(with_self);
+  } else if (function) {
+    PyErr_NoMemory();
+  }
+  Py_XDECREF(function);
+  Py_XDECREF(module);
+  return answer;
+}
+
 PyObject *connection_backup(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   connection *c = (connection *)self;
   PyObject *v[5];
@@ -85,6 +104,8 @@ PyObject *connection_backup(PyObject *self, PyObject *const *args, Py_ssize_t na
     return NULL;
   }
   connection *target = (connection *)v[0];
+  if (c->db && backend_is_remote(c->db)) return backup_remote(self, args, nargs, kwnames);
+  if (target->db && backend_refuses(target, "backup")) return NULL;
   if (v[1] && arguments_int(v[1], &pages) < 0) return NULL;
   if (v[3] && arguments_string("backup", "argument 'name'", v[3], &name) < 0) return NULL;
   if (v[4]) {
@@ -138,7 +159,7 @@ PyObject *connection_blobopen(PyObject *self, PyObject *const *args, Py_ssize_t 
   if (rowid == -1 && PyErr_Occurred()) return NULL;
   if (v[3] && (readonly = PyObject_IsTrue(v[3])) < 0) return NULL;
   if (v[4] && arguments_string("blobopen", "argument 'name'", v[4], &name) < 0) return NULL;
-  if (!callback_begin(c)) return NULL;
+  if (!callback_begin_local(c, "blobopen")) return NULL;
   hdb_blob *handle = NULL;
   int rc;
   Py_BEGIN_ALLOW_THREADS
@@ -187,7 +208,7 @@ PyObject *connection_serialize(PyObject *self, PyObject *const *args, Py_ssize_t
   const char *name = "main";
   if (arguments_parse(&serialize_spec, args, nargs, kwnames, &v) < 0) return NULL;
   if (v && arguments_string("serialize", "argument 'name'", v, &name) < 0) return NULL;
-  if (!callback_begin(c)) return NULL;
+  if (!callback_begin_local(c, "serialize")) return NULL;
   int64_t bytes = 0;
   unsigned char *data;
   Py_BEGIN_ALLOW_THREADS
@@ -221,7 +242,7 @@ PyObject *connection_deserialize(PyObject *self, PyObject *const *args, Py_ssize
     return NULL;
   }
   int rc = -1;
-  if (callback_begin(c)) {
+  if (callback_begin_local(c, "deserialize")) {
     Py_BEGIN_ALLOW_THREADS
     rc = hdb_deserialize(c->db, name, view.buf, view.len);
     Py_END_ALLOW_THREADS

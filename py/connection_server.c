@@ -87,14 +87,14 @@ PyObject *connection_attach_server(PyObject *module, PyObject *args) {
 
 PyObject *connection_start_server(PyObject *self, PyObject *args, PyObject *keywords) {
   connection *c = (connection *)self;
-  if (!connection_check_thread(c) || !connection_check_open(c)) return NULL;
+  if (!connection_check_thread(c) || !connection_check_open(c) || backend_refuses(c, "start_server")) return NULL;
   return start(self, args, keywords);
 }
 
 /* The same, with the port before all others. */
 PyObject *connection_switch_to_server(PyObject *self, PyObject *args, PyObject *keywords) {
   connection *c = (connection *)self;
-  if (!connection_check_thread(c) || !connection_check_open(c)) return NULL;
+  if (!connection_check_thread(c) || !connection_check_open(c) || backend_refuses(c, "switch_to_server")) return NULL;
   PyObject *all = keywords ? PyDict_Copy(keywords) : PyDict_New(), *port = NULL, *none = PyTuple_New(0), *server = NULL;
   if (all && none && PyArg_UnpackTuple(args, "switch_to_server", 0, 1, &port) &&
       (!port || PyDict_SetItemString(all, "port", port) == 0))

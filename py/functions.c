@@ -147,7 +147,8 @@ static int register_function(connection *c, const char *name, int count, int fla
 
 static PyObject *create(connection *c, const char *name, int count, int flags, PyObject *callable, enum kind kind,
                         const char *message) {
-  if (!callback_begin(c)) return NULL;
+  static const char *const methods[] = {"create_function", "create_aggregate", "create_window_function"};
+  if (!callback_begin_local(c, methods[kind])) return NULL;
   int rc = register_function(c, name, count, flags, callable == Py_None ? NULL : callable, kind);
   if (rc > 0) {
     if (message)

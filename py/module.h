@@ -9,7 +9,7 @@
 #define HDB_PY_MODULE_H
 
 #include "py/compat.h"
-#include "sql/hdb.h"
+#include "py/backend.h"
 
 /* DB-API's exception classes, in the order of module_state.exceptions */
 enum {

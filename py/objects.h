@@ -73,6 +73,7 @@ struct connection {
   blob *blobs;
   PyObject *row_factory, *text_factory;
   callback *trace, *progress, *authorizer;
+  PyObject *again;  /* server mode: connect()'s keywords, NULL otherwise */
   PyObject *server; /* heliosdb_sqlite.Server that ends with this connection, NULL: none */
 };
 
@@ -264,6 +265,13 @@ typedef struct settings {
   char as_of[64];
 } settings;
 int settings_read(module_state *state, const char *filename, PyObject **values, settings *out);
+/* backend.c: server mode. Connects; -1 with an exception. */
+int backend_connect(connection *c, const char *path, double timeout, const settings *s);
+/* true: an exception that says that a connection to a server cannot do this */
+bool backend_refuses(connection *c, const char *what);
+PyObject *connection_again(PyObject *self, PyObject *unused);
+PyObject *connection_save(PyObject *self, PyObject *args);
+
 int connection_serve(connection *c, const settings *s); /* -1: an exception, and nothing serves */
 
 /* ---- statement.c, statement_cache.c, statement_bind.c ---- */

@@ -163,7 +163,7 @@ static int read_secrets(module_state *state, const char *filename, PyObject **v,
   }
   if (key) return read_key(state, key, out);
   if (phrase) return text_of(SET_PASSPHRASE, phrase, &out->engine.passphrase);
-  const char *stored = getenv("HELIOSDB_ENCRYPTION_KEY");
+  const char *stored = out->mode == MODE_SERVER ? NULL : getenv("HELIOSDB_ENCRYPTION_KEY");
   if (!stored || !*stored || !*filename || !strcmp(filename, ":memory:")) return 0;
   if (!hex_key(stored, strlen(stored), out->key)) return bad_key(state, "HELIOSDB_ENCRYPTION_KEY");
   out->engine.encryption_key = out->key;
@@ -206,6 +206,14 @@ static int read_branch(module_state *state, PyObject *o, settings *out) {
   return 0;
 }
 
+/* How a server opens its database is its own matter. */
+static int read_for_server(module_state *state, PyObject **v, settings *out) {
+  static const int theirs[] = {SET_AS_OF, SET_ENCRYPTION_KEY, SET_PASSPHRASE, SET_RETENTION, SET_MIRROR};
+  for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++)
+    if (v[theirs[i]] && v[theirs[i]] != Py_None) return stray(state, theirs[i]);
+  return out->engine.conflict_policy ? stray(state, SET_CONFLICT_POLICY) : 0;
+}
+
 int settings_read(module_state *state, const char *filename, PyObject **v, settings *out) {
   out->engine.retention = NAN;
   out->engine.mirror = -1;
@@ -213,5 +221,6 @@ int settings_read(module_state *state, const char *filename, PyObject **v, setti
       read_as_of(state, v[SET_AS_OF], out) < 0 || read_secrets(state, filename, v, out) < 0 ||
       read_policy(state, v[SET_CONFLICT_POLICY], out) < 0 || read_retention(state, v[SET_RETENTION], out) < 0)
     return -1;
+  if (out->mode == MODE_SERVER && read_for_server(state, v, out) < 0) return -1;
   return read_mirror(state, v[SET_MIRROR], out);
 }

@@ -6,6 +6,7 @@
  *   query.c    simple and extended query; portals
  *   utility.c  statements that are the session's own: SET, SHOW, cursors, PREPARE
  *   copy.c     COPY
+ *   remote.c   the engine call by call, for another process of ours
  *
  * N1  A connection has at most one task at a time; the task owns everything in `session`. The loop thread touches only
  *     what the connection's mutex guards, and the uv handle, which nobody else touches.

@@ -232,6 +232,10 @@ static void put_fields(buf *out, uint8_t type, const error_fields *f) {
   put_field(out, 't', f->table);
   put_field(out, 'c', f->column);
   put_field(out, 'n', f->constraint);
+  put_field(out, 'k', f->code);
+  put_field(out, 'o', f->offset);
+  put_field(out, 'T', f->conflict_table);
+  put_field(out, 'K', f->conflict_key);
   if (f->position > 0) {
     snprintf(position, sizeof position, "%d", f->position);
     put_field(out, 'P', position);

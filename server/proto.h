@@ -102,6 +102,7 @@ typedef struct error_fields {
   const char *severity, *sqlstate, *message;
   const char *detail, *hint, *schema, *table, *column, *constraint; /* NULL: left out */
   int position; /* characters from 1; 0: left out */
+  const char *code, *offset, *conflict_table, *conflict_key; /* of the engine itself: fields k, o, T, K (remote.c) */
 } error_fields;
 void proto_error(buf *out, const error_fields *f);
 void proto_notice(buf *out, const error_fields *f);

@@ -23,6 +23,7 @@ session *session_new(connection *c) {
 void session_free(session *s) {
   if (!s) return;
   copy_free(s);
+  remote_free(s);
   simple_free(s);
   while (s->portals) portal_drop(s, s->portals);
   while (s->statements) prepared_drop(s, s->statements);
@@ -86,13 +87,16 @@ void session_ready(session *s) {
 
 /* ---- start-up ---- */
 
+/* name, or name@branch; names may hold an @ themselves. */
 static bool database_known(session *s, const char *name, char **branch) {
-  const char *at = strchr(name, '@');
-  size_t n = at ? (size_t)(at - name) : strlen(name);
   const char *const known[] = {s->server->stem, s->user, "postgres"};
-  *branch = at ? strdup(at + 1) : NULL;
-  for (int i = 0; i < 3; i++)
-    if (strlen(known[i]) == n && strncmp(known[i], name, n) == 0) return true;
+  *branch = NULL;
+  for (int i = 0; i < 3; i++) {
+    size_t n = strlen(known[i]);
+    if (strncmp(known[i], name, n) != 0 || (name[n] && name[n] != '@')) continue;
+    *branch = name[n] ? strdup(name + n + 1) : NULL;
+    return true;
+  }
   return false;
 }
 
@@ -115,9 +119,8 @@ static bool open_database(session *s) {
   bool sqlite = dialect && strcasecmp(dialect, "sqlite") == 0;
   hdb_extended_result_codes(s->db, 1);
   hdb_busy_timeout(s->db, 5000);
-  hdb_exec(s->db, "PRAGMA foreign_keys=ON", NULL, NULL, NULL);
   if (!sqlite) {
-    hdb_exec(s->db, "PRAGMA heliosdb_dialect=postgres; PRAGMA case_sensitive_like=ON", NULL, NULL, NULL);
+    hdb_exec(s->db, "PRAGMA foreign_keys=ON; PRAGMA heliosdb_dialect=postgres; PRAGMA case_sensitive_like=ON", NULL, NULL, NULL);
     hdb_db_config(s->db, 1013, 0, NULL); /* "x" is never a string */
     hdb_db_config(s->db, 1014, 0, NULL);
     session_functions(s);
@@ -168,6 +171,15 @@ static void ask_password(session *s) {
   }
 }
 
+/* A setting of the start-up message, or of its options. */
+static status startup_setting(session *s, const char *name, const char *value) {
+  if (strcmp(name, "heliosdb_client") == 0) {
+    if (s->remote || strcmp(value, "1") != 0) return s->remote ? HDB_OK : error_set(&s->err, HDB_ERROR, "invalid value for parameter \"%s\": \"%s\"", name, value);
+    return remote_start(s) ? HDB_OK : HDB_NOMEM;
+  }
+  return setting_set(s, strcmp(name, "heliosdb_dialect") == 0 ? "heliosdb.dialect" : name, value, false);
+}
+
 static void startup(session *s, const startup_message *m) {
   size_t at = 0;
   const char *name, *value, *options = NULL;
@@ -190,8 +202,7 @@ static void startup(session *s, const startup_message *m) {
       negotiate = true;
       continue;
     }
-    const char *known = strcmp(name, "heliosdb_dialect") == 0 ? "heliosdb.dialect" : name;
-    if (setting_set(s, known, value, false) != HDB_OK) {
+    if (startup_setting(s, name, value) != HDB_OK) {
       session_fatal(s, "22023", "%s", s->err.message ? s->err.message : "invalid parameter");
       return;
     }
@@ -204,7 +215,7 @@ static void startup(session *s, const startup_message *m) {
     while (*end && !(*end == ' ' && end[-1] != '\\')) end++;
     if (equal && equal < end) {
       char *key = strndup(p, (size_t)(equal - p)), *v = strndup(equal + 1, (size_t)(end - equal - 1));
-      if (key && v) setting_set(s, key, v, false);
+      if (key && v) (void)startup_setting(s, key, v);
       error_clear(&s->err);
       free(key);
       free(v);
@@ -282,6 +293,10 @@ static void copy_message(session *s, const message *m) {
 
 static void ready_message(session *s, const message *m) {
   if (s->skip_to_sync && m->type != 'S' && m->type != 'X') return; /* S1 */
+  if (s->remote) {
+    remote_message(s, m);
+    return;
+  }
   body_reader r = body_of(m->body);
   switch (m->type) {
   case 'Q': {

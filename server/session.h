@@ -68,6 +68,7 @@ struct session {
   portal *portals;
   setting *settings;
   copy_state *copy;
+  struct remote *remote; /* another HeliosDB process speaks here (remote.c) */
   arena query_memory;    /* of the simple query at work */
   const char *query;     /* its text, for positions */
   error err;
@@ -90,6 +91,11 @@ static inline void session_maybe_send(session *s) {
   if (s->out.n >= OUTPUT_CHUNK) session_send(s);
 }
 void session_ready(session *s);
+
+/* ---- remote.c ---- */
+bool remote_start(session *s);
+void remote_free(session *s);
+void remote_message(session *s, const message *m);
 
 /* ---- functions.c ---- */
 void session_functions(session *s);

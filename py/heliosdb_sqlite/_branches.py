@@ -33,6 +33,9 @@ class Branch:
     def connect(self, **keywords):
         """A connection of its own on this branch."""
         import heliosdb_sqlite
+        again = self._con._again()
+        if again is not None:
+            return heliosdb_sqlite.connect(branch=self.name, **{**again, **keywords})
         files = [row[2] for row in _rows(self._con, "PRAGMA database_list") if row[1] == "main"]
         if not files or not files[0]:
             raise heliosdb_sqlite.NotSupportedError("a database in memory has one connection: use switch_branch()")

@@ -117,3 +117,25 @@ def start_for(con, host="127.0.0.1", port=5432, **keywords):
     server = start_server(con._database_file() or ":memory:", host, port, **keywords)
     _heliosdb._attach_server(con, server)
     return server
+
+
+def backup_remote(con, target, pages=-1, progress=None, name="main", sleep=0.25):
+    """Connection.backup() of a connection to a server: its database comes over as a file, then goes into the target."""
+    import heliosdb_sqlite
+    import tempfile
+    if not isinstance(target, heliosdb_sqlite.Connection):
+        raise TypeError("backup() argument 'target' must be sqlite3.Connection")
+    if progress is not None and not callable(progress):
+        raise TypeError("progress argument must be a callable")
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "copy.db")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            con._save(fd, name)
+        finally:
+            os.close(fd)
+        copy = heliosdb_sqlite.connect(f"file:{path}?immutable=1", uri=True)
+        try:
+            copy.backup(target, pages=pages, progress=progress, sleep=sleep)
+        finally:
+            copy.close()
