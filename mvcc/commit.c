@@ -173,6 +173,7 @@ static void process(engine *e, request *batch, size_t n, bool alone) {
     if (rc != HDB_OK && e->cache) cache_drop(e->cache, e->last_time);
     prune_recent(e, n);
     if (any) retain_when_due(e);
+    if (any) alarm_ring(e);
   }
   atomic_fetch_add(&e->batches_done, 1);
   for (request *r = batch; rc != HDB_OK && r; r = r->next) r->result = rc;

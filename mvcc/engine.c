@@ -430,6 +430,13 @@ static bool start_reaper(void) {
   return reaper_runs = true;
 }
 
+engine *engine_hold(engine *e) {
+  pthread_mutex_lock(&registry_lock);
+  e->references++;
+  pthread_mutex_unlock(&registry_lock);
+  return e;
+}
+
 void engine_close(engine *e) {
   if (!e) return;
   leave_before_wait();
@@ -476,6 +483,7 @@ status engine_checkpoint(engine *e) {
 
 int64_t engine_newest(engine *e) { return atomic_load(&e->visible); }
 int64_t engine_oldest(engine *e) { return atomic_load(&e->history_floor); }
+status engine_make_durable(engine *e, int64_t time) { return engine_sync_to(e, time); }
 int64_t engine_durable(engine *e) { return atomic_load(&e->durable); }
 bool engine_is_memory(const engine *e) { return e->memory; }
 
@@ -496,7 +504,7 @@ status engine_setting_get(engine *e, const char *name, buf *out) {
   return buf_failed(out) ? HDB_NOMEM : HDB_OK;
 }
 
-status engine_setting_put(engine *e, const char *name, slice value) {
+static status setting_put(engine *e, const char *name, slice value, bool sync) {
   if (e->read_only) return HDB_READONLY;
   buf key = BUF_INIT;
   kv_batch *batch = kv_batch_new(e->store);
@@ -504,9 +512,22 @@ status engine_setting_put(engine *e, const char *name, slice value) {
   status rc = batch && !buf_failed(&key) ? HDB_OK : HDB_NOMEM;
   if (rc == HDB_OK) {
     kv_batch_put(batch, KV_META, buf_slice(&key), value);
-    rc = kv_write(e->store, batch, !e->memory);
+    rc = kv_write(e->store, batch, sync && !e->memory);
   }
   kv_batch_free(batch);
   buf_free(&key);
   return rc;
+}
+
+status engine_setting_put(engine *e, const char *name, slice value) { return setting_put(e, name, value, true); }
+status engine_setting_note(engine *e, const char *name, slice value) { return setting_put(e, name, value, false); }
+
+void engine_alarm(engine *e, void (*ring)(void *), void *context) {
+  atomic_store(&e->alarm_set, false);
+  e->alarm = ring, e->alarm_context = context;
+  atomic_store(&e->alarm_set, ring != NULL);
+}
+
+void alarm_ring(engine *e) {
+  if (atomic_load_explicit(&e->alarm_set, memory_order_relaxed) && atomic_exchange(&e->alarm_set, false)) e->alarm(e->alarm_context);
 }

@@ -179,6 +179,9 @@ struct engine {
   atomic_int txns_n;
 
   engine_watcher *_Atomic watcher; /* watch.c */
+  atomic_bool alarm_set;           /* engine_alarm */
+  void (*alarm)(void *);
+  void *alarm_context;
 
   pthread_mutex_t duty_lock; /* process.c */
   pthread_cond_t duty_done;
@@ -318,6 +321,7 @@ status bulk_remove_unpublished(engine *e); /* at open */
 
 /* ---- retention (retain.c) ---- */
 void retain_when_due(engine *e); /* the leader, after a batch */
+void alarm_ring(engine *e);
 void retain_stop(engine *e);     /* before the engine goes */
 
 /* ---- branches (branch.c) ---- */

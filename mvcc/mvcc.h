@@ -38,6 +38,8 @@ typedef struct engine_options {
 
 /* path: the directory; NULL: a private engine in memory (opens in well under 0.1 ms). */
 status engine_open(const char *path, const engine_options *options, engine **out, error *err);
+/* One more reference to an engine that is open. */
+engine *engine_hold(engine *e);
 /* Gives the reference back; the last one starts the linger. Open transactions must be gone. */
 void engine_close(engine *e);
 /* Closes every lingering engine now, flushed (atexit; before the directory is removed). */
@@ -72,6 +74,12 @@ size_t engine_clients(engine *e);
 /* Non-transactional settings under text names (mirror stamps, database id): read, and written with one sync. */
 status engine_setting_get(engine *e, const char *name, buf *out); /* HDB_NOTFOUND */
 status engine_setting_put(engine *e, const char *name, slice value);
+status engine_setting_note(engine *e, const char *name, slice value); /* ... without the sync: power loss may undo it */
+/* Commits up to this time are on stable storage when it returns HDB_OK. */
+status engine_make_durable(engine *e, int64_t time);
+/* Rings once, at the next commit, on the thread that commits and after everybody can see it; must be quick. One alarm an
+ * engine; ring NULL: none. A commit of before may ring late. */
+void engine_alarm(engine *e, void (*ring)(void *), void *context);
 
 /* ---- transactions: one object a connection, used again and again ---- */
 enum txn_sync { TXN_SYNC_OFF, TXN_SYNC_NORMAL, TXN_SYNC_FULL };

@@ -71,10 +71,9 @@ out:
   return rc;
 }
 
-int hdb_open_with(const char *filename, hdb **out, int flags, const hdb_settings *settings) {
-  *out = NULL;
+static hdb *connection_new(int flags) {
   hdb *db = calloc(1, sizeof *db);
-  if (!db) return HDB_NOMEM;
+  if (!db) return NULL;
   pthread_mutexattr_t attribute;
   pthread_mutexattr_init(&attribute);
   pthread_mutexattr_settype(&attribute, PTHREAD_MUTEX_RECURSIVE);
@@ -91,7 +90,27 @@ int hdb_open_with(const char *filename, hdb **out, int flags, const hdb_settings
   db->databases[DB_TEMP].pragmas.synchronous = 0;
   memcpy(db->databases[DB_TEMP].pragmas.journal_mode, "delete", sizeof "delete");
   db->databases_n = 2;
-  *out = db;
+  return db;
+}
+
+hdb *hdb_open_inside(engine *e) {
+  hdb *db = connection_new(HDB_OPEN_READWRITE);
+  if (!db) return NULL;
+  database *d = &db->databases[DB_MAIN];
+  d->filename = strdup("");
+  if (!d->filename || txn_new(e, &d->txn) != HDB_OK) {
+    hdb_close(db);
+    return NULL;
+  }
+  d->engine = engine_hold(e);
+  database_pragmas_default(d);
+  db->retention = NAN, db->mirror_setting = -1;
+  return db;
+}
+
+int hdb_open_with(const char *filename, hdb **out, int flags, const hdb_settings *settings) {
+  hdb *db = *out = connection_new(flags);
+  if (!db) return HDB_NOMEM;
   status rc = connection_open(db, filename, flags, settings);
   return hdb_result(db, rc);
 }

@@ -194,6 +194,8 @@ static inline void hdb_unlock(hdb *db) { pthread_mutex_unlock(&db->mutex); }
 /* The end of every call: keeps code and words for hdb_errmsg, returns what the caller sees (8 bits or all). */
 int hdb_result(hdb *db, status rc);
 void hdb_free_if_zombie(hdb *db); /* unlocks */
+/* A connection of the library's own on main of an open engine, of which it takes a reference. NULL: out of memory. */
+hdb *hdb_open_inside(engine *e);
 static inline status sql_nomem(error *e) { return error_set(e, HDB_NOMEM, "out of memory"); }
 
 /* ---- statement.c, bind.c ---- */

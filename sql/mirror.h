@@ -21,6 +21,10 @@ void mirror_close(hdb *db, int number);
 /* app.db equals main when this returns HDB_OK. No transaction may be open on the database. */
 status mirror_checkpoint(hdb *db, int number);
 
+/* Before a transaction begins: a file that a tool has changed is noticed here, at most once a second, and merged in.
+ * d->mirror is not NULL. */
+void mirror_look_when_due(hdb *db, int number);
+
 /* The database as the bytes of an SQLite file (malloc'd), and back: its content replaces the database's. */
 status mirror_serialize(hdb *db, int number, unsigned char **out, int64_t *bytes);
 status mirror_deserialize(hdb *db, int number, const void *data, int64_t bytes);
@@ -29,8 +33,13 @@ status mirror_write_file(hdb *db, int number, const char *path);
 
 /* ---- between mirror*.c ---- */
 struct sqlite3;
-/* Everything in the SQLite database replaces what the database held; one transaction. */
-status mirror_import(hdb *db, int number, struct sqlite3 *from);
+/* Which file was taken in (mirror_sync.c, F4). */
+typedef struct mirror_mark {
+  int64_t stamp, signature;
+  int turn_ms; /* how long to wait for the writer's turn */
+} mirror_mark;
+/* Everything in the SQLite database replaces what the database held; one transaction. mark: NULL for copies. */
+status mirror_import(hdb *db, int number, struct sqlite3 *from, const mirror_mark *mark);
 /* Writes what changed in (since, the newest commit] into the open SQLite database, as part of the caller's SQLite
  * transaction; since 0: everything. */
 status mirror_export(hdb *db, int number, struct sqlite3 *to, int64_t since);

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "kv/base/key.h"
-#include "sql/mirror.h"
+#include "sql/mirror_internal.h"
 #include "sql/virtual.h"
 
 typedef struct object {
@@ -308,6 +308,7 @@ static status table_open(exporter *x, const table *t) {
 
 static status put_row(exporter *x) {
   const table *t = x->table;
+  if (atomic_load(&x->db->interrupted)) return error_set(&x->db->err, HDB_INTERRUPT, "interrupted");
   int64_t rowid = t->without_rowid ? 0 : rowid_decode(x->cursor->key.p);
   status rc = record_check(x->cursor->value);
   if (rc != HDB_OK) return error_set(&x->db->err, HDB_CORRUPT, "database disk image is malformed");
@@ -483,15 +484,33 @@ static status export_all(exporter *x) {
   return HDB_OK;
 }
 
+static status export_run(exporter *x, status (*all)(exporter *)) {
+  int was = 0;
+  sqlite3_db_config(x->to, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, &was);
+  sqlite3_db_config(x->to, SQLITE_DBCONFIG_ENABLE_FKEY, 0, &was);
+  sqlite3_db_config(x->to, SQLITE_DBCONFIG_DEFENSIVE, 0, &was);
+  status rc = run(x, "PRAGMA ignore_check_constraints = ON");
+  if (rc == HDB_OK) rc = all(x);
+  table_close(x, rc);
+  arena_clear(&x->memory);
+  return rc;
+}
+
 status mirror_export(hdb *db, int number, struct sqlite3 *to, int64_t since) {
   exporter x = {.db = db, .number = number, .to = to, .since = since};
-  int was = 0;
-  sqlite3_db_config(to, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, &was);
-  sqlite3_db_config(to, SQLITE_DBCONFIG_ENABLE_FKEY, 0, &was);
-  sqlite3_db_config(to, SQLITE_DBCONFIG_DEFENSIVE, 0, &was);
-  status rc = run(&x, "PRAGMA ignore_check_constraints = ON");
-  if (rc == HDB_OK) rc = export_all(&x);
-  table_close(&x, rc);
-  arena_clear(&x.memory);
-  return rc;
+  return export_run(&x, export_all);
+}
+
+static status drop_all(exporter *x) {
+  TRY(run(x, "CREATE TABLE IF NOT EXISTS _heliosdb_objects(name TEXT PRIMARY KEY, tree INTEGER) WITHOUT ROWID"));
+  TRY(load_theirs(x));
+  TRY(drop_changed(x));
+  if (sqlite3_table_column_metadata(x->to, "main", "sqlite_sequence", NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK)
+    TRY(run(x, "DELETE FROM sqlite_sequence"));
+  return run(x, "DROP TABLE _heliosdb_objects; DROP TABLE IF EXISTS _heliosdb_left_out");
+}
+
+status mirror_export_nothing(hdb *own, struct sqlite3 *file) {
+  exporter x = {.db = own, .number = DB_MAIN, .to = file};
+  return export_run(&x, drop_all);
 }

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "kv/base/key.h"
-#include "sql/mirror.h"
+#include "sql/mirror_internal.h"
 
 static bool is_own_object(const char *name) { return sqlite3_strnicmp(name, "_heliosdb", 9) == 0; }
 
@@ -23,7 +23,7 @@ status mirror_sqlite_error(hdb *db, struct sqlite3 *from, int code) {
   return error_set(&db->err, (status)sqlite3_extended_errcode(from), "%s", sqlite3_errmsg(from));
 }
 
-static value sqlite_value(sqlite3_stmt *s, int column) {
+value mirror_value(sqlite3_stmt *s, int column) {
   switch (sqlite3_column_type(s, column)) {
   case SQLITE_INTEGER: return value_int(sqlite3_column_int64(s, column));
   case SQLITE_FLOAT: return value_real(sqlite3_column_double(s, column));
@@ -39,7 +39,7 @@ static value sqlite_value(sqlite3_stmt *s, int column) {
   }
 }
 
-static void buf_quoted(buf *b, const char *name) {
+void mirror_quoted(buf *b, const char *name) {
   buf_byte(b, '"');
   for (; *name; name++) {
     if (*name == '"') buf_byte(b, '"');
@@ -57,7 +57,7 @@ static status write_schema_row(hdb *db, txn *t, int64_t rowid, sqlite3_stmt *s, 
   }
   record_begin(w);
   for (int i = 0; i < 5; i++) {
-    value v = i == 3 ? value_int(tree) : sqlite_value(s, i);
+    value v = i == 3 ? value_int(tree) : mirror_value(s, i);
     value_write(w, &v);
   }
   uint8_t key[8];
@@ -146,28 +146,28 @@ out:
 /* ---- rows ---- */
 
 /* SELECT of the stored columns in the table's key order. A rowid table's row id comes last. */
-static void select_text(buf *b, const table *t) {
+void mirror_select_text(buf *b, const table *t) {
   buf_text(b, "SELECT ");
   for (int i = 0; i < t->columns_n; i++) {
     if (t->columns[i].stored < 0) continue;
-    buf_quoted(b, t->columns[i].name);
+    mirror_quoted(b, t->columns[i].name);
     buf_text(b, ", ");
   }
   if (t->without_rowid) {
     buf_text(b, "0");
   } else if (t->rowid_column >= 0) {
-    buf_quoted(b, t->columns[t->rowid_column].name);
+    mirror_quoted(b, t->columns[t->rowid_column].name);
   } else {
     /* a name of the row id that no column hides */
     const char *name = table_rowid_name(t);
     buf_text(b, name ? name : "NULL");
   }
   buf_text(b, " FROM ");
-  buf_quoted(b, t->name);
+  mirror_quoted(b, t->name);
   if (!t->without_rowid) {
     if (t->rowid_column >= 0) {
       buf_text(b, " ORDER BY ");
-      buf_quoted(b, t->columns[t->rowid_column].name);
+      mirror_quoted(b, t->columns[t->rowid_column].name);
     }
     return; /* a scan is in row id order */
   }
@@ -175,20 +175,20 @@ static void select_text(buf *b, const table *t) {
   for (int i = 0; i < t->primary->key_columns_n; i++) {
     const index_column *c = &t->primary->columns[i];
     if (i) buf_text(b, ", ");
-    buf_quoted(b, t->columns[c->column].name);
+    mirror_quoted(b, t->columns[c->column].name);
     buf_text(b, " COLLATE ");
-    buf_quoted(b, c->collation);
+    mirror_quoted(b, c->collation);
     if (c->descending) buf_text(b, " DESC");
   }
 }
 
-static status primary_key_of(hdb *db, const table *t, sqlite3_stmt *s, const int *places, buf *key) {
+status mirror_primary_key(hdb *db, const table *t, sqlite3_stmt *s, const int *places, buf *key) {
   buf_clear(key);
   for (int i = 0; i < t->primary->key_columns_n; i++) {
     const index_column *c = &t->primary->columns[i];
     const collation *collation = NULL;
     TRY(find_collation(db, c->collation, &collation, &db->err));
-    value v = sqlite_value(s, places[c->column]);
+    value v = mirror_value(s, places[c->column]);
     value_write_key(key, &v, collation, c->descending);
   }
   return buf_failed(key) ? HDB_NOMEM : HDB_OK;
@@ -203,11 +203,11 @@ static status import_row(hdb *db, const table *t, sqlite3_stmt *s, const int *pl
       record_null(w);
       continue;
     }
-    value v = sqlite_value(s, places[i]);
+    value v = mirror_value(s, places[i]);
     value_write(w, &v);
   }
   if (t->without_rowid) {
-    TRY(primary_key_of(db, t, s, places, key));
+    TRY(mirror_primary_key(db, t, s, places, key));
   } else {
     int last = sqlite3_column_count(s) - 1;
     int64_t rowid = sqlite3_column_type(s, last) == SQLITE_NULL ? next_rowid : sqlite3_column_int64(s, last);
@@ -231,7 +231,7 @@ static status import_rows(hdb *db, int number, sqlite3 *from, const table *t) {
   status rc = HDB_OK;
   if (!places) CHECK(error_set(&db->err, HDB_NOMEM, "out of memory"));
   for (int i = 0, place = 0; i < t->columns_n; i++) places[i] = t->columns[i].stored < 0 ? -1 : place++;
-  select_text(&text, t);
+  mirror_select_text(&text, t);
   if (!buf_cstr(&text)) CHECK(error_set(&db->err, HDB_NOMEM, "out of memory"));
   int code = sqlite3_prepare_v2(from, buf_cstr(&text), -1, &s, NULL);
   if (code != SQLITE_OK) CHECK(mirror_sqlite_error(db, from, code));
@@ -308,16 +308,22 @@ static status import_all(hdb *db, int number, sqlite3 *from) {
   return import_encoding(db, number, from);
 }
 
-status mirror_import(hdb *db, int number, struct sqlite3 *from) {
+status mirror_mark_seen(hdb *own, const mirror_mark *mark) {
+  TRY(database_set_number(own, DB_MAIN, "mirror_seen_stamp", mark->stamp));
+  TRY(database_set_number(own, DB_MAIN, "mirror_seen_signature", mark->signature));
+  return database_set_number(own, DB_MAIN, "mirror_seen_after", txn_view_time(own->databases[DB_MAIN].txn));
+}
+
+status mirror_import(hdb *db, int number, struct sqlite3 *from, const mirror_mark *mark) {
   txn *t = db->databases[number].txn;
-  status rc = txn_begin(t, TXN_IMMEDIATE, 5000);
+  status rc = txn_begin(t, TXN_IMMEDIATE, mark ? mark->turn_ms : 5000);
   if (rc != HDB_OK) return error_set(&db->err, rc, "%s", status_text(rc));
   /* one read transaction over there, so that schema and rows fit */
-  rc = mirror_sqlite_error(db, from, sqlite3_exec(from, "BEGIN", NULL, NULL, NULL));
-  if (rc == HDB_OK) {
-    rc = import_all(db, number, from);
-    sqlite3_exec(from, "ROLLBACK", NULL, NULL, NULL);
-  }
+  bool begins = sqlite3_get_autocommit(from) != 0;
+  if (begins) rc = mirror_sqlite_error(db, from, sqlite3_exec(from, "BEGIN", NULL, NULL, NULL));
+  if (rc == HDB_OK) rc = import_all(db, number, from);
+  if (rc == HDB_OK && mark) rc = mirror_mark_seen(db, mark);
+  if (begins) sqlite3_exec(from, "ROLLBACK", NULL, NULL, NULL);
   if (rc == HDB_OK) {
     int64_t time = 0;
     rc = txn_commit(t, 5000, &time);

@@ -1,0 +1,450 @@
+"""app.db while the database is open: written in the background, changed by SQLite's own tools, restored, switched off."""
+import os
+import shutil
+import sqlite3 as stock
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import heliosdb_sqlite as helios
+
+NOT_OURS = "name NOT LIKE '\\_heliosdb%' ESCAPE '\\' AND tbl_name NOT LIKE '\\_heliosdb%' ESCAPE '\\'"
+
+
+class Mirror(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="helios-mirror-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.path = os.path.join(self.folder, "app.db")
+
+    def open(self, script=None, **keywords):
+        conn = helios.connect(self.path, isolation_level=None, **keywords)
+        self.addCleanup(conn.close)
+        if script:
+            conn.executescript(script)
+        return conn
+
+    def stock(self, sql):
+        conn = stock.connect(self.path, isolation_level=None)
+        try:
+            return conn.execute(sql).fetchall()
+        finally:
+            conn.close()
+
+    def tool(self, script):
+        """What an SQLite tool does: one transaction."""
+        conn = stock.connect(self.path, isolation_level=None)
+        conn.executescript("BEGIN; " + script + "; COMMIT")
+        conn.close()
+
+    def until(self, condition, seconds=10):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            value = condition()
+            if value:
+                return value
+            threading.Event().wait(0.02)
+        self.fail("did not come about in time")
+
+    def until_mirrored(self, conn, sql):
+        wanted = conn.execute(sql).fetchall()
+
+        def same():
+            try:
+                return self.stock(sql) == wanted
+            except stock.OperationalError:
+                return False
+        self.until(same)
+
+    def look(self, conn):
+        conn.checkpoint()
+
+    def log(self, conn):
+        return conn.execute("SELECT event, details FROM heliosdb_mirror_log WHERE event <> 'conflict'").fetchall()
+
+    def conflicts(self, conn):
+        return conn.execute('SELECT details, "table", key, "column", base, file, database FROM heliosdb_mirror_log WHERE event = \'conflict\'').fetchall()
+
+    def assert_equal_now(self, conn):
+        """app.db is sound and holds what we hold, schema texts included."""
+        conn.checkpoint()
+        self.assertEqual(self.stock("PRAGMA integrity_check"), [("ok",)])
+        self.assertEqual(conn.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+        for name, sql in conn.execute("SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%'").fetchall():
+            quoted = '"' + name.replace('"', '""') + '"'
+            ours = sorted(conn.execute(f"SELECT * FROM {quoted}").fetchall(), key=repr)
+            self.assertEqual(sorted(self.stock(f"SELECT * FROM {quoted}"), key=repr), ours, name)
+        schema = f"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE {NOT_OURS} ORDER BY 1, 2"
+        self.assertEqual(self.stock(schema), conn.execute(schema).fetchall())
+
+    # ---- in the background ----
+
+    def test_a_second_of_rest_brings_the_file_up_to_date(self):
+        conn = self.open("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, 'a')")
+        self.until_mirrored(conn, "SELECT * FROM t")
+        for i in range(3):
+            conn.execute("INSERT INTO t(x) VALUES(?)", (i,))
+        self.until_mirrored(conn, "SELECT * FROM t")
+
+    def test_a_locked_file_delays_nobody_and_is_written_later(self):
+        conn = self.open("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES(1, 'a')")
+        conn.checkpoint()
+        tool = stock.connect(self.path, isolation_level=None)
+        tool.execute("BEGIN EXCLUSIVE")
+        conn.execute("INSERT INTO t VALUES(2, 'b')")
+        threading.Event().wait(1.3)
+        begun = time.monotonic()
+        for i in range(200):
+            conn.execute("INSERT INTO t(x) VALUES(?)", (i,))
+        self.assertLess(time.monotonic() - begun, 1.0)
+        tool.execute("ROLLBACK")
+        tool.close()
+        self.until_mirrored(conn, "SELECT * FROM t")
+
+    def test_a_stock_reader_that_stays_open_sees_each_state_whole(self):
+        conn = self.open("CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE u(id INTEGER PRIMARY KEY, x)")
+        conn.execute("INSERT INTO t VALUES(1, 0)")
+        conn.execute("INSERT INTO u VALUES(1, 0)")
+        conn.checkpoint()
+        reader = stock.connect(self.path)
+        for n in range(1, 20):
+            conn.executescript(f"BEGIN; UPDATE t SET x = {n}; UPDATE u SET x = {n}; COMMIT")
+            conn.checkpoint()
+            self.assertEqual(reader.execute("SELECT t.x, u.x FROM t, u").fetchall(), [(n, n)])
+        reader.close()
+
+    def test_a_long_reader_of_ours_keeps_its_view(self):
+        conn = self.open("CREATE TABLE t(x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO t SELECT i FROM n")
+        reader = self.open()
+        rows = reader.execute("SELECT x FROM t")
+        first = rows.fetchone()
+        conn.execute("DELETE FROM t WHERE x > 10")
+        conn.checkpoint()
+        self.assertEqual(first + tuple(r[0] for r in rows), tuple(range(1, 5001)))
+        self.assertEqual(self.stock("SELECT count(*) FROM t"), [(10,)])
+
+    def test_deleted_right_after_close_nothing_comes_back(self):
+        for _ in range(5):
+            folder = tempfile.mkdtemp(dir=self.folder)
+            conn = helios.connect(os.path.join(folder, "x.db"))
+            conn.execute("CREATE TABLE t(x)")
+            conn.commit()
+            conn.close()
+            shutil.rmtree(folder)
+            self.assertFalse(os.path.exists(folder))
+        threading.Event().wait(1.2)
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_a_forked_child_writes_no_file_and_finds_no_lock_held(self):
+        conn = self.open("CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+        for i in range(20):
+            conn.execute("INSERT INTO t VALUES(?)", (i,))
+            child = os.fork()
+            if child == 0:
+                other = stock.connect(os.path.join(self.folder, f"child{i}.db"))
+                other.execute("CREATE TABLE t(x)")
+                other.close()
+                os._exit(0)
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+        self.assert_equal_now(conn)
+
+    # ---- what a tool changed ----
+
+    TABLE = "CREATE TABLE t(id INTEGER PRIMARY KEY, a, b, u UNIQUE); INSERT INTO t VALUES(1, 'a1', 'b1', 1), (2, 'a2', 'b2', 2), (3, 'a3', 'b3', 3)"
+
+    def test_rows_of_a_tool_come_in_while_open(self):
+        conn = self.open(self.TABLE)
+        conn.checkpoint()
+        self.tool("INSERT INTO t VALUES(9, 'new', NULL, 9); UPDATE t SET b = 'tool' WHERE id = 1; DELETE FROM t WHERE id = 3")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), [(1, "a1", "tool", 1), (2, "a2", "b2", 2), (9, "new", None, 9)])
+        self.assertEqual(self.log(conn), [("merged", "1 inserted, 1 updated, 1 deleted, 0 conflicts")])
+        self.assert_equal_now(conn)
+
+    def test_a_tool_is_noticed_within_a_second_by_the_next_statement(self):
+        conn = self.open(self.TABLE)
+        conn.checkpoint()
+        self.tool("UPDATE t SET b = 'tool' WHERE id = 1")
+        self.until(lambda: conn.execute("SELECT b FROM t WHERE id = 1").fetchone() == ("tool",), 1.5)
+
+    def test_columns_of_both_sides_are_kept(self):
+        conn = self.open(self.TABLE)
+        conn.checkpoint()
+        self.tool("UPDATE t SET b = 'tool' WHERE id = 1; INSERT INTO t VALUES(10, 'tool', 'tool', 10)")
+        conn.execute("UPDATE t SET a = 'ours' WHERE id = 1")
+        conn.execute("INSERT INTO t VALUES(11, 'ours', 'ours', 11)")
+        conn.execute("DELETE FROM t WHERE id = 2")
+        self.look(conn)
+        wanted = [(1, "ours", "tool", 1), (3, "a3", "b3", 3), (10, "tool", "tool", 10), (11, "ours", "ours", 11)]
+        self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), wanted)
+        self.assertEqual(self.conflicts(conn), [])
+        self.assert_equal_now(conn)
+        self.assertEqual(self.stock("SELECT * FROM t"), wanted)
+
+    def test_values_that_change_places_meet_no_unique_key(self):
+        conn = self.open(self.TABLE)
+        conn.checkpoint()
+        self.tool("UPDATE t SET u = -u; UPDATE t SET u = CASE id WHEN 1 THEN 2 WHEN 2 THEN 3 ELSE 1 END")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT id, u FROM t ORDER BY id").fetchall(), [(1, 2), (2, 3), (3, 1)])
+        self.assertEqual(self.conflicts(conn), [])
+        self.assert_equal_now(conn)
+
+    def conflict(self, policy):
+        conn = self.open(self.TABLE, conflict_policy=policy)
+        conn.checkpoint()
+        self.tool("UPDATE t SET a = 'tool', b = 'tool' WHERE id = 1; DELETE FROM t WHERE id = 2; UPDATE t SET a = 'tool' WHERE id = 3; INSERT INTO t VALUES(20, 'tool', 0, 20)")
+        conn.execute("UPDATE t SET a = 'ours' WHERE id = 1")
+        conn.execute("UPDATE t SET a = 'ours' WHERE id = 2")
+        conn.execute("DELETE FROM t WHERE id = 3")
+        conn.execute("INSERT INTO t VALUES(30, 'ours', 0, 20)")
+        self.look(conn)
+        rows = conn.execute("SELECT * FROM t").fetchall()
+        self.assert_equal_now(conn)
+        return rows, self.conflicts(conn)
+
+    def test_a_conflict_goes_to_the_later_commit_which_is_the_tools(self):
+        rows, conflicts = self.conflict("last_commit_wins")
+        self.assertEqual(rows, [(1, "tool", "tool", 1), (3, "tool", "b3", 3), (20, "tool", 0, 20)])
+        self.assertEqual(conflicts, [("the file's stays", "t", 1, "a", "a1", "tool", "ours"), ("the file's stays", "t", 2, None, "row", "no row", "row"),
+                                     ("the file's stays", "t", 3, None, "row", "row", "no row"),
+                                     ("the file's stays", "t", 20, None, None, "UNIQUE constraint failed: t.u", None)])
+
+    def test_a_conflict_goes_to_the_first_commit_which_is_ours(self):
+        rows, conflicts = self.conflict("first_commit_wins")
+        self.assertEqual(rows, [(1, "ours", "tool", 1), (2, "ours", "b2", 2), (30, "ours", 0, 20)])
+        self.assertEqual([c[0] for c in conflicts], ["the database's stays"] * 4)
+
+    def test_definitions_of_a_tool_come_in(self):
+        conn = self.open(self.TABLE + "; CREATE TABLE gone(x); CREATE VIEW v AS SELECT a FROM t; CREATE TABLE old(x, y); INSERT INTO old VALUES(1, 2); CREATE TABLE kept(x)")
+        conn.checkpoint()
+        self.tool("CREATE TABLE made(k TEXT PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO made VALUES('k', 1), ('a', 2); CREATE INDEX t_a ON t(a, b DESC);"
+                  "DROP TABLE gone; ALTER TABLE t ADD COLUMN late DEFAULT 5; UPDATE t SET late = 6 WHERE id = 2; DROP VIEW v; CREATE VIEW v AS SELECT a, b FROM t;"
+                  "CREATE TRIGGER tr AFTER INSERT ON kept BEGIN INSERT INTO kept SELECT 'twice' WHERE new.x = 'once'; END; ALTER TABLE old RENAME TO renamed;"
+                  "INSERT INTO renamed VALUES(3, 4); PRAGMA user_version = 9")
+        conn.execute("INSERT INTO kept VALUES('here')")
+        conn.execute("UPDATE old SET y = 'ours'")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT id, late FROM t").fetchall(), [(1, 5), (2, 6), (3, 5)])
+        self.assertEqual(conn.execute("SELECT * FROM renamed").fetchall(), [(1, "ours"), (3, 4)])
+        self.assertEqual(conn.execute("SELECT * FROM made").fetchall(), [("a", 2), ("k", 1)])
+        self.assertEqual(conn.execute("SELECT * FROM kept").fetchall(), [("here",)])
+        self.assertEqual(conn.execute("PRAGMA user_version").fetchone(), (9,))
+        self.assertEqual(conn.execute("SELECT name FROM sqlite_schema WHERE name IN ('gone', 'old', 't_a', 'tr')").fetchall(), [("t_a",), ("tr",)])
+        self.assertEqual(self.conflicts(conn), [])
+        self.assert_equal_now(conn)
+
+    def test_a_table_of_other_columns_is_made_anew(self):
+        conn = self.open(self.TABLE + "; CREATE INDEX t_a ON t(a); CREATE TABLE log(x); CREATE TRIGGER tr AFTER DELETE ON t BEGIN INSERT INTO log VALUES(old.id); END")
+        conn.checkpoint()
+        self.tool("ALTER TABLE t DROP COLUMN b; ALTER TABLE t RENAME COLUMN a TO name")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), [(1, "a1", 1), (2, "a2", 2), (3, "a3", 3)])
+        self.assertEqual(conn.execute("SELECT * FROM log").fetchall(), [])
+        self.assert_equal_now(conn)
+        conn.execute("DELETE FROM t WHERE id = 1")
+        self.assertEqual(conn.execute("SELECT * FROM log").fetchall(), [(1,)])
+
+    def test_a_tool_in_wal_mode(self):
+        conn = self.open(self.TABLE)
+        conn.checkpoint()
+        tool = stock.connect(self.path, isolation_level=None)
+        tool.execute("PRAGMA journal_mode = WAL")
+        tool.execute("UPDATE t SET a = 'wal' WHERE id = 1")
+        conn.execute("UPDATE t SET a = 'ours' WHERE id = 2")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT a FROM t").fetchall(), [("wal",), ("ours",), ("a3",)])
+        tool.execute("UPDATE t SET a = 'again' WHERE id = 3")
+        conn.execute("UPDATE t SET a = 'ours too' WHERE id = 1")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT a FROM t").fetchall(), [("ours too",), ("ours",), ("again",)])
+        tool.close()
+        self.assert_equal_now(conn)
+        self.assertEqual(self.conflicts(conn), [])
+
+    def test_what_a_tool_changed_while_the_file_lacked_commits(self):
+        """A killed process: app.db is behind its directory; then a tool writes; then it is opened."""
+        subprocess.run([sys.executable, "-c", f"""
+import os, heliosdb_sqlite as helios
+conn = helios.connect({self.path!r}, isolation_level=None)
+conn.executescript({self.TABLE!r})
+conn.checkpoint()
+conn.execute("UPDATE t SET a = 'ours' WHERE id = 1")
+conn.execute("INSERT INTO t VALUES(50, 'ours', 0, 50)")
+os._exit(1)
+"""], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        self.assertEqual(self.stock("SELECT count(*) FROM t"), [(3,)])
+        self.tool("UPDATE t SET b = 'tool' WHERE id = 1; DELETE FROM t WHERE id = 2")
+        for _ in range(2):
+            conn = self.open()
+            self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), [(1, "ours", "tool", 1), (3, "a3", "b3", 3), (50, "ours", 0, 50)])
+            self.assert_equal_now(conn)
+            conn.close()
+
+    def test_without_history_a_row_changed_on_both_sides_is_a_conflict(self):
+        conn = self.open(self.TABLE, retention=0)
+        conn.checkpoint()
+        self.tool("UPDATE t SET b = 'tool' WHERE id = 1; UPDATE t SET b = 'tool' WHERE id = 2; DELETE FROM t WHERE id = 3")
+        conn.execute("UPDATE t SET a = 'ours' WHERE id = 1")
+        conn.execute("INSERT INTO t VALUES(4, 'ours', 0, 4)")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), [(1, "a1", "tool", 1), (2, "a2", "tool", 2), (4, "ours", 0, 4)])
+        self.assertEqual([c[1:4] for c in self.conflicts(conn)], [("t", 1, None)])
+        self.assert_equal_now(conn)
+
+    def test_what_the_file_cannot_hold_was_not_dropped_by_a_tool(self):
+        conn = self.open("CREATE TABLE v(id INTEGER PRIMARY KEY, e VECTOR(2)); INSERT INTO v VALUES(1, '[1,2]'); CREATE INDEX h ON v USING hnsw (e vector_l2_ops);"
+                         "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES('words here'); CREATE VIEW near AS SELECT id FROM v ORDER BY e <-> '[1,1]' LIMIT 1")
+        conn.checkpoint()
+        self.tool("CREATE TABLE other(x); INSERT INTO v VALUES(2, x'0000803f0000803f')")
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT name FROM sqlite_schema WHERE name IN ('h', 'f', 'near', 'other') ORDER BY 1").fetchall(), [("f",), ("h",), ("near",), ("other",)])
+        self.assertEqual(conn.execute("SELECT * FROM near").fetchall(), [(2,)])
+        self.assertEqual(conn.execute("SELECT * FROM f WHERE f MATCH 'words'").fetchall(), [("words here",)])
+
+    def test_a_vacuum_or_a_rolled_back_change_of_a_tool_is_no_change(self):
+        conn = self.open(self.TABLE)
+        conn.checkpoint()
+        tool = stock.connect(self.path, isolation_level=None)
+        tool.execute("VACUUM")
+        tool.execute("BEGIN")
+        tool.execute("DELETE FROM t")
+        tool.execute("ROLLBACK")
+        tool.close()
+        self.look(conn)
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (3,))
+        self.assertEqual(self.log(conn), [])
+        self.assert_equal_now(conn)
+
+    # ---- restore ----
+
+    def restore(self, retention, while_open):
+        conn = self.open(self.TABLE, retention=retention)
+        conn.close()
+        shutil.copy(self.path, self.path + ".bak")
+        conn = self.open()
+        conn.execute("DELETE FROM t")
+        conn.execute("CREATE TABLE later(x)")
+        if while_open:
+            conn.checkpoint()
+            shutil.copy(self.path + ".bak", self.path)
+            self.look(conn)
+        else:
+            conn.close()
+            shutil.copy(self.path + ".bak", self.path)
+            conn = self.open()
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (3,))
+        self.assertEqual(conn.execute("SELECT name FROM sqlite_schema WHERE name = 'later'").fetchall(), [])
+        event, details = self.log(conn)[-1]
+        self.assertEqual(event, "restored")
+        conn.execute("INSERT INTO t(id, a) VALUES(60, 'after')")
+        self.assert_equal_now(conn)
+        conn.close()
+        conn = self.open()
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (4,))
+        return conn, details
+
+    def test_a_copy_put_back_is_a_restore_and_the_past_stays(self):
+        for while_open in (False, True):
+            with self.subTest(while_open=while_open):
+                conn, details = self.restore(86400, while_open)
+                scn = int(details.split()[-1])
+                self.assertEqual(conn.execute(f"SELECT count(*) FROM t AS OF SCN {scn}").fetchone(), (0,))
+                self.assertEqual(conn.execute(f"SELECT count(*) FROM later AS OF SCN {scn}").fetchone(), (0,))
+                conn.close()
+                shutil.rmtree(self.path + "-helios")
+                os.unlink(self.path)
+
+    def test_without_history_the_state_before_a_restore_is_a_branch(self):
+        conn, details = self.restore(0, False)
+        name = details.split()[-1]
+        self.assertTrue(name.startswith("before_restore_"), details)
+        conn.switch_branch(name)
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (0,))
+        self.assertEqual(conn.execute("SELECT count(*) FROM later").fetchone(), (0,))
+
+    def test_the_same_copy_put_back_twice_restores_twice(self):
+        conn = self.open(self.TABLE)
+        conn.close()
+        shutil.copy(self.path, self.path + ".bak")
+        for _ in range(2):
+            conn = self.open()
+            conn.execute("DELETE FROM t")
+            conn.close()
+            self.assertEqual(self.stock("SELECT count(*) FROM t"), [(0,)])
+            shutil.copy(self.path + ".bak", self.path)
+            conn = self.open()
+            self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (3,))
+            conn.close()
+
+    def test_another_database_in_its_place_is_taken_in(self):
+        conn = self.open(self.TABLE)
+        conn.close()
+        other = os.path.join(self.folder, "other.db")
+        made = stock.connect(other)
+        made.executescript("CREATE TABLE foreign_one(x); INSERT INTO foreign_one VALUES(1)")
+        made.close()
+        os.replace(other, self.path)
+        conn = self.open()
+        self.assertEqual(conn.execute("SELECT name FROM sqlite_schema").fetchall(), [("foreign_one",)])
+        self.assertEqual(self.log(conn)[-1][0], "restored")
+        conn.close()
+        self.assertEqual(self.stock("SELECT name FROM sqlite_schema"), [("foreign_one",)])  # read only: not written
+
+    def test_a_directory_that_is_older_than_its_file_follows_the_file(self):
+        self.elsewhere(self.TABLE)
+        shutil.copytree(self.path + "-helios", self.path + "-older")
+        self.elsewhere("INSERT INTO t VALUES(70, 'newer', 0, 70)")
+        shutil.rmtree(self.path + "-helios")
+        os.rename(self.path + "-older", self.path + "-helios")
+        conn = self.open()
+        self.assertEqual(conn.execute("SELECT a FROM t WHERE id = 70").fetchall(), [("newer",)])
+        self.assert_equal_now(conn)
+
+    def elsewhere(self, script):
+        """In a process of its own: nothing lingers here."""
+        subprocess.run([sys.executable, "-c", "import sys, heliosdb_sqlite as helios; conn = helios.connect(sys.argv[1]); conn.executescript(sys.argv[2]); conn.close()",
+                        self.path, script], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+    # ---- mirror=False ----
+
+    def test_without_a_mirror_the_file_is_a_header(self):
+        conn = self.open("CREATE TABLE t(x); INSERT INTO t VALUES('secret')", mirror=False)
+        conn.close()
+        self.assertEqual(self.stock("SELECT name FROM sqlite_schema"), [("_heliosdb",)])
+        with open(self.path, "rb") as f:
+            self.assertNotIn(b"secret", f.read())
+        conn = self.open()
+        self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), [("secret",)])
+        conn.execute("INSERT INTO t VALUES(2)")
+        conn.close()
+        self.assertEqual(self.stock("SELECT name FROM sqlite_schema"), [("_heliosdb",)])
+        conn = self.open(mirror=True)
+        conn.close()
+        self.assertEqual(self.stock("SELECT * FROM t"), [("secret",), (2,)])
+        conn = self.open(mirror=False)
+        conn.execute("INSERT INTO t VALUES(3)")
+        self.assertEqual(self.stock("SELECT name FROM sqlite_schema"), [("_heliosdb",)])
+        conn.close()
+        conn = self.open(mirror=True)
+        self.assert_equal_now(conn)
+        self.assertEqual(self.stock("SELECT count(*) FROM t"), [(3,)])
+
+    def test_a_header_put_back_sets_nothing_back(self):
+        conn = self.open("CREATE TABLE t(x); INSERT INTO t VALUES(1)", mirror=False)
+        conn.close()
+        shutil.copy(self.path, self.path + ".bak")
+        conn = self.open(mirror=True)
+        conn.execute("INSERT INTO t VALUES(2)")
+        conn.close()
+        shutil.copy(self.path + ".bak", self.path)
+        conn = self.open()
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2,))
+        self.assert_equal_now(conn)
+
+
+if __name__ == "__main__":
+    unittest.main()
