@@ -396,8 +396,12 @@ static status rocks_flush(kv *store) {
 static status rocks_compact(kv *store, enum kv_family family, slice from, slice to) {
   rocks_store *r = (rocks_store *)store;
   TRY(writable(r));
-  rocksdb_compact_range_cf(r->db, r->family[family], from.n ? (const char *)from.p : NULL, from.n,
-                           to.n ? (const char *)to.p : NULL, to.n);
+  rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
+  rocksdb_compactoptions_set_exclusive_manual_compaction(o, 0);
+  rocksdb_compactoptions_set_bottommost_level_compaction(o, 2); /* force: what was deleted is gone from the files then */
+  rocksdb_compact_range_cf_opt(r->db, r->family[family], o, from.n ? (const char *)from.p : NULL, from.n,
+                               to.n ? (const char *)to.p : NULL, to.n);
+  rocksdb_compactoptions_destroy(o);
   return HDB_OK;
 }
 

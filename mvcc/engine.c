@@ -166,10 +166,12 @@ static void engine_free(engine *e) {
   if (!e) return;
   watch_release(e);
   retain_stop(e);
+  pack_stop(e);
   view_release(e->newest);
   fold_free(e->fold);
   cache_free(e->cache);
   images_free(e->images);
+  packing_free(e->packing);
   recent_free(&e->recent);
   if (e->store) kv_close(e->store);
   trees_free(e);
@@ -304,6 +306,9 @@ static status engine_start(engine *e, const char *path, const engine_options *op
     e->store = NULL;
     return rc;
   }
+  CHECK(packing_new(&e->packing));
+  rc = pack_check_format(e, err);
+  if (rc != HDB_OK) return rc;
   CHECK(load_newest(e));
   CHECK(branches_load(e));
   CHECK(load_retention(e, options->retention));

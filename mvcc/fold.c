@@ -448,12 +448,22 @@ static status apply_run(fold *f, fold_group *g, fold_tree *t) {
   return f->memory.failed ? HDB_NOMEM : HDB_OK;
 }
 
+static status ask_for_packing(fold *f, const fold_group *g) {
+  buf_clear(&f->wanted);
+  version_bound(&f->wanted, g->tree, g->lower);
+  if (buf_failed(&f->wanted)) return HDB_NOMEM;
+  pack_request(f->engine, buf_slice(&f->wanted), 1);
+  return HDB_OK;
+}
+
 /* The record of what the runs since the last one changed in the group: one for its bound and this commit. */
 static status put_record(fold *f, fold_group *g) {
   if (!f->version.count) return HDB_OK;
   TRY(version_put(&f->version, f->batch, g->tree, g->lower, f->time));
+  size_t weight = g->history.weight + f->version.bytes.n;
+  if (weight / PACK_WEIGHT != g->history.weight / PACK_WEIGHT) TRY(ask_for_packing(f, g));
   g->history.newest = f->time;
-  g->history.weight += f->version.bytes.n;
+  g->history.weight = weight;
   version_begin(&f->version);
   return HDB_OK;
 }

@@ -159,6 +159,7 @@ struct engine {
   struct fold *fold;
   cache *cache; /* NULL: kv is fast enough (memory) */
   struct images *images;
+  struct packing *packing;
   recent recent;
   int64_t last_time;
 
@@ -300,6 +301,19 @@ void version_begin(version_record *r);
 void version_add(version_record *r, slice prefix, const row *old, const slice *now, int64_t time);
 status version_put(version_record *r, kv_batch *batch, uint32_t tree, slice bound, int64_t time);
 void version_free(version_record *r);
+
+/* ---- packing of history in the background (pack.c) ---- */
+typedef struct packing packing;
+enum { PACK_WEIGHT = 2048 }; /* bytes of records after which a bound is packed */
+status packing_new(packing **out);
+void packing_free(packing *p);
+/* The records under this place (tree . bound in chunks) are to be packed; the thread starts when enough of it came together. */
+void pack_request(engine *e, slice place, size_t urgency);
+void pack_settle(engine *e); /* until all that was asked for is done */
+void pack_stop(engine *e);   /* before the engine goes */
+void pack_hold(engine *e);   /* nothing is packed until pack_let */
+void pack_let(engine *e);
+status pack_check_format(engine *e, error *err); /* at open */
 
 /* ---- the feed (feed.c) ---- */
 typedef struct feed_record {

@@ -15,6 +15,11 @@
 #include "mvcc/scan.h"
 #include "mvcc/undo.h"
 
+enum {
+  PACK_RECORDS = 16, /* so many to step over: worth packing */
+  SEEK_COMMITS = 48  /* a block of more: a seek is cheaper than to step over the records that it replaced */
+};
+
 struct past {
   kv_iter *it; /* over the tree's versions */
   buf from, to, key, behind, encoded;
@@ -55,9 +60,26 @@ static status open_iterator(scan *s) {
                       slice_of(upper, 4), &p->it);
 }
 
+/* Past what was just read: the records that a block replaced may still lie there, deleted, until compaction. */
+static status step_older(past *p, int64_t time, slice value) {
+  int64_t oldest;
+  uint64_t commits;
+  if (!version_block_span(value, time, &oldest, &commits) || commits < SEEK_COMMITS) {
+    p->it->next(p->it);
+    return HDB_OK;
+  }
+  buf_clear(&p->key);
+  buf_append(&p->key, p->it->key.p, p->it->key.n - 8);
+  buf_be64(&p->key, ~(uint64_t)(oldest - 1));
+  if (buf_failed(&p->key)) return HDB_NOMEM;
+  p->it->seek(p->it, buf_slice(&p->key));
+  return HDB_OK;
+}
+
 /* The records after the time under all bounds in [from, to). */
 static status collect(scan *s, past *p) {
   kv_iter *it = p->it;
+  size_t singles = 0; /* records in a row that no block holds */
   slice from = buf_slice(&p->from), to = buf_slice(&p->to);
   bool here =
       it->valid && slice_compare(it->key, from) >= 0 && slice_equal(buf_slice(&p->behind), from); /* P3 */
@@ -69,10 +91,13 @@ static status collect(scan *s, past *p) {
       slice value = undo_keep(&p->u, it->value);
       if (!value.p) return HDB_NOMEM;
       TRY(undo_record(&p->u, time, value));
-      it->next(it);
+      if (value.p[0] && ++singles == PACK_RECORDS)
+        pack_request(s->v->engine, slice_of(it->key.p, it->key.n - 8), PACK_RECORDS / 4);
+      TRY(step_older(p, time, value));
       continue;
     }
     if (time > p->u.from) p->u.from = time;
+    singles = 0;
     /* the rest under this bound is older: on to the next bound */
     buf_clear(&p->key);
     buf_append(&p->key, it->key.p, it->key.n - 8);

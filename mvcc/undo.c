@@ -90,8 +90,9 @@ status undo_begin(undoing *u, const group *g, slice lower, slice upper, int64_t 
 /* The row with this key, looked for from *at on; made when there is none. */
 static status find_row(undoing *u, slice key, size_t *at) {
   size_t low = *at, high = u->rows_n;
-  if (low < high) { /* the next one, often */
+  for (int i = 0; i < 2 && low < high; i++) { /* the same one or the next, often */
     int c = slice_compare(u->rows[low].key, key);
+    *at = low;
     if (c == 0) return HDB_OK;
     if (c > 0)
       high = low;
@@ -123,16 +124,17 @@ static bool is_ours(const undoing *u, slice key) {
   return slice_compare(key, u->lower) >= 0 && (!u->upper.p || slice_compare(key, u->upper) < 0);
 }
 
-static status add_version(undoing *u, undo_row *r, int64_t time, int64_t own_time, bool fresh, bool full,
-                          slice bytes) {
+static status add_version(undoing *u, undo_row *r, const undo_version *given) {
+  int64_t time = given->time;
   undo_version *v;
-  if (full && !u->gathers && r->sorted && (!r->oldest || time < r->oldest->time)) {
+  if (given->kind == VERSION_FULL && !u->gathers && r->sorted && (!r->oldest || time < r->oldest->time)) {
     r->newest = r->oldest = NULL; /* what is newer does not count any more */
     r->there = false;
   }
   v = arena_alloc(&u->memory, sizeof *v);
   if (!v) return HDB_NOMEM;
-  *v = (undo_version){NULL, time, own_time, fresh, full, bytes};
+  *v = *given;
+  v->older = NULL;
   if (time < u->to) u->to = time;
   if (!r->oldest) {
     r->newest = v;
@@ -144,45 +146,24 @@ static status add_version(undoing *u, undo_row *r, int64_t time, int64_t own_tim
   return HDB_OK;
 }
 
-/* ---- the bytes of records ---- */
-
-static const uint8_t *get_key(undoing *u, const uint8_t *in, const uint8_t *end) {
-  uint64_t shared, rest;
-  in = varint_get(in, end, &shared);
-  if (in) in = varint_get(in, end, &rest);
-  if (!in || shared > u->key.n || rest > (uint64_t)(end - in)) return NULL;
-  u->key.n = shared;
-  buf_append(&u->key, in, rest);
-  return in + rest;
-}
-
-static status single_record(undoing *u, int64_t time, slice value) {
-  const uint8_t *in = value.p, *end = in + value.n;
-  uint64_t count, back, n;
-  size_t at = 0;
-  in = varint_get(in, end, &count);
-  if (!in) return HDB_CORRUPT;
-  buf_clear(&u->key);
-  for (; count; count--) {
-    in = get_key(u, in, end);
-    if (buf_failed(&u->key)) return HDB_NOMEM;
-    if (in) in = varint_get(in, end, &back);
-    if (!in || in >= end) return HDB_CORRUPT;
-    uint8_t kind = *in++;
-    in = varint_get(in, end, &n);
-    if (!in || n > (uint64_t)(end - in) || kind < 1 || kind > 2) return HDB_CORRUPT;
-    slice bytes = slice_of(in, n);
-    in += n;
-    if (!is_ours(u, buf_slice(&u->key))) continue;
-    TRY(find_row(u, buf_slice(&u->key), &at));
-    TRY(add_version(u, &u->rows[at++], time, time - (int64_t)(back >> 1), back & 1, kind == 1, bytes));
+static status take_version(void *context, slice key, const undo_version *v, bool *skip) {
+  undoing *u = context;
+  *skip = v->time <= u->as_of;
+  if (!is_ours(u, key)) {
+    *skip = true;
+    return HDB_OK;
   }
-  return HDB_OK;
+  if (*skip) {
+    if (v->time > u->from) u->from = v->time;
+    return HDB_OK;
+  }
+  TRY(find_row(u, key, &u->at));
+  return add_version(u, &u->rows[u->at], v);
 }
 
 status undo_record(undoing *u, int64_t time, slice value) {
-  if (!value.n) return HDB_CORRUPT;
-  return single_record(u, time, value);
+  u->at = 0;
+  return version_each(&u->key, time, value, take_version, u);
 }
 
 /* ---- values ---- */
@@ -199,21 +180,17 @@ static status room_for_columns(undoing *u, uint64_t n) {
 }
 
 /* The columns that a version names into u->columns; *n: how many the record had. */
-static status take_columns(undoing *u, slice columns, uint32_t delta, uint64_t *n) {
-  const uint8_t *c = columns.p, *end = c + columns.n;
-  uint64_t at, size, least = 0;
-  c = varint_get(c, end, n);
-  if (!c || *n > 1u << 24) return HDB_CORRUPT;
+static status take_columns(undoing *u, const undo_version *v, uint32_t delta, uint64_t *n) {
+  const uint8_t *c, *end = v->bytes.p + v->bytes.n;
+  uint64_t least = 0;
+  version_column column;
+  TRY(version_columns_begin(v, &c, n));
   TRY(room_for_columns(u, *n));
   while (c < end) {
-    c = varint_get(c, end, &at);
-    if (!c || c >= end || at >= *n || at < least) return HDB_CORRUPT;
-    uint8_t type = *c++;
-    c = varint_get(c, end, &size);
-    if (!c || size > (uint64_t)(end - c)) return HDB_CORRUPT;
-    u->columns[at] = (undo_column){delta, type, slice_of(c, size)};
-    c += size;
-    least = at + 1;
+    TRY(version_columns_next(v, &c, &column));
+    if (column.at >= *n || column.at < least) return HDB_CORRUPT;
+    u->columns[column.at] = (undo_column){delta, column.type, column.payload};
+    least = column.at + 1;
   }
   return HDB_OK;
 }
@@ -266,7 +243,7 @@ static status former_value(undoing *u, slice value, const undo_version *from, co
   status rc = record_check(value);
   if (rc != HDB_OK) return rc;
   for (const undo_version *v = from; rc == HDB_OK; v = v->older) {
-    rc = take_columns(u, v->bytes, ++delta, &n);
+    rc = take_columns(u, v, ++delta, &n);
     if (n > most) most = n;
     if (v == last) break;
   }
@@ -303,7 +280,7 @@ static status resolve(undoing *u, undo_row *r) {
   if (!r->sorted) TRY(sort_versions(r));
   const undo_version *from = r->newest;
   for (const undo_version *v = r->newest; v; v = v->older) {
-    if (!v->full) continue;
+    if (v->kind != VERSION_FULL) continue;
     r->value = v->bytes, r->there = true;
     from = v->older;
   }
@@ -349,7 +326,7 @@ static status gather_version(undoing *u, undo_row *r, const undo_version *v) {
   if (r->there)
     TRY(gather(u, r->key, r->value, r->time,
                r->time == v->time || !r->fresh ? VERSION_UPDATE : VERSION_INSERT));
-  if (v->full)
+  if (v->kind == VERSION_FULL)
     r->value = v->bytes;
   else if (!r->there)
     return HDB_CORRUPT;

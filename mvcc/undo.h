@@ -8,12 +8,41 @@
 #include "mvcc/mvcc.h"
 
 /* The version that a commit at `time` replaced. */
+enum version_kind {
+  VERSION_FULL = 1,    /* bytes: the value */
+  VERSION_COLUMNS = 2, /* the columns that differed, as a record has them */
+  VERSION_PACKED = 3   /* ... as a block has them */
+};
 typedef struct undo_version {
   struct undo_version *older;
   int64_t time, own_time;
-  bool fresh, full;
-  slice bytes; /* the value, or the columns that differed */
+  bool fresh;
+  uint8_t kind;
+  slice bytes;
 } undo_version;
+
+/* ---- the bytes of records and blocks (version.c) ---- */
+/* Each version in a value of KV_VERSIONS whose newest commit is at `time`; row by row, of a row newest first. *skip: the
+ * row's older ones are not wanted. `key` is room for keys; what the visitor gets as key lives until he returns. */
+typedef status (*undo_visitor)(void *context, slice key, const undo_version *v, bool *skip);
+status version_each(buf *key, int64_t time, slice value, undo_visitor visit, void *context);
+/* The columns that a version names, ascending; *n: how many the record had. c starts at bytes.p, and is moved on. */
+typedef struct version_column {
+  uint64_t at;
+  uint8_t type;
+  slice payload;
+} version_column;
+status version_columns_begin(const undo_version *v, const uint8_t **c, uint64_t *n);
+status version_columns_next(const undo_version *v, const uint8_t **c,
+                            version_column *column); /* while *c is not the end */
+/* A block: begin, and for each row in order its versions into a chain (above: the block's newest time, then the own time
+ * of the version before; older: the next one), then the row. */
+void version_block_begin(buf *out, slice prefix, int64_t newest, int64_t oldest, size_t commits);
+status version_block_add(buf *chain, buf *columns, int64_t above, const undo_version *v,
+                         const undo_version *older);
+void version_block_row(buf *out, slice suffix, const buf *chain);
+/* Is it a block, and over which commits? */
+bool version_block_span(slice value, int64_t newest, int64_t *oldest, uint64_t *commits);
 
 typedef struct undo_row {
   slice key, value;
@@ -37,7 +66,7 @@ typedef struct undoing {
   int64_t from, to; /* between these times nothing of it changed */
   bool gathers;     /* every version is wanted, not only the last */
   undo_row *rows;
-  size_t rows_n, rows_capacity;
+  size_t rows_n, rows_capacity, at;
   row *result; /* undo_finish's */
   size_t result_n, result_capacity;
   undo_column *columns;

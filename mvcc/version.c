@@ -14,11 +14,25 @@
  *             2: varint length of what follows; varint number of columns the old record had; then for each column
  *                that differs (ascending): varint column, type byte, varint payload length, payload
  *
+ * Records of one bound that lie next to each other become a block (pack.c), under the key of its newest record:
+ *
+ *   byte      0 (a record has at least one row)
+ *   varint    newest - oldest commit time in it; varint how many commits it has
+ *   varint    length of what all keys begin with; that
+ *   a row:    varint length of the rest of the key; the rest; varint length of its versions; its versions, newest first
+ *   a version: (the first: varint the block's newest time - its commit time); varint (commit time - own time) << 3 | flags:
+ *             1 fresh, 2 full, 4 the next version of the row was replaced at this one's own time
+ *             (without 4, and when there is a next: varint own time - the next one's commit time)
+ *             varint length; full: the old value; else: varint number of columns, then for each that differs: varint column,
+ *             type byte, payload
+ *
  * V1  An insert writes no record: its row is marked fresh in the group, which says that the key was absent before.
  * V2  Keys of a record ascend, and lie in the range that the group had then. When groups split or merge records stay
  *     where they are: group_history.low says how far left to look, the group's upper bound how far right.
+ * V3  Times of blocks and records under one bound do not overlap.
  */
 #include "mvcc/scan.h"
+#include "mvcc/undo.h"
 
 void version_begin(version_record *r) {
   buf_clear(&r->bytes);
@@ -110,9 +124,195 @@ status version_put(version_record *r, kv_batch *batch, uint32_t tree, slice boun
   buf_varint(&value, r->count);
   buf_append(&value, r->bytes.p, r->bytes.n);
   status rc = HDB_OK;
-  if (buf_failed(&key) || buf_failed(&value) || buf_failed(&r->bytes) || buf_failed(&r->previous)) rc = HDB_NOMEM;
+  if (buf_failed(&key) || buf_failed(&value) || buf_failed(&r->bytes) || buf_failed(&r->previous))
+    rc = HDB_NOMEM;
   if (rc == HDB_OK) kv_batch_put(batch, KV_VERSIONS, buf_slice(&key), buf_slice(&value));
   buf_free(&key);
   buf_free(&value);
   return rc;
+}
+
+/* ---- reading ---- */
+
+static status each_of_record(buf *key, int64_t time, slice value, undo_visitor visit, void *context) {
+  const uint8_t *in = value.p, *end = in + value.n;
+  uint64_t count, shared, rest, back, n;
+  bool skip;
+  in = varint_get(in, end, &count);
+  if (!in) return HDB_CORRUPT;
+  buf_clear(key);
+  for (; count; count--) {
+    in = varint_get(in, end, &shared);
+    if (in) in = varint_get(in, end, &rest);
+    if (!in || shared > key->n || rest > (uint64_t)(end - in)) return HDB_CORRUPT;
+    key->n = shared;
+    buf_append(key, in, rest);
+    if (buf_failed(key)) return HDB_NOMEM;
+    in = varint_get(in + rest, end, &back);
+    if (!in || in >= end || *in < VERSION_FULL || *in > VERSION_COLUMNS) return HDB_CORRUPT;
+    undo_version v = {NULL, time, time - (int64_t)(back >> 1), back & 1, *in++, {0}};
+    in = varint_get(in, end, &n);
+    if (!in || n > (uint64_t)(end - in)) return HDB_CORRUPT;
+    v.bytes = slice_of(in, n);
+    in += n;
+    TRY(visit(context, buf_slice(key), &v, &skip));
+  }
+  return HDB_OK;
+}
+
+static status each_of_chain(slice key, int64_t newest, const uint8_t *in, const uint8_t *end,
+                            undo_visitor visit, void *context) {
+  uint64_t back, head, n;
+  bool skip = false;
+  in = varint_get(in, end, &back);
+  if (!in) return HDB_CORRUPT;
+  for (int64_t time = newest - (int64_t)back; in < end && !skip;) {
+    in = varint_get(in, end, &head);
+    if (in) in = varint_get(in, end, &n);
+    if (!in || n > (uint64_t)(end - in)) return HDB_CORRUPT;
+    undo_version v = {
+        NULL,           time, time - (int64_t)(head >> 3), head & 1, head & 2 ? VERSION_FULL : VERSION_PACKED,
+        slice_of(in, n)};
+    in += n;
+    TRY(visit(context, key, &v, &skip));
+    time = v.own_time;
+    if (head & 4 || in >= end) continue;
+    in = varint_get(in, end, &back);
+    if (!in) return HDB_CORRUPT;
+    time -= (int64_t)back;
+  }
+  return HDB_OK;
+}
+
+static status each_of_block(buf *key, int64_t newest, slice value, undo_visitor visit, void *context) {
+  const uint8_t *in = value.p + 1, *end = value.p + value.n;
+  uint64_t span, commits, n;
+  in = varint_get(in, end, &span);
+  if (in) in = varint_get(in, end, &commits);
+  if (in) in = varint_get(in, end, &n);
+  if (!in || n > (uint64_t)(end - in)) return HDB_CORRUPT;
+  buf_clear(key);
+  buf_append(key, in, n);
+  size_t prefix = n;
+  for (in += n; in < end; in += n) {
+    in = varint_get(in, end, &n);
+    if (!in || n > (uint64_t)(end - in)) return HDB_CORRUPT;
+    key->n = prefix;
+    buf_append(key, in, n);
+    if (buf_failed(key)) return HDB_NOMEM;
+    in = varint_get(in + n, end, &n);
+    if (!in || n > (uint64_t)(end - in)) return HDB_CORRUPT;
+    TRY(each_of_chain(buf_slice(key), newest, in, in + n, visit, context));
+  }
+  return HDB_OK;
+}
+
+status version_each(buf *key, int64_t time, slice value, undo_visitor visit, void *context) {
+  if (!value.n) return HDB_CORRUPT;
+  return value.p[0] ? each_of_record(key, time, value, visit, context)
+                    : each_of_block(key, time, value, visit, context);
+}
+
+status version_columns_begin(const undo_version *v, const uint8_t **c, uint64_t *n) {
+  *c = varint_get(v->bytes.p, v->bytes.p + v->bytes.n, n);
+  return *c && *n <= 1u << 24 ? HDB_OK : HDB_CORRUPT;
+}
+
+/* The end of a payload that nobody has looked at yet; NULL: damaged. */
+static const uint8_t *payload_end(uint8_t type, const uint8_t *p, const uint8_t *end) {
+  uint64_t n = record_payload_size[type], id;
+  if (n == 255) {
+    if (type == REC_LARGE) {
+      p = varint_get(p, end, &id);
+      if (p) p = varint_get(p, end, &n);
+      n = 1;
+    } else if (type == REC_TEXT || type == REC_BLOB) {
+      p = varint_get(p, end, &n);
+    } else {
+      return NULL;
+    }
+  }
+  return p && n <= (uint64_t)(end - p) ? p + n : NULL;
+}
+
+status version_columns_next(const undo_version *v, const uint8_t **c, version_column *column) {
+  const uint8_t *p = *c, *end = v->bytes.p + v->bytes.n, *stop;
+  uint64_t size;
+  p = varint_get(p, end, &column->at);
+  if (!p || p >= end) return HDB_CORRUPT;
+  column->type = *p++;
+  if (v->kind == VERSION_PACKED) {
+    stop = payload_end(column->type, p, end);
+  } else {
+    p = varint_get(p, end, &size);
+    stop = p && size <= (uint64_t)(end - p) ? p + size : NULL;
+  }
+  if (!stop) return HDB_CORRUPT;
+  column->payload = slice_of(p, (size_t)(stop - p));
+  *c = stop;
+  return HDB_OK;
+}
+
+/* ---- blocks ---- */
+
+void version_block_begin(buf *out, slice prefix, int64_t newest, int64_t oldest, size_t commits) {
+  buf_byte(out, 0);
+  buf_varint(out, (uint64_t)(newest - oldest));
+  buf_varint(out, commits);
+  buf_varint(out, prefix.n);
+  buf_append(out, prefix.p, prefix.n);
+}
+
+static status packed_columns(buf *out, const undo_version *v) {
+  const uint8_t *c;
+  uint64_t n;
+  version_column column;
+  buf_clear(out);
+  TRY(version_columns_begin(v, &c, &n));
+  buf_varint(out, n);
+  while (c < v->bytes.p + v->bytes.n) {
+    TRY(version_columns_next(v, &c, &column));
+    if (payload_end(column.type, column.payload.p, column.payload.p + column.payload.n) !=
+        column.payload.p + column.payload.n)
+      return HDB_CORRUPT;
+    buf_varint(out, column.at);
+    buf_byte(out, column.type);
+    buf_append(out, column.payload.p, column.payload.n);
+  }
+  return buf_failed(out) ? HDB_NOMEM : HDB_OK;
+}
+
+status version_block_add(buf *chain, buf *columns, int64_t above, const undo_version *v,
+                         const undo_version *older) {
+  bool linked = older && older->time == v->own_time;
+  if (above < v->time || v->own_time > v->time || (older && older->time > v->own_time)) return HDB_CORRUPT;
+  /* the first says how far from the block's newest, a later one how far from the own time of the one before, unless linked */
+  if (!chain->n || above != v->time) buf_varint(chain, (uint64_t)(above - v->time));
+  slice bytes = v->bytes;
+  if (v->kind == VERSION_COLUMNS) {
+    TRY(packed_columns(columns, v));
+    bytes = buf_slice(columns);
+  }
+  uint64_t flags = (v->fresh ? 1 : 0) | (v->kind == VERSION_FULL ? 2 : 0) | (linked ? 4 : 0);
+  buf_varint(chain, (uint64_t)(v->time - v->own_time) << 3 | flags);
+  buf_varint(chain, bytes.n);
+  buf_append(chain, bytes.p, bytes.n);
+  return buf_failed(chain) ? HDB_NOMEM : HDB_OK;
+}
+
+void version_block_row(buf *out, slice suffix, const buf *chain) {
+  buf_varint(out, suffix.n);
+  buf_append(out, suffix.p, suffix.n);
+  buf_varint(out, chain->n);
+  buf_append(out, chain->p, chain->n);
+  if (buf_failed(chain)) out->failed = true;
+}
+
+bool version_block_span(slice value, int64_t newest, int64_t *oldest, uint64_t *commits) {
+  uint64_t span;
+  if (!value.n || value.p[0]) return false;
+  const uint8_t *in = varint_get(value.p + 1, value.p + value.n, &span);
+  if (in) in = varint_get(in, value.p + value.n, commits);
+  if (in) *oldest = newest - (int64_t)span;
+  return in;
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "kv/base/record.h"
+#include "mvcc/images.h"
 #include "mvcc/internal.h"
 #include "tests/unit/mvcc_model.h"
 
@@ -93,7 +94,35 @@ static void change(txn *t, model *m, uint32_t keys) {
   }
 }
 
-static void past_work(engine *e, uint32_t keys, int commits) {
+/* Every bound's records into blocks, as far as they are worth it. */
+static void pack(engine *e) {
+  kv_iter *it;
+  ck_assert_int_eq(kv_iter_open(e->store, NULL, KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &it), HDB_OK);
+  buf last = BUF_INIT;
+  for (it->seek(it, slice_of("", 0)); it->valid; it->next(it)) {
+    slice place = slice_of(it->key.p, it->key.n - 8);
+    if (slice_equal(place, buf_slice(&last))) continue;
+    buf_clear(&last);
+    buf_append(&last, place.p, place.n);
+    pack_request(e, place, 1);
+  }
+  it->close(it);
+  buf_free(&last);
+  pack_settle(e);
+  images_drop(e->images, 0); /* so that the blocks are read */
+}
+
+static int count_blocks(engine *e) {
+  kv_iter *it;
+  int n = 0;
+  ck_assert_int_eq(kv_iter_open(e->store, NULL, KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &it), HDB_OK);
+  for (it->seek(it, slice_of("", 0)); it->valid; it->next(it)) n += it->value.p[0] == 0;
+  it->close(it);
+  return n;
+}
+
+/* packs: one in so many commits; 0: never */
+static void past_work(engine *e, uint32_t keys, int commits, uint32_t packs) {
   static state states[STATES];
   model now = {0};
   txn *t;
@@ -107,6 +136,7 @@ static void past_work(engine *e, uint32_t keys, int commits) {
     state *s = &states[n < STATES ? n++ : (int)rnd(STATES)];
     s->time = engine_newest(e);
     model_copy(&s->rows, &now);
+    if (packs && rnd(packs) == 0) pack(e);
     if (i % 7 == 0) {
       txn_begin(t, TXN_READ, 0);
       check_state(t, &states[rnd((uint32_t)n)], keys);
@@ -115,6 +145,7 @@ static void past_work(engine *e, uint32_t keys, int commits) {
   }
   txn_begin(t, TXN_READ, 0);
   for (int i = 0; i < n; i++) check_state(t, &states[i], keys);
+  if (packs && commits > 16) ck_assert_int_gt(count_blocks(e), 0);
   txn_free(t);
   for (int i = 0; i < n; i++) free(states[i].rows.items);
   memset(states, 0, sizeof states);
@@ -127,7 +158,7 @@ START_TEST(every_committed_state_can_be_seen_again) {
   engine *e;
   engine_options o = {.create = true, .retention = 3600};
   ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
-  past_work(e, _i < 3 ? 60 : _i < 6 ? 600 : 5000, _i < 3 ? 120 : _i < 6 ? 70 : 16);
+  past_work(e, _i % 9 < 3 ? 60 : _i % 9 < 6 ? 600 : 5000, _i % 9 < 3 ? 120 : _i % 9 < 6 ? 70 : 16, _i < 9 ? 0 : 3);
   engine_close(e);
   record_writer_free(&writer);
 }
@@ -137,14 +168,82 @@ START_TEST(the_past_survives_on_disk) {
   char directory[] = "/tmp/helios-past-XXXXXX", path[64], command[64];
   ck_assert_ptr_nonnull(mkdtemp(directory));
   snprintf(path, sizeof path, "%s/db", directory);
-  shape = _i;
+  shape = _i % 3;
   seed = (uint64_t)_i + 99;
   engine *e;
   engine_options o = {.create = true, .retention = -1};
   ck_assert_int_eq(engine_open(path, &o, &e, NULL), HDB_OK);
-  past_work(e, 400, 30);
+  past_work(e, 400, 30, _i < 3 ? 0 : 4);
   engine_close(e);
   record_writer_free(&writer);
+  snprintf(command, sizeof command, "rm -rf %s", directory);
+  ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+/* Blocks of many commits, which readers jump over. */
+START_TEST(a_row_with_a_long_past) {
+  enum { COMMITS = 600 };
+  static state states[COMMITS];
+  engine *e;
+  txn *t;
+  model now = {0};
+  engine_options o = {.create = true, .retention = 3600};
+  shape = _i;
+  seed = (uint64_t)_i + 5;
+  ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  for (int i = 0; i < COMMITS; i++) {
+    ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    uint32_t key = i % 9 ? 3 : rnd(8);
+    uint8_t bytes[300];
+    bool has = model_has(&now, key);
+    if (i % 50 == 49 && has) {
+      ck_assert_int_eq(txn_delete(t, TREE, make_key(key, bytes)), HDB_OK);
+      model_delete(&now, key);
+    } else {
+      item it = {key, rnd(1000), 7};
+      ck_assert_int_eq(put_item(t, it, has), HDB_OK);
+      model_put(&now, it);
+    }
+    ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+    states[i].time = engine_newest(e);
+    model_copy(&states[i].rows, &now);
+    if (i == 190 || i == 200 || i == 500) pack(e);
+  }
+  ck_assert_int_ge(count_blocks(e), 2);
+  txn_begin(t, TXN_READ, 0);
+  for (int i = 0; i < COMMITS; i++) {
+    images_drop(e->images, 0);
+    check_state(t, &states[COMMITS - 1 - i], 8);
+  }
+  txn_free(t);
+  engine_close(e);
+  for (int i = 0; i < COMMITS; i++) free(states[i].rows.items);
+  memset(states, 0, sizeof states);
+  free(now.items);
+  record_writer_free(&writer);
+}
+END_TEST
+
+START_TEST(a_directory_of_a_later_format_is_refused) {
+  char directory[] = "/tmp/helios-past-XXXXXX", path[64], command[64];
+  ck_assert_ptr_nonnull(mkdtemp(directory));
+  snprintf(path, sizeof path, "%s/db", directory);
+  engine *e;
+  engine_options o = {.create = true, .retention = -1};
+  error err = {0};
+  for (uint8_t format = 2; format <= 3; format++) {
+    ck_assert_int_eq(engine_open(path, &o, &e, NULL), HDB_OK); /* as it is, then with the 2 that blocks bring */
+    kv_batch *batch = kv_batch_new(e->store);
+    kv_batch_put(batch, KV_META, slice_str("format"), slice_of(&format, 1));
+    ck_assert_int_eq(kv_write(e->store, batch, true), HDB_OK);
+    kv_batch_free(batch);
+    engine_close(e);
+    engine_close_lingering();
+  }
+  ck_assert_int_eq(engine_open(path, &o, &e, &err), HDB_CANTOPEN);
+  ck_assert_str_eq(err.message, "the database has format 3, this version reads up to 2");
   snprintf(command, sizeof command, "rm -rf %s", directory);
   ck_assert_int_eq(system(command), 0);
 }
@@ -213,7 +312,7 @@ START_TEST(versions_tell_every_state_in_between) {
   model now = {0};
   static state states[STATES];
   engine_options o = {.create = true, .retention = 3600};
-  shape = _i;
+  shape = _i % 3;
   seed = (uint64_t)_i + 11;
   ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
@@ -223,6 +322,7 @@ START_TEST(versions_tell_every_state_in_between) {
     ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
     states[i].time = engine_newest(e);
     model_copy(&states[i].rows, &now);
+    if (_i >= 3 && rnd(5) == 0) pack(e);
   }
   txn_begin(t, TXN_READ, 0);
   for (int round = 0; round < 20; round++) {
@@ -258,7 +358,7 @@ START_TEST(history_beyond_the_retention_goes) {
   model now = {0};
   static state states[8];
   engine_options o = {.create = true, .retention = 3600};
-  shape = _i;
+  shape = _i % 3;
   seed = (uint64_t)_i + 3;
   ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
@@ -274,6 +374,7 @@ START_TEST(history_beyond_the_retention_goes) {
     }
     states[i].time = engine_newest(e);
     model_copy(&states[i].rows, &now);
+    if (_i >= 3) pack(e);
   }
   int versions = count_keys(e, KV_VERSIONS), feed = count_keys(e, KV_COMMITS);
   ck_assert_int_gt(versions, 8);
@@ -396,10 +497,12 @@ int main(void) {
   Suite *s = suite_create("mvcc_past");
   TCase *c = tcase_create("all");
   tcase_set_timeout(c, 120);
-  tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0, getenv("ONE") ? atoi(getenv("ONE"))+1 : 9);
-  tcase_add_loop_test(c, the_past_survives_on_disk, 0, 3);
-  tcase_add_loop_test(c, versions_tell_every_state_in_between, 0, 3);
-  tcase_add_loop_test(c, history_beyond_the_retention_goes, 0, 3);
+  tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0, getenv("ONE") ? atoi(getenv("ONE"))+1 : 18);
+  tcase_add_loop_test(c, a_row_with_a_long_past, 0, 3);
+  tcase_add_test(c, a_directory_of_a_later_format_is_refused);
+  tcase_add_loop_test(c, the_past_survives_on_disk, 0, 6);
+  tcase_add_loop_test(c, versions_tell_every_state_in_between, 0, 6);
+  tcase_add_loop_test(c, history_beyond_the_retention_goes, 0, 6);
   tcase_add_test(c, without_history_there_is_no_past);
   tcase_add_test(c, the_feed_tells_each_changed_key_once);
   suite_add_tcase(s, c);

@@ -1,0 +1,344 @@
+/* Packing: the records that commits leave under a group's bound become blocks (version.c has their bytes).
+ *
+ * A commit writes one small record a group, as cheap as it gets. Read one by one they cost an iterator's step each, and
+ * most of their bytes say what the record before said too. So now and then a bound's records are read, sorted by row, and
+ * written as blocks of about 4 KB: each row's key once, its versions behind it, newest first.
+ * A bound is asked for by the commit whose record makes the group's history pass a multiple of PACK_WEIGHT, and by
+ * readers who had to step over many records. A thread of its own does it, started when there is enough to do.
+ *
+ * K1  A batch puts the blocks and deletes what they replace: whoever looks sees the ones or the others.
+ * K2  Commit times of one bound's blocks do not overlap; records of commits later than the packing lie above them.
+ * K3  The newest block is taken in again while it is small, so a version is rewritten about twice.
+ * K4  A request that is lost (the queue is full, the process ends) costs speed only: the next one does the work.
+ * K5  work_lock is held while a bound is packed: who removes a range of history for good takes it (engine_erase).
+ * Cost: about 1 us a version, in the background.
+ */
+#include <stdlib.h>
+
+#include "kv/base/record.h"
+#include "mvcc/internal.h"
+#include "mvcc/undo.h"
+
+enum {
+  QUEUE_MAX = 8192, /* bounds that wait */
+  START_AT = 16,    /* ... before a thread is started for them */
+  BLOCK_AIM = 4096,
+  BLOCK_SMALL = 2048,    /* a newest block below this is taken in again */
+  RECORDS_MIN = 4,       /* fewer are not worth it */
+  CHUNK_BYTES = 1 << 20, /* read at a time */
+  FORMAT_BLOCKS = 2      /* meta's `format` from the first block on */
+};
+
+typedef struct item {
+  struct item *next;
+  size_t n;
+  uint8_t place[]; /* tree . bound in chunks */
+} item;
+
+struct packing {
+  pthread_mutex_t lock, work_lock;
+  pthread_cond_t idle;
+  item *first, **last;
+  size_t waiting, wanted;
+  bool running, closing;
+  bool told; /* meta knows that there are blocks */
+};
+
+status packing_new(packing **out) {
+  packing *p = *out = calloc(1, sizeof *p);
+  if (!p) return HDB_NOMEM;
+  pthread_mutex_init(&p->lock, NULL);
+  pthread_mutex_init(&p->work_lock, NULL);
+  pthread_cond_init(&p->idle, NULL);
+  p->last = &p->first;
+  return HDB_OK;
+}
+
+void packing_free(packing *p) {
+  if (!p) return;
+  for (item *i = p->first, *next; i; i = next) next = i->next, free(i);
+  pthread_mutex_destroy(&p->lock);
+  pthread_mutex_destroy(&p->work_lock);
+  pthread_cond_destroy(&p->idle);
+  free(p);
+}
+
+/* ---- reading what there is ---- */
+
+typedef struct entry {
+  slice key;
+  undo_version v;
+} entry;
+
+typedef struct work {
+  engine *e;
+  kv_batch *batch;
+  arena memory;
+  entry *entries;
+  size_t n, capacity;
+  size_t records, bytes; /* read since the last block was written */
+  buf value, chain, columns, key;
+} work;
+
+static status take_version(void *context, slice key, const undo_version *v, bool *skip) {
+  work *w = context;
+  if (w->n == w->capacity) {
+    size_t capacity = w->capacity ? 2 * w->capacity : 256;
+    entry *entries = realloc(w->entries, capacity * sizeof *entries);
+    if (!entries) return HDB_NOMEM;
+    w->entries = entries, w->capacity = capacity;
+  }
+  uint8_t *copy = arena_copy(&w->memory, key.n ? key.p : (const uint8_t *)"", key.n);
+  if (!copy) return HDB_NOMEM;
+  w->entries[w->n++] = (entry){slice_of(copy, key.n), *v};
+  return HDB_OK;
+}
+
+static status take_record(work *w, const kv_iter *it) {
+  int64_t time = (int64_t)~get_be64(it->key.p + it->key.n - 8);
+  uint8_t *copy = arena_alloc(&w->memory, it->value.n + 1);
+  if (!copy) return HDB_NOMEM;
+  if (it->value.n) memcpy(copy, it->value.p, it->value.n);
+  w->records++, w->bytes += it->value.n;
+  kv_batch_delete(w->batch, KV_VERSIONS, it->key);
+  return version_each(&w->key, time, slice_of(copy, it->value.n), take_version, w);
+}
+
+/* ---- writing blocks ---- */
+
+static int by_time(const void *a, const void *b) {
+  const entry *x = a, *y = b;
+  if (x->v.time != y->v.time) return x->v.time < y->v.time ? -1 : 1;
+  return slice_compare(x->key, y->key);
+}
+
+static int by_key_newest_first(const void *a, const void *b) {
+  const entry *x = a, *y = b;
+  int c = slice_compare(x->key, y->key);
+  return c ? c : (x->v.time < y->v.time) - (x->v.time > y->v.time);
+}
+
+/* The block of entries [from, to), ascending in time, under the bound's key with the newest of their times. */
+static status put_block(work *w, slice place, size_t from, size_t to) {
+  int64_t oldest = w->entries[from].v.time, newest = w->entries[to - 1].v.time;
+  size_t commits = 1;
+  for (size_t i = from + 1; i < to; i++) commits += w->entries[i].v.time != w->entries[i - 1].v.time;
+  qsort(w->entries + from, to - from, sizeof *w->entries, by_key_newest_first);
+  const entry *first = &w->entries[from], *last = &w->entries[to - 1];
+  slice prefix = slice_of(first->key.p, slice_common(first->key, last->key));
+  buf_clear(&w->value);
+  version_block_begin(&w->value, prefix, newest, oldest, commits);
+  for (size_t i = from, end; i < to; i = end) {
+    buf_clear(&w->chain);
+    int64_t above = newest;
+    for (end = i; end < to && slice_equal(w->entries[end].key, w->entries[i].key); end++) {
+      const undo_version *older = end + 1 < to && slice_equal(w->entries[end + 1].key, w->entries[i].key)
+                                      ? &w->entries[end + 1].v
+                                      : NULL;
+      TRY(version_block_add(&w->chain, &w->columns, above, &w->entries[end].v, older));
+      above = w->entries[end].v.own_time;
+    }
+    slice suffix = slice_of(w->entries[i].key.p + prefix.n, w->entries[i].key.n - prefix.n);
+    version_block_row(&w->value, suffix, &w->chain);
+  }
+  buf_clear(&w->key);
+  buf_append(&w->key, place.p, place.n);
+  buf_be64(&w->key, ~(uint64_t)newest);
+  if (buf_failed(&w->key) || buf_failed(&w->value)) return HDB_NOMEM;
+  kv_batch_put(w->batch, KV_VERSIONS, buf_slice(&w->key), buf_slice(&w->value));
+  return HDB_OK;
+}
+
+static size_t entry_bytes(const entry *x) {
+  return x->v.bytes.n + 8;
+}
+
+static void tell_format(work *w) {
+  packing *p = w->e->packing;
+  if (p->told || w->e->memory) return;
+  uint8_t format = FORMAT_BLOCKS;
+  kv_batch_put(w->batch, KV_META, slice_str("format"), slice_of(&format, 1));
+  p->told = true;
+}
+
+/* What was read becomes blocks, filled from the oldest on. */
+static status write_blocks(work *w, slice place) {
+  qsort(w->entries, w->n, sizeof *w->entries, by_time);
+  for (size_t from = 0; from < w->n;) {
+    size_t to = from, bytes = 0, whole = 0; /* whole: end of the last commit that fits */
+    for (; to < w->n; to++) {
+      if (to > from && w->entries[to].v.time != w->entries[to - 1].v.time) whole = to;
+      bytes += entry_bytes(&w->entries[to]);
+      if (bytes > BLOCK_AIM && whole) break;
+    }
+    if (to < w->n) to = whole;
+    TRY(put_block(w, place, from, to));
+    from = to;
+  }
+  tell_format(w);
+  status rc = w->memory.failed ? HDB_NOMEM : kv_write(w->e->store, w->batch, false);
+  kv_batch_clear(w->batch);
+  return rc;
+}
+
+static void begin_chunk(work *w) {
+  arena_clear(&w->memory);
+  kv_batch_clear(w->batch);
+  w->n = w->records = w->bytes = 0;
+}
+
+static bool is_block(slice value) {
+  return value.n && value.p[0] == 0;
+}
+
+/* All records under one bound. */
+static status pack_place(work *w, slice place) {
+  kv_iter *it;
+  buf end = BUF_INIT;
+  buf_append(&end, place.p, place.n);
+  buf_be64(&end, UINT64_MAX);
+  buf_byte(&end, 0xff);
+  if (buf_failed(&end)) return HDB_NOMEM;
+  status rc = kv_iter_open(w->e->store, NULL, KV_VERSIONS, place, buf_slice(&end), &it);
+  if (rc != HDB_OK) {
+    buf_free(&end);
+    return rc;
+  }
+  begin_chunk(w);
+  for (it->seek(it, place); it->valid; it->next(it)) {
+    if (it->key.n != place.n + 8) {
+      rc = HDB_CORRUPT;
+      goto out;
+    }
+    if (is_block(it->value)) { /* what lies behind it is packed */
+      if (w->records >= RECORDS_MIN && it->value.n < BLOCK_SMALL) CHECK(take_record(w, it)); /* K3 */
+      break;
+    }
+    CHECK(take_record(w, it));
+    if (w->bytes < CHUNK_BYTES) continue;
+    CHECK(write_blocks(w, place));
+    begin_chunk(w);
+  }
+  CHECK(it->error);
+  if (w->records >= RECORDS_MIN) rc = write_blocks(w, place);
+out:
+  it->close(it);
+  buf_free(&end);
+  return rc;
+}
+
+static void work_free(work *w) {
+  kv_batch_free(w->batch);
+  arena_clear(&w->memory);
+  free(w->entries);
+  buf_free(&w->value), buf_free(&w->chain), buf_free(&w->columns), buf_free(&w->key);
+}
+
+/* ---- the queue and its thread ---- */
+
+static item *next_item(packing *p) {
+  pthread_mutex_lock(&p->lock);
+  item *i = p->closing ? NULL : p->first;
+  if (i) {
+    p->first = i->next, p->waiting--;
+    if (!p->first) p->last = &p->first;
+  }
+  pthread_mutex_unlock(&p->lock);
+  return i;
+}
+
+static void pack_items(engine *e) {
+  packing *p = e->packing;
+  work w = {.e = e, .batch = kv_batch_new(e->store)};
+  for (item *i; (i = next_item(p)); free(i)) {
+    pthread_mutex_lock(&p->work_lock); /* K5 */
+    if (w.batch && !atomic_load(&e->broken))
+      pack_place(&w, slice_of(i->place, i->n)); /* K4; damage shows when it is read */
+    pthread_mutex_unlock(&p->work_lock);
+  }
+  work_free(&w);
+}
+
+static void *packer(void *argument) {
+  packing *p = ((engine *)argument)->packing;
+  bool more = true;
+  while (more) {
+    pack_items(argument);
+    pthread_mutex_lock(&p->lock);
+    more = p->first && !p->closing;
+    if (!more) {
+      p->wanted = 0;
+      p->running = false;
+      pthread_cond_broadcast(&p->idle);
+    }
+    pthread_mutex_unlock(&p->lock);
+  }
+  return NULL;
+}
+
+/* Under the lock. */
+static void start(engine *e) {
+  packing *p = e->packing;
+  pthread_t thread;
+  if (p->running || p->closing || !p->first || pthread_create(&thread, NULL, packer, e) != 0) return;
+  pthread_detach(thread);
+  p->running = true;
+}
+
+void pack_request(engine *e, slice place, size_t urgency) {
+  packing *p = e->packing;
+  if (e->read_only) return;
+  item *i = malloc(sizeof *i + place.n);
+  if (!i) return; /* K4 */
+  i->next = NULL, i->n = place.n;
+  memcpy(i->place, place.p, place.n);
+  pthread_mutex_lock(&p->lock);
+  if (p->waiting < QUEUE_MAX && !p->closing) {
+    *p->last = i, p->last = &i->next;
+    p->waiting++, p->wanted += urgency;
+    i = NULL;
+    if (p->wanted >= START_AT) start(e);
+  }
+  pthread_mutex_unlock(&p->lock);
+  free(i);
+}
+
+void pack_settle(engine *e) {
+  packing *p = e->packing;
+  pthread_mutex_lock(&p->lock);
+  start(e);
+  while (p->running) pthread_cond_wait(&p->idle, &p->lock);
+  pthread_mutex_unlock(&p->lock);
+}
+
+void pack_stop(engine *e) {
+  packing *p = e->packing;
+  if (!p) return;
+  pthread_mutex_lock(&p->lock);
+  p->closing = true;
+  while (p->running) pthread_cond_wait(&p->idle, &p->lock);
+  pthread_mutex_unlock(&p->lock);
+}
+
+void pack_hold(engine *e) {
+  pthread_mutex_lock(&e->packing->work_lock);
+}
+void pack_let(engine *e) {
+  pthread_mutex_unlock(&e->packing->work_lock);
+}
+
+/* The format of the directory: 1 as long as nothing says more. */
+status pack_check_format(engine *e, error *err) {
+  kv_value value;
+  uint64_t format = 1;
+  status rc = kv_get(e->store, NULL, KV_META, slice_str("format"), &value);
+  if (rc == HDB_NOTFOUND) return HDB_OK;
+  TRY(rc);
+  bool damaged = !varint_get(value.data.p, value.data.p + value.data.n, &format);
+  kv_release(&value);
+  if (damaged) return HDB_CORRUPT;
+  e->packing->told = format >= FORMAT_BLOCKS;
+  if (format <= FORMAT_BLOCKS) return HDB_OK;
+  return error_set(err, HDB_CANTOPEN, "the database has format %d, this version reads up to %d", (int)format,
+                   FORMAT_BLOCKS);
+}
