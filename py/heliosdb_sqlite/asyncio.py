@@ -9,20 +9,42 @@
     async with pool.connection() as conn:      # commits, rolls back on an error
         await conn.execute("insert into t values(?)", (1,))
 
+`async with conn.execute(...) as cur`, `await conn.cursor()`, `execute_fetchall` and the like work too, as in aiosqlite.
+
 A connection has one thread, made when it is first used, so its calls take their turns in order and callbacks always
-run on the same thread. A pool opens connections when they are asked for, up to max_size. No object here is bound to
-an event loop before its first use.
+run on the same thread. Cancelling a task interrupts the query that it waits for, and returns when that has ended. A pool
+opens connections when they are asked for, up to max_size. No object here is bound to an event loop before its first use.
 """
 import asyncio as _asyncio
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 
 import heliosdb_sqlite as _sync
 
 __all__ = ["connect", "AsyncConnection", "AsyncCursor", "AsyncConnectionPool"]
 
 _ROWS_AT_ONCE = 64
+_INTERRUPT_AGAIN = 0.02  # seconds: an interrupt between two calls into the engine meets nothing
+
+
+class _Result:
+    """A cursor to come: awaited, or entered by `async with`, which closes it."""
+
+    def __init__(self, coroutine):
+        self._coroutine = coroutine
+        self._cursor = None
+
+    def __await__(self):
+        return self._coroutine.__await__()
+
+    async def __aenter__(self):
+        self._cursor = await self._coroutine
+        return self._cursor
+
+    async def __aexit__(self, *_):
+        await self._cursor.close()
 
 
 class AsyncCursor:
@@ -35,6 +57,11 @@ class AsyncCursor:
     @property
     def connection(self):
         return self._connection
+
+    def __await__(self):
+        """`await conn.cursor()` is the cursor."""
+        return self
+        yield
 
     description = property(lambda self: self._cursor.description)
     rowcount = property(lambda self: self._cursor.rowcount)
@@ -95,6 +122,12 @@ class AsyncCursor:
         await self.close()
 
 
+class _Done:
+    def __await__(self):
+        return
+        yield
+
+
 class AsyncConnection:
     """A connection on a thread of its own. Anything not here is in .sync, for use through run()."""
 
@@ -107,16 +140,43 @@ class AsyncConnection:
     async def _run(self, function, *arguments, **keywords):
         if self._thread is None:
             raise _sync.ProgrammingError("Cannot operate on a closed database.")
-        loop = _asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, functools.partial(function, *arguments, **keywords))
+        work = self._thread.submit(functools.partial(function, *arguments, **keywords))
+        try:
+            return await _asyncio.wrap_future(work)
+        except _asyncio.CancelledError:
+            await self._end(work)
+            raise
+
+    async def _end(self, work):
+        """Whatever a cancelled task had running ends before the task does."""
+        if work.cancel():
+            return
+        again = False
+        while not work.done():
+            if work.running() and self._connection is not None:
+                try:
+                    self._connection.interrupt()
+                except _sync.ProgrammingError:  # it is being closed
+                    pass
+            try:
+                await _asyncio.sleep(_INTERRUPT_AGAIN if again else 0)
+            except _asyncio.CancelledError:
+                pass
+            again = True
+
+    def _open_here(self):
+        self._connection = self._open()
 
     async def open(self):
         """Open it, once; connect() and the pool do."""
         if self._connection is None:
             self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="heliosdb")
             try:
-                self._connection = await self._run(self._open)
+                await self._run(self._open_here)
             except BaseException:
+                opened, self._connection = self._connection, None
+                if opened is not None:  # cancelled a moment too late
+                    self._thread.submit(opened.close)
                 self._stop()
                 raise
         return self
@@ -139,27 +199,53 @@ class AsyncConnection:
     total_changes = property(lambda self: self._connection.total_changes)
     last_commit_timestamp = property(lambda self: self._connection.last_commit_timestamp)
 
-    @property
-    def row_factory(self):
-        return self._connection.row_factory
+    def _attribute(name):
+        return property(lambda self: getattr(self._connection, name), lambda self, value: setattr(self._connection, name, value))
 
-    @row_factory.setter
-    def row_factory(self, value):
-        self._connection.row_factory = value
+    row_factory, text_factory, isolation_level = map(_attribute, ("row_factory", "text_factory", "isolation_level"))
+    del _attribute
 
     def cursor(self):
         if self._connection is None:
             raise _sync.ProgrammingError("Cannot operate on a closed database.")
         return AsyncCursor(self, self._connection.cursor())
 
-    async def execute(self, sql, parameters=()):
-        return await self.cursor().execute(sql, parameters)
+    def execute(self, sql, parameters=()):
+        return _Result(self.cursor().execute(sql, parameters))
 
-    async def executemany(self, sql, parameters):
-        return await self.cursor().executemany(sql, parameters)
+    def executemany(self, sql, parameters):
+        return _Result(self.cursor().executemany(sql, parameters))
 
-    async def executescript(self, script):
-        return await self.cursor().executescript(script)
+    def executescript(self, script):
+        return _Result(self.cursor().executescript(script))
+
+    async def execute_fetchall(self, sql, parameters=()):
+        """All rows of a query."""
+        return await self._run(lambda: self._connection.execute(sql, parameters).fetchall())
+
+    async def execute_insert(self, sql, parameters=()):
+        """Insert, and the row id given, as a row."""
+        def insert():
+            self._connection.execute(sql, parameters)
+            return self._connection.execute("SELECT last_insert_rowid()").fetchone()
+        return await self._run(insert)
+
+    async def backup(self, target, **keywords):
+        """Connection.backup; the target is one of these or an ordinary connection."""
+        other = target.sync if isinstance(target, AsyncConnection) else target
+        await self._run(lambda: self._connection.backup(other, **keywords))
+
+    async def iterdump(self):
+        lines = await self._run(lambda: iter(self._connection.iterdump()))
+        while True:
+            some = await self._run(lambda: list(itertools.islice(lines, _ROWS_AT_ONCE)))
+            for line in some:
+                yield line
+            if len(some) < _ROWS_AT_ONCE:
+                return
+
+    async def create_function(self, name, narg, func, deterministic=False):
+        await self._run(lambda: self._connection.create_function(name, narg, func, deterministic=deterministic))
 
     async def commit(self):
         await self._run(self._connection.commit)
@@ -168,7 +254,9 @@ class AsyncConnection:
         await self._run(self._connection.rollback)
 
     def interrupt(self):
+        """At once, whatever the thread does; `await conn.interrupt()` is allowed."""
         self._connection.interrupt()
+        return _Done()
 
     async def close(self):
         if self._connection is None or self._thread is None:
@@ -258,15 +346,23 @@ class AsyncConnectionPool:
 
     async def release(self, conn):
         """Give a connection back; what it left open is rolled back."""
-        if conn.sync is not None and not self._closed:
-            if conn.in_transaction:
-                await conn.rollback()
-            if not self._wake(conn):
-                self._idle.append(conn)
-            return
-        await conn.close()
-        self._size -= 1
-        self._wake()
+        await _asyncio.shield(_asyncio.ensure_future(self._take_back(conn)))  # also when its task is cancelled once more
+
+    async def _take_back(self, conn):
+        try:
+            if conn.sync is not None and not self._closed:
+                if conn.in_transaction:
+                    await conn.rollback()
+                if not self._wake(conn):
+                    self._idle.append(conn)
+                return
+        except _sync.Error:  # of no use any more: one that lost its server
+            pass
+        try:
+            await conn.close()
+        finally:
+            self._size -= 1
+            self._wake()
 
     @contextlib.asynccontextmanager
     async def connection(self):
@@ -276,7 +372,8 @@ class AsyncConnectionPool:
                 yield conn
             except BaseException:
                 if conn.sync is not None:
-                    await conn.rollback()
+                    with contextlib.suppress(_sync.Error):
+                        await conn.rollback()
                 raise
             if conn.sync is not None:
                 await conn.commit()

@@ -99,6 +99,121 @@ class AsyncioTest(unittest.TestCase):
                 self.assertEqual(await asyncio.gather(*map(work, range(5))), list(range(5)))
         self.run_async(main())
 
+    ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+
+    def test_cancelling_a_task_interrupts_its_query(self):
+        async def main():
+            async with connect(self.path) as conn:
+                await conn.execute("create table t(a)")
+                for wait in (0, 0.05):
+                    task = asyncio.ensure_future(conn.execute_fetchall(self.ENDLESS))
+                    await asyncio.sleep(wait)
+                    task.cancel()
+                    with self.assertRaises(asyncio.CancelledError):
+                        await task
+                    self.assertEqual(await conn.execute_fetchall("select 1"), [(1,)])
+                with self.assertRaises(asyncio.TimeoutError):
+                    await asyncio.wait_for(conn.execute(self.ENDLESS), 0.1)
+                many = asyncio.ensure_future(conn.executemany("insert into t values(?)", ((i,) for i in iter(int, 1))))
+                await asyncio.sleep(0.05)
+                many.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await asyncio.wait_for(many, 20)
+                await conn.rollback()
+                queued = [asyncio.ensure_future(conn.execute_fetchall(self.ENDLESS)) for _ in range(3)]
+                await asyncio.sleep(0.02)
+                for task in reversed(queued):
+                    task.cancel()
+                self.assertTrue(all(isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(*queued, return_exceptions=True)))
+                self.assertEqual(await conn.execute_fetchall("select 2"), [(2,)])
+        self.run_async(main())
+
+    def test_a_pool_survives_cancelled_tasks(self):
+        async def main():
+            async with AsyncConnectionPool(self.path, max_size=2) as pool:
+                async with pool.connection() as conn:
+                    await conn.execute("create table t(a)")
+
+                async def work():
+                    async with pool.connection() as conn:
+                        await conn.execute("insert into t values(1)")
+                        await conn.execute(self.ENDLESS)
+                tasks = [asyncio.ensure_future(work()) for _ in range(6)]
+                await asyncio.sleep(0.1)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                async with pool.connection() as one, pool.connection() as two:
+                    for conn in (one, two):
+                        self.assertFalse(conn.in_transaction)
+                        self.assertEqual(await conn.execute_fetchall("select count(*) from t"), [(0,)])
+        self.run_async(main())
+
+    def test_as_aiosqlite_is_used(self):
+        async def main():
+            async with connect(":memory:") as db:
+                db.row_factory = sqlite3.Row
+                await db.execute("create table t(a integer primary key, b)")
+                async with db.execute("insert into t(b) values(?)", ("x",)) as cursor:
+                    self.assertEqual((cursor.rowcount, cursor.lastrowid), (1, 1))
+                self.assertEqual((await db.execute_insert("insert into t(b) values('y')"))[0], 2)
+                await db.commit()
+                async with db.execute("select * from t") as cursor:
+                    self.assertEqual([row["b"] async for row in cursor], ["x", "y"])
+                async with db.cursor() as cursor:
+                    await cursor.execute("select 1")
+                cursor = await db.cursor()
+                await cursor.execute("select count(*) from t")
+                self.assertEqual(tuple(await cursor.fetchone()), (2,))
+                self.assertEqual([tuple(r) for r in await db.execute_fetchall("select b from t")], [("x",), ("y",)])
+                await db.create_function("twice", 1, lambda x: 2 * x)
+                self.assertEqual([tuple(r) for r in await db.execute_fetchall("select twice(4)")], [(8,)])
+                db.row_factory = None
+                self.assertEqual(len([line async for line in db.iterdump()]), 5)
+                async with connect(":memory:") as copy:
+                    await db.backup(copy)
+                    self.assertEqual(await copy.execute_fetchall("select count(*) from t"), [(2,)])
+                self.assertEqual(db.isolation_level, "")
+                await db.interrupt()
+        self.run_async(main())
+
+    def test_over_the_wire(self):
+        with sqlite3.start_server(self.path, port=0, password="pw") as server:
+            keywords = {"heliosdb_mode": "server", "dsn": server.dsn}
+
+            async def main():
+                pool = AsyncConnectionPool("app", max_size=3, **keywords)
+
+                async def work(i):
+                    async with pool.connection() as conn:
+                        await conn.execute("insert into t values(?)", (i,))
+                        cur = conn.cursor()
+                        await cur.execute("with recursive n(i) as (select 1 union all select i + 1 from n limit 1000) select i from n")
+                        return sum([row[0] async for row in cur])
+                async with connect("app", **keywords) as conn:
+                    await conn.execute("create table t(a)")
+                    self.assertEqual(await asyncio.gather(*map(work, range(20))), [500500] * 20)
+                    self.assertEqual(await conn.execute_fetchall("select count(*), sum(a) from t"), [(20, 190)])
+                    task = asyncio.ensure_future(conn.execute_fetchall(self.ENDLESS))
+                    await asyncio.sleep(0.05)
+                    task.cancel()
+                    with self.assertRaises(asyncio.CancelledError):
+                        await task
+                    self.assertEqual(await conn.execute_fetchall("select 1"), [(1,)])
+                await pool.close()
+            self.run_async(main())
+
+    def test_one_pool_in_several_loops(self):
+        pool = AsyncConnectionPool(self.path)
+
+        async def main(i):
+            async with pool.connection() as conn:
+                await conn.execute("create table if not exists t(a)")
+                await conn.execute("insert into t values(?)", (i,))
+                return await conn.execute_fetchall("select count(*) from t")
+        self.assertEqual([self.run_async(main(i)) for i in range(3)], [[(1,)], [(2,)], [(3,)]])
+        self.run_async(pool.close())
+
 
 if __name__ == "__main__":
     unittest.main()
