@@ -1,52 +1,15 @@
-/* The graph: places, labels, links; insertion (Algorithm 1), removal and repair.
+/* The graph: places, labels, life and removal (insertion: insert.c, repair: repair.c).
  *
  * A node lives at a place (an index into the arrays). Removing marks it: searches still walk through it, so that the
  * graph stays connected, but do not return it. hnsw_repair gives every node that pointed to removed ones new links,
  * chosen among its live neighbours and theirs, and frees the places.
  *
- * Costs: an insertion computes about ef_construction * m distances at level 0; a removal one table lookup.
+ * Costs: a removal is one table lookup.
  */
 #include <math.h>
 #include <stdlib.h>
 
 #include "hnsw/internal.h"
-
-/* ---- heaps ---- */
-static bool heap_room(heap *h) {
-  if (h->n < h->capacity) return true;
-  size_t capacity = h->capacity ? h->capacity * 2 : 64;
-  candidate *items = realloc(h->items, capacity * sizeof *items);
-  if (!items) {
-    h->failed = true;
-    return false;
-  }
-  h->items = items, h->capacity = capacity;
-  return true;
-}
-
-#define HEAP(NAME, BEFORE)                                                                                             \
-  void heap_push_##NAME(heap *h, candidate c) {                                                                        \
-    if (!heap_room(h)) return;                                                                                         \
-    size_t i = h->n++;                                                                                                 \
-    for (; i && c.rank BEFORE h->items[(i - 1) / 2].rank; i = (i - 1) / 2) h->items[i] = h->items[(i - 1) / 2];        \
-    h->items[i] = c;                                                                                                   \
-  }                                                                                                                    \
-  candidate heap_pop_##NAME(heap *h) {                                                                                 \
-    candidate top = h->items[0], last = h->items[--h->n];                                                              \
-    size_t i = 0;                                                                                                      \
-    for (;;) {                                                                                                         \
-      size_t child = 2 * i + 1;                                                                                        \
-      if (child >= h->n) break;                                                                                        \
-      if (child + 1 < h->n && h->items[child + 1].rank BEFORE h->items[child].rank) child++;                           \
-      if (!(h->items[child].rank BEFORE last.rank)) break;                                                             \
-      h->items[i] = h->items[child];                                                                                   \
-      i = child;                                                                                                       \
-    }                                                                                                                  \
-    if (h->n) h->items[i] = last;                                                                                      \
-    return top;                                                                                                        \
-  }
-HEAP(near, <)
-HEAP(far, >)
 
 /* ---- labels ---- */
 static uint64_t mix(uint64_t x) {
@@ -113,82 +76,110 @@ int level_of_label(const hnsw *g, int64_t label) {
 
 /* ---- places ---- */
 static status grow(hnsw *g) {
-  uint32_t capacity = g->capacity ? g->capacity + g->capacity / 2 + 16 : 64;
-  node *nodes = realloc(g->nodes, capacity * sizeof *nodes);
-  if (nodes) g->nodes = nodes;
-  float *vectors = realloc(g->vectors, (size_t)capacity * g->stride * sizeof *vectors);
-  if (vectors) g->vectors = vectors;
-  uint32_t *links = realloc(g->links, (size_t)capacity * (size_t)(g->m0 + 1) * sizeof *links);
-  if (links) g->links = links;
-  uint32_t *seen = realloc(g->seen, capacity * sizeof *seen);
-  if (seen) {
-    g->seen = seen;
-    memset(seen + g->capacity, 0, (capacity - g->capacity) * sizeof *seen);
-  }
-  if (!nodes || !vectors || !links || !seen) return HDB_NOMEM;
+  uint32_t capacity = g->capacity ? g->capacity + g->capacity / 8 + 64 : 64;
+  TRY(region_grow(&g->node_pages, capacity * sizeof(node)));
+  g->nodes = g->node_pages.p;
+  TRY(region_grow(&g->vector_pages, (size_t)capacity * g->stride));
+  g->vectors = g->vector_pages.p;
+  TRY(region_grow(&g->link_pages, (size_t)capacity * (size_t)(g->m0 + 1) * sizeof(uint32_t)));
+  g->links = g->link_pages.p;
   g->capacity = capacity;
   return HDB_OK;
 }
 
-void prepare_vector(const hnsw *g, const float *in, float *out) {
+static void copy_prepared(const hnsw *g, const float *in, float *out) {
   size_t n = (size_t)g->options.dimensions;
   memcpy(out, in, n * sizeof *out);
-  memset(out + n, 0, (g->stride - n) * sizeof *out);
   if (g->options.metric != HNSW_COSINE) return;
-  double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += (double)in[i] * in[i];
-  float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
+  double norm2 = vector_norm2_of(in, n);
+  float scale = norm2 > 0 ? (float)(1 / sqrt(norm2)) : 0;
   for (size_t i = 0; i < n; i++) out[i] *= scale;
 }
 
-uint32_t new_place(hnsw *g, int64_t label, const float *vector, int level) {
+void prepare_vector(const hnsw *g, const float *in, void *out) {
+  size_t n = (size_t)g->options.dimensions;
+  if (!g->bytes) {
+    copy_prepared(g, in, out);
+    memset((float *)out + n, 0, (g->width - n) * sizeof(float));
+    return;
+  }
+  float near[1024], *floats = n <= 1024 ? near : malloc(n * sizeof *floats);
+  if (!floats) { /* ranks as the centre, found late but found */
+    memset(out, 0, g->stride);
+    return;
+  }
+  copy_prepared(g, in, floats);
+  prepare_bytes(g, floats, out);
+  if (floats != near) free(floats);
+}
+
+uint32_t stamp_of(const hnsw *g, const float *vector) {
+  uint64_t h = 0x9e3779b97f4a7c15ull;
+  for (int i = 0; i < g->options.dimensions; i++) {
+    uint32_t bits;
+    memcpy(&bits, vector + i, 4);
+    h = (h ^ bits) * 0xff51afd7ed558ccdull;
+    h ^= h >> 32;
+  }
+  return (uint32_t)h;
+}
+
+uint32_t new_place(hnsw *g, int64_t label, uint32_t stamp, const void *prepared, int level) {
   uint32_t place;
-  if (g->free_n) {
-    place = g->free_places[--g->free_n];
-  } else {
-    if (g->used == g->capacity && grow(g) != HDB_OK) return NO_NODE;
-    place = g->used++;
-    g->nodes[place] = (node){.free_place = true};
-  }
-  uint32_t *upper = level ? calloc((size_t)level * (size_t)(g->options.m + 1), sizeof *upper) : NULL;
-  if (level && !upper) {
-    g->nodes[place].free_place = true;
-    return NO_NODE; /* the place is lost until the graph goes: out of memory is rare and it stays unlinked */
-  }
-  g->nodes[place] = (node){.label = label, .level = (uint8_t)level, .changed = true, .upper = upper};
-  prepare_vector(g, vector, g->vectors + (size_t)place * g->stride);
+  size_t upper_bytes = (size_t)level * (size_t)(g->options.m + 1) * sizeof(uint32_t);
+  if (g->used == g->capacity && !g->free_n && grow(g) != HDB_OK) return NO_NODE;
+  uint32_t *upper = level ? calloc(1, upper_bytes) : NULL;
+  if (level && !upper) return NO_NODE;
+  place = g->free_n ? g->free_places[--g->free_n] : g->used++;
+  g->nodes[place] =
+      (node){.label = label, .stamp = stamp, .level = (uint8_t)level, .changed = true, .upper = upper};
+  g->upper_bytes += upper_bytes;
+  memcpy(g->vectors + (size_t)place * g->stride, prepared, g->stride);
+  if (g->bytes) note_error(g, prepared);
   links_at(g, place, 0)[0] = 0;
   return place;
 }
 
+/* ---- life ---- */
 hnsw *hnsw_new(const hnsw_options *options) {
   hnsw *g = calloc(1, sizeof *g);
+  pthread_rwlockattr_t attributes;
   if (!g) return NULL;
   g->options = *options;
   if (!g->options.m) g->options.m = 16;
   if (!g->options.ef_construction) g->options.ef_construction = 200;
   g->m0 = 2 * g->options.m;
-  g->stride = ((size_t)options->dimensions + 7) & ~(size_t)7;
-  g->rank = distance_rank(options->metric);
+  g->bytes = options->copy8 && options->metric != HNSW_L1;
+  g->width = ((size_t)options->dimensions + 15) & ~(size_t)15;
+  g->stride = g->bytes ? sizeof(byte_vector) + g->width : g->width * sizeof(float);
+  g->rank = distance_rank(options->metric, g->bytes);
   g->entry = NO_NODE;
-  if (pthread_rwlock_init(&g->lock, NULL) != 0) {
-    free(g);
-    return NULL;
-  }
-  return g;
+  pthread_rwlockattr_init(&attributes);
+#ifdef __GLIBC__ /* searches that never pause must not keep the writer out for ever */
+  pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+#endif
+  bool ready = pthread_rwlock_init(&g->lock, &attributes) == 0;
+  pthread_rwlockattr_destroy(&attributes);
+  pthread_mutex_init(&g->writer, NULL);
+  if (ready) return g;
+  free(g);
+  return NULL;
 }
 
 void hnsw_free(hnsw *g) {
   if (!g) return;
   for (uint32_t p = 0; p < g->used; p++) free(g->nodes[p].upper);
-  free(g->nodes);
-  free(g->vectors);
-  free(g->links);
-  free(g->seen);
+  region_free(&g->node_pages);
+  region_free(&g->vector_pages);
+  region_free(&g->link_pages);
+  scratch_free(&g->own);
+  search_free(atomic_exchange(&g->spare, NULL));
+  free(g->centre);
   free(g->free_places);
   free(g->table);
   buf_free(&g->loaded);
   pthread_rwlock_destroy(&g->lock);
+  pthread_mutex_destroy(&g->writer);
   free(g);
 }
 
@@ -198,151 +189,38 @@ static size_t read_number(hnsw *g, const uint32_t *field) {
   pthread_rwlock_unlock(&g->lock);
   return n;
 }
-size_t hnsw_count(hnsw *g) { return read_number(g, &g->live); }
-size_t hnsw_removed(hnsw *g) { return read_number(g, &g->removed); }
+size_t hnsw_count(hnsw *g) {
+  return read_number(g, &g->live);
+}
+size_t hnsw_removed(hnsw *g) {
+  return read_number(g, &g->removed);
+}
 size_t hnsw_bytes(hnsw *g) {
-  size_t capacity = read_number(g, &g->capacity);
-  return sizeof *g + capacity * (sizeof(node) + g->stride * 4 + (size_t)(g->m0 + 1) * 4 + 4) + g->table_size * 4;
-}
-
-/* ---- linking ---- */
-size_t select_neighbours(const hnsw *g, candidate *candidates, size_t n, size_t m, uint32_t *out) {
-  size_t chosen = 0, dropped = 0;
-  for (size_t i = 0; i < n && chosen < m; i++) {
-    bool good = true;
-    for (size_t k = 0; k < chosen && good; k++)
-      good = g->rank(vector_at(g, candidates[i].place), vector_at(g, out[k]), g->stride) > candidates[i].rank;
-    if (good) out[chosen++] = candidates[i].place;
-    else candidates[dropped++] = candidates[i]; /* kept in order at the front */
-  }
-  for (size_t i = 0; i < dropped && chosen < m; i++) out[chosen++] = candidates[i].place; /* keepPrunedConnections */
-  return chosen;
-}
-
-static int by_rank(const void *a, const void *b) {
-  float x = ((const candidate *)a)->rank, y = ((const candidate *)b)->rank;
-  return (x > y) - (x < y);
-}
-
-/* from gets a link to `to`; when it is full its links are chosen again */
-static void link_back(hnsw *g, uint32_t from, uint32_t to, int level) {
-  uint32_t *links = links_at(g, from, level);
-  size_t max = (size_t)links_max(g, level), n = links[0];
-  g->nodes[from].changed = true;
-  if (n < max) {
-    links[++links[0]] = to;
-    return;
-  }
-  candidate candidates[256];
-  const float *base = vector_at(g, from);
-  for (size_t i = 0; i < n; i++) candidates[i] = (candidate){g->rank(base, vector_at(g, links[i + 1]), g->stride), links[i + 1]};
-  candidates[n] = (candidate){g->rank(base, vector_at(g, to), g->stride), to};
-  qsort(candidates, n + 1, sizeof *candidates, by_rank);
-  links[0] = (uint32_t)select_neighbours(g, candidates, n + 1, max, links + 1);
-}
-
-/* Algorithm 2 for the writer: the ef nearest of a level, sorted, into found (farthest-first heap emptied) */
-static size_t search_level(hnsw *g, const float *query, uint32_t from, int level, size_t ef, heap *near, heap *far, candidate *found) {
-  near->n = far->n = 0;
-  if (++g->seen_mark == 0) {
-    memset(g->seen, 0, g->capacity * sizeof *g->seen);
-    g->seen_mark = 1;
-  }
-  candidate start = {g->rank(query, vector_at(g, from), g->stride), from};
-  g->seen[from] = g->seen_mark;
-  heap_push_near(near, start);
-  heap_push_far(far, start);
-  while (near->n) {
-    candidate c = heap_pop_near(near);
-    if (c.rank > far->items[0].rank && far->n >= ef) break;
-    const uint32_t *links = links_at(g, c.place, level);
-    for (uint32_t i = 1; i <= links[0]; i++) {
-      uint32_t to = links[i];
-      if (g->seen[to] == g->seen_mark) continue;
-      g->seen[to] = g->seen_mark;
-      candidate next = {g->rank(query, vector_at(g, to), g->stride), to};
-      if (far->n >= ef && next.rank >= far->items[0].rank) continue;
-      heap_push_near(near, next);
-      heap_push_far(far, next);
-      if (far->n > ef) heap_pop_far(far);
-    }
-  }
-  size_t n = far->n;
-  for (size_t i = n; i-- > 0;) found[i] = heap_pop_far(far);
+  pthread_rwlock_rdlock(&g->lock);
+  size_t n = sizeof *g + g->used * (sizeof(node) + g->stride + (size_t)(g->m0 + 1) * 4) + g->upper_bytes +
+             (size_t)g->table_size * 4;
+  pthread_rwlock_unlock(&g->lock);
   return n;
 }
-
-static uint32_t descend(const hnsw *g, const float *query, uint32_t from, int level, int until) {
-  float best = g->rank(query, vector_at(g, from), g->stride);
-  for (; level > until; level--) {
-    for (bool moved = true; moved;) {
-      moved = false;
-      const uint32_t *links = links_at(g, from, level);
-      for (uint32_t i = 1; i <= links[0]; i++) {
-        float rank = g->rank(query, vector_at(g, links[i]), g->stride);
-        if (rank < best) best = rank, from = links[i], moved = true;
-        if (moved) break;
-      }
-    }
-  }
-  return from;
+size_t hnsw_link_bytes(hnsw *g) {
+  return hnsw_bytes(g) - read_number(g, &g->used) * g->stride;
 }
 
-static status insert(hnsw *g, int64_t label, const float *vector) {
-  int level = level_of_label(g, label);
-  size_t ef = (size_t)g->options.ef_construction;
-  uint32_t place = new_place(g, label, vector, level);
-  if (place == NO_NODE) return HDB_NOMEM;
-  g->nodes[place].removed = true; /* not found by its label until it is linked */
-  heap near = {0}, far = {0};
-  candidate *found = malloc((ef + 2) * sizeof *found);
-  status rc = found ? HDB_OK : HDB_NOMEM;
-  if (rc == HDB_OK && g->entry != NO_NODE) {
-    const float *query = vector_at(g, place);
-    uint32_t from = descend(g, query, g->entry, g->top, level);
-    for (int k = level < g->top ? level : g->top; k >= 0 && rc == HDB_OK; k--) {
-      size_t n = search_level(g, query, from, k, ef, &near, &far, found);
-      if (near.failed || far.failed) rc = HDB_NOMEM;
-      if (rc != HDB_OK || !n) break;
-      from = found[0].place;
-      uint32_t *links = links_at(g, place, k);
-      links[0] = (uint32_t)select_neighbours(g, found, n, (size_t)g->options.m, links + 1);
-      for (uint32_t i = 1; i <= links[0]; i++) link_back(g, links[i], place, k);
-    }
-  }
-  if (rc == HDB_OK) {
-    g->nodes[place].removed = false;
-    g->live++;
-    rc = table_put(g, label, place);
-  }
-  if (rc == HDB_OK && (g->entry == NO_NODE || level > g->top)) g->entry = place, g->top = level;
-  free(found);
-  free(near.items);
-  free(far.items);
-  return rc;
-}
-
-static void mark_removed(hnsw *g, uint32_t place) {
+/* ---- removal ---- */
+void mark_removed(hnsw *g, uint32_t place) {
   table_drop(g, g->nodes[place].label);
   g->nodes[place].removed = true;
   g->nodes[place].changed = true;
   g->live--, g->removed++;
 }
 
-status hnsw_add(hnsw *g, int64_t label, const float *vector) {
-  pthread_rwlock_wrlock(&g->lock);
-  uint32_t old = place_of(g, label);
-  if (old != NO_NODE) mark_removed(g, old);
-  status rc = insert(g, label, vector);
-  pthread_rwlock_unlock(&g->lock);
-  return rc;
-}
-
 status hnsw_remove(hnsw *g, int64_t label) {
+  pthread_mutex_lock(&g->writer);
   pthread_rwlock_wrlock(&g->lock);
   uint32_t place = place_of(g, label);
   if (place != NO_NODE) mark_removed(g, place);
   pthread_rwlock_unlock(&g->lock);
+  pthread_mutex_unlock(&g->writer);
   return place == NO_NODE ? HDB_NOTFOUND : HDB_OK;
 }
 
@@ -351,108 +229,4 @@ bool hnsw_contains(hnsw *g, int64_t label) {
   bool found = place_of(g, label) != NO_NODE;
   pthread_rwlock_unlock(&g->lock);
   return found;
-}
-
-/* ---- repair ---- */
-static void relink(hnsw *g, uint32_t place, int level, heap *all, uint32_t *chosen) {
-  uint32_t *links = links_at(g, place, level);
-  bool touched = false;
-  for (uint32_t i = 1; i <= links[0] && !touched; i++) touched = g->nodes[links[i]].removed;
-  if (!touched) return;
-  if (++g->seen_mark == 0) {
-    memset(g->seen, 0, g->capacity * sizeof *g->seen);
-    g->seen_mark = 1;
-  }
-  g->seen[place] = g->seen_mark;
-  all->n = 0;
-  const float *base = vector_at(g, place);
-  for (uint32_t i = 1; i <= links[0]; i++) {
-    const uint32_t *through = g->nodes[links[i]].removed ? links_at(g, links[i], level) : NULL;
-    for (uint32_t k = 0; k <= (through ? through[0] : 0); k++) {
-      uint32_t to = k == 0 ? links[i] : through[k];
-      if (g->seen[to] == g->seen_mark || g->nodes[to].removed || g->nodes[to].level < level) continue;
-      g->seen[to] = g->seen_mark;
-      heap_push_near(all, (candidate){g->rank(base, vector_at(g, to), g->stride), to});
-    }
-  }
-  qsort(all->items, all->n, sizeof *all->items, by_rank);
-  size_t n = select_neighbours(g, all->items, all->n, (size_t)links_max(g, level), chosen);
-  links[0] = (uint32_t)n;
-  memcpy(links + 1, chosen, n * sizeof *chosen);
-  g->nodes[place].changed = true;
-}
-
-static void choose_entry(hnsw *g) {
-  g->entry = NO_NODE, g->top = 0;
-  for (uint32_t p = 0; p < g->used; p++) {
-    const node *n = &g->nodes[p];
-    if (!n->removed && !n->free_place && (g->entry == NO_NODE || n->level > g->top)) g->entry = p, g->top = n->level;
-  }
-}
-
-/* A node whose whole neighbourhood went is linked anew, as an insertion does at level 0. */
-static status rescue(hnsw *g, uint32_t place, heap *near, heap *far, candidate *found) {
-  size_t ef = (size_t)g->options.ef_construction, n, kept = 0;
-  const float *query = vector_at(g, place);
-  if (g->entry == place || g->entry == NO_NODE) return HDB_OK;
-  n = search_level(g, query, descend(g, query, g->entry, g->top, 0), 0, ef, near, far, found);
-  if (near->failed || far->failed) return HDB_NOMEM;
-  for (size_t i = 0; i < n; i++)
-    if (found[i].place != place && !g->nodes[found[i].place].removed) found[kept++] = found[i];
-  uint32_t *links = links_at(g, place, 0);
-  links[0] = (uint32_t)select_neighbours(g, found, kept, (size_t)g->options.m, links + 1);
-  for (uint32_t i = 1; i <= links[0]; i++) link_back(g, links[i], place, 0);
-  g->nodes[place].changed = true;
-  return HDB_OK;
-}
-
-static status rescue_lonely(hnsw *g) {
-  heap near = {0}, far = {0};
-  candidate *found = malloc(((size_t)g->options.ef_construction + 2) * sizeof *found);
-  status rc = found ? HDB_OK : HDB_NOMEM;
-  for (uint32_t p = 0; p < g->used && rc == HDB_OK; p++)
-    if (!g->nodes[p].removed && !g->nodes[p].free_place && links_at(g, p, 0)[0] == 0) rc = rescue(g, p, &near, &far, found);
-  free(found);
-  free(near.items);
-  free(far.items);
-  return rc;
-}
-
-static status free_removed(hnsw *g) {
-  for (uint32_t p = 0; p < g->used; p++) {
-    node *n = &g->nodes[p];
-    if (!n->removed || n->free_place) continue;
-    if (g->free_n == g->free_capacity) {
-      uint32_t capacity = g->free_capacity ? g->free_capacity * 2 : 64;
-      uint32_t *places = realloc(g->free_places, capacity * sizeof *places);
-      if (!places) return HDB_NOMEM;
-      g->free_places = places, g->free_capacity = capacity;
-    }
-    free(n->upper);
-    *n = (node){.free_place = true};
-    g->free_places[g->free_n++] = p;
-    g->removed--;
-  }
-  return HDB_OK;
-}
-
-status hnsw_repair(hnsw *g) {
-  heap all = {0};
-  uint32_t chosen[256];
-  pthread_rwlock_wrlock(&g->lock);
-  /* chains of removed nodes: each pass reaches one further; links to the last ones are simply dropped */
-  for (uint32_t p = 0; p < g->used && g->removed; p++) {
-    if (g->nodes[p].removed || g->nodes[p].free_place) continue;
-    for (int level = 0; level <= g->nodes[p].level; level++) relink(g, p, level, &all, chosen);
-  }
-  status rc = all.failed ? HDB_NOMEM : HDB_OK;
-  if (rc == HDB_OK) {
-    choose_entry(g);
-    rc = rescue_lonely(g);
-  }
-  if (rc == HDB_OK) rc = free_removed(g);
-  g->generation++;
-  pthread_rwlock_unlock(&g->lock);
-  free(all.items);
-  return rc;
 }

@@ -7,12 +7,14 @@
  *
  * H1  A node's links point to live places only; after hnsw_repair none points to a removed node.
  * H2  A removed label is never returned, from the moment hnsw_remove returns.
- * H3  A search returns labels in ascending distance, none twice, and goes on for as long as it is asked: with no
+ * H3  A search returns labels in ascending distance (as far as ranks tell), none twice, and goes on for as long as it is asked: with no
  *     limit it ends only when every reachable node was seen.
  * H4  Levels are drawn from the label, not from a clock: the same insertions give the same graph.
  *
- * Threads: any number of searches at once, one change at a time; both are held apart inside (a read-write lock).
- * Memory a node: 4 bytes a dimension (or 1 with copy8), 4 * (2m + 1) bytes of links, 4 * (m + 1) a level above.
+ * Threads: any number of searches at once, one change at a time; both are held apart inside (a read-write lock, held for
+ * writing while links are set, not while neighbours are looked for).
+ * Memory a node: 4 bytes a dimension (padded to 16 of them; with copy8 1 and 16 more), 4 * (2m + 1) bytes of links, 4 * (m + 1) a level above, 24,
+ * and 8 to 16 for the label.
  */
 #ifndef HDB_HNSW_H
 #define HDB_HNSW_H
@@ -26,23 +28,39 @@ enum hnsw_metric { HNSW_L2, HNSW_COSINE, HNSW_IP, HNSW_L1 };
  * n floats each; SIMD chosen at run time. */
 double vector_distance_of(enum hnsw_metric metric, const float *a, const float *b, size_t n);
 
+double vector_inner_product_of(const float *a, const float *b, size_t n);
+double vector_norm2_of(const float *a, size_t n); /* squared */
+/* The cosine distance when both squared norms are known: the same bits. */
+double vector_cosine_of(const float *a, double a_norm2, const float *b, double b_norm2, size_t n);
+
 typedef struct hnsw hnsw;
 typedef struct hnsw_options {
   int dimensions;      /* 1 .. 65535 */
   uint8_t metric;      /* enum hnsw_metric */
   int m;               /* links a node and level, 2 .. 100; twice as many at level 0; 0: 16 */
   int ef_construction; /* candidates looked at when inserting, 4 .. 1000; 0: 200 */
+  bool
+      copy8; /* keep vectors as bytes (not for l1): a quarter of the memory, distances right to about a percent of
+                          the spread; whoever needs more measures what comes himself */
 } hnsw_options;
 
 /* NULL: out of memory. */
 hnsw *hnsw_new(const hnsw_options *options);
 void hnsw_free(hnsw *g);
-size_t hnsw_count(hnsw *g);   /* live nodes */
-size_t hnsw_removed(hnsw *g); /* nodes removed but still linked */
-size_t hnsw_bytes(hnsw *g);   /* memory held */
+size_t hnsw_count(hnsw *g);      /* live nodes */
+size_t hnsw_removed(hnsw *g);    /* nodes removed but still linked */
+size_t hnsw_bytes(hnsw *g);      /* memory held */
+size_t hnsw_link_bytes(hnsw *g); /* ... but for the vectors */
+
+/* What lies in the middle of the vectors, about: taken off before they become bytes. Before the first is added. */
+status hnsw_set_centre(hnsw *g, const float *centre);
 
 /* Adds or replaces a label's vector (copied). HDB_NOMEM. Algorithm 1. */
 status hnsw_add(hnsw *g, int64_t label, const float *vector);
+/* The same for n different labels; vectors lie one behind the other. Searches wait until it is done: for a graph that nobody
+ * searches yet, or few at a time. threads: how many work at it (the caller's is one). */
+enum { HNSW_THREADS_MAX = 32 };
+status hnsw_add_many(hnsw *g, const int64_t *labels, const float *vectors, size_t n, int threads);
 /* HDB_NOTFOUND when the label is not there. */
 status hnsw_remove(hnsw *g, int64_t label);
 bool hnsw_contains(hnsw *g, int64_t label);
@@ -56,20 +74,30 @@ typedef struct hnsw_search hnsw_search;
 hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter filter, void *context);
 /* The next nearest. false: no more. Distances as vector_distance_of. */
 bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance);
+/* Nothing whose true distance is nearer than this comes from hnsw_search_next any more, as far as the walk has come; the
+ * rounding of ranks is allowed for (with copy8: four standard deviations of it). */
+double hnsw_search_bound(const hnsw_search *s);
 /* Nodes whose distance was computed so far: what the search cost. */
 size_t hnsw_search_seen(const hnsw_search *s);
 void hnsw_search_close(hnsw_search *s);
 
 /* ---- persistence: a node's bytes ----
- *   varint level · varint label (zigzag) · for each level from 0: varint count, then the neighbours' labels as zigzag
- *   varints relative to this label
+ *   4 bytes (little-endian): stamp of the vector it was linked for · varint level · varint label (zigzag) · for each level
+ *   from 0: varint count, then the neighbours' labels ascending: the first as zigzag varint relative to this label, the
+ *   others relative to the one before
  * A graph is loaded by giving back every node's bytes, in any order, with its vector, then hnsw_load_finish, which
- * binds the links and drops those whose target is missing (a crash between two batches). */
+ * binds the links and drops those whose target is missing (removed since, or a crash between two batches). So a stored
+ * node that is late costs links, never a wrong row. */
 status hnsw_store_node(hnsw *g, int64_t label, buf *out); /* HDB_NOTFOUND */
+/* HDB_NOTFOUND: the node was another vector's; HDB_CORRUPT: damaged, or the label is there. */
 status hnsw_load_node(hnsw *g, slice bytes, const float *vector);
-status hnsw_load_finish(hnsw *g);
+status hnsw_load_finish(hnsw *g); /* HDB_CORRUPT: the graph is of no use */
 /* Labels whose links changed since the last call (insertions change their neighbours'): to be stored again. */
 typedef void (*hnsw_visitor)(void *context, int64_t label);
 void hnsw_each_changed(hnsw *g, hnsw_visitor visit, void *context);
+/* The stored node's own check without a graph: is it of this vector, and is every link one that `known` knows? broken:
+ * links that it does not. HDB_NOTFOUND, HDB_CORRUPT as above. */
+status hnsw_check_node(const hnsw_options *options, slice bytes, int64_t label, const float *vector,
+                       hnsw_filter known, void *context, int64_t *broken);
 
 #endif

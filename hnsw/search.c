@@ -1,10 +1,11 @@
 /* Search: Algorithm 5, made continuable and filtered.
  *
- * The walk keeps every node it has met in one of three heaps: `near` (met, not yet expanded), `best` (the ef nearest
- * accepted so far, farthest on top: the bound of the walk) and `ready` (accepted, waiting to be returned, nearest on
- * top). The walk pauses when the nearest unexpanded node is farther than the bound; then everything in `ready` up to
- * the bound is final. Asked for more, ef doubles and the walk goes on from where it paused: no work is repeated.
- * A filter is asked inside the walk: refused nodes are walked through and never count towards ef.
+ * A node that the walk meets is either nearer than the bound, the ef-th nearest accepted so far: then it waits in `near`
+ * for its own links to be looked at, and is offered: accepted, it enters `best`, the ef nearest (farthest on top), out of
+ * which the farthest falls into `spilled`. Or it is farther: then it waits in `later`, and nobody asks the filter. The walk
+ * pauses when the nearest in `near` is farther than the bound: what is in `best` is final and goes, sorted, to `ready`.
+ * Asked for more than that, ef doubles, `later` and `spilled` come back, and the walk goes on: no distance is computed
+ * twice. A filter is asked inside the walk: refused nodes are walked through and never count towards ef.
  *
  * The graph is locked for reading only inside hnsw_search_next. A repair in between moves places; the search then
  * starts anew and skips what it has returned.
@@ -14,68 +15,105 @@
 
 #include "hnsw/internal.h"
 
+/* flags in a candidate's place */
+#define IN_READY    0x80000000u /* of `best`: it was moved to ready */
+#define NOT_OFFERED 0x40000000u /* of `near`: it came from later */
+#define PLACE       0x3fffffffu
+
 struct hnsw_search {
   hnsw *g;
-  float *query;
+  void *query;
   size_t ef;
   hnsw_filter filter;
   void *context;
-  heap near, best, ready;
-  uint64_t *seen, *asked; /* a bit a place each: met, offered to the filter */
+  heap near, best;
+  heap later, spilled, ready; /* lists */
+  size_t ready_at;
+  uint64_t *seen; /* a bit a place */
   size_t words;
   size_t count;
   uint64_t generation;
   bool started, failed;
-  int64_t *returned; /* only used when the search had to start anew; kept sorted on demand */
+  int64_t *returned; /* only used when the search had to start anew */
   size_t returned_n, returned_capacity;
   bool restarted;
 };
 
 hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter filter, void *context) {
-  hnsw_search *s = calloc(1, sizeof *s);
-  if (!s) return NULL;
-  *s = (hnsw_search){.g = g, .ef = ef < 1 ? 1 : (size_t)ef, .filter = filter, .context = context};
-  if (posix_memalign((void **)&s->query, 64, g->stride * sizeof *s->query) != 0) {
-    free(s);
-    return NULL;
+  hnsw_search *s = atomic_exchange(&g->spare, NULL);
+  if (!s) {
+    s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->g = g;
+    if (posix_memalign(&s->query, 64, g->stride) != 0) {
+      free(s);
+      return NULL;
+    }
   }
+  s->ef = ef < 1 ? 1 : (size_t)ef;
+  s->filter = filter;
+  s->context = context;
+  s->count = s->returned_n = 0;
+  s->started = s->failed = s->restarted = false;
   prepare_vector(g, query, s->query);
   return s;
 }
 
-void hnsw_search_close(hnsw_search *s) {
+void search_free(hnsw_search *s) {
   if (!s) return;
   free(s->near.items);
   free(s->best.items);
+  free(s->later.items);
+  free(s->spilled.items);
   free(s->ready.items);
   free(s->seen);
-  free(s->asked);
   free(s->returned);
   free(s->query);
   free(s);
 }
 
-size_t hnsw_search_seen(const hnsw_search *s) { return s->count; }
+void hnsw_search_close(hnsw_search *s) {
+  enum { KEPT = 4096 };
+  if (!s) return;
+  if (s->failed || s->near.capacity + s->later.capacity + s->spilled.capacity + s->returned_capacity > KEPT)
+    search_free(s);
+  else
+    search_free(atomic_exchange(&s->g->spare, s));
+}
 
-/* Sets the place's bit in one of the two sets; false: it was set already. */
-static bool mark(hnsw_search *s, uint64_t **bits, uint32_t place) {
-  if (place / 64 >= s->words) { /* the graph grew since */
-    size_t words = s->g->capacity / 64 + 1;
-    uint64_t *seen = realloc(s->seen, words * sizeof *seen);
-    if (seen) s->seen = seen;
-    uint64_t *asked = realloc(s->asked, words * sizeof *asked);
-    if (asked) s->asked = asked;
-    if (!seen || !asked) {
-      s->failed = true;
-      return false;
+size_t hnsw_search_seen(const hnsw_search *s) {
+  return s->count;
+}
+
+/* ---- lists ---- */
+static void list_add(heap *l, candidate c) {
+  if (l->n == l->capacity) {
+    size_t capacity = l->capacity ? 2 * l->capacity : 256;
+    candidate *items = realloc(l->items, capacity * sizeof *items);
+    if (!items) {
+      l->failed = true;
+      return;
     }
-    memset(seen + s->words, 0, (words - s->words) * sizeof *seen);
-    memset(asked + s->words, 0, (words - s->words) * sizeof *asked);
-    s->words = words;
+    l->items = items, l->capacity = capacity;
   }
-  uint64_t bit = 1ull << (place % 64);
-  if ((*bits)[place / 64] & bit) return false;
-  (*bits)[place / 64] |= bit;
+  l->items[l->n++] = c;
+}
+
+static bool seen_room(hnsw_search *s) {
+  size_t words = s->g->used / 64 + 1;
+  if (words <= s->words) return true;
+  words = s->g->capacity / 64 + 1;
+  uint64_t *seen = realloc(s->seen, words * sizeof *seen);
+  if (!seen) return false;
+  memset(seen + s->words, 0, (words - s->words) * sizeof *seen);
+  s->seen = seen, s->words = words;
+  return true;
+}
+
+static bool first_met(hnsw_search *s, uint32_t place) {
+  uint64_t bit = 1ull << (place % 64), *word = &s->seen[place / 64];
+  if (*word & bit) return false;
+  *word |= bit;
   return true;
 }
 
@@ -98,24 +136,33 @@ static void note_returned(hnsw_search *s, int64_t label) {
   s->returned[s->returned_n++] = label;
 }
 
+/* ---- the walk ---- */
+static bool beyond(const hnsw_search *s, float rank) {
+  return s->best.n >= s->ef && rank >= s->best.items[0].rank;
+}
+
 /* The node may be an answer: ask the filter, once. */
 static void offer(hnsw_search *s, candidate c) {
   const node *n = &s->g->nodes[c.place];
-  if (n->removed || !mark(s, &s->asked, c.place)) return;
+  if (n->removed) return;
   if (s->filter && !s->filter(s->context, n->label)) return;
   if (s->restarted && was_returned(s, n->label)) return;
-  heap_push_near(&s->ready, c);
+  if (beyond(s, c.rank)) {
+    list_add(&s->spilled, c);
+    return;
+  }
+  if (s->best.n >= s->ef) list_add(&s->spilled, heap_pop_far(&s->best));
   heap_push_far(&s->best, c);
-  if (s->best.n > s->ef) heap_pop_far(&s->best);
 }
 
-/* A node met on the way. Beyond the bound it only waits in `near`: it is offered when it is expanded. */
 static void meet(hnsw_search *s, uint32_t place) {
-  if (!mark(s, &s->seen, place)) return;
-  candidate c = {s->g->rank(s->query, vector_at(s->g, place), s->g->stride), place};
-  s->count++;
+  candidate c = {rank_to(s->g, s->query, place), place};
+  if (beyond(s, c.rank)) {
+    list_add(&s->later, c);
+    return;
+  }
   heap_push_near(&s->near, c);
-  if (s->best.n < s->ef || c.rank < s->best.items[0].rank) offer(s, c);
+  offer(s, c);
 }
 
 static void begin(hnsw_search *s) {
@@ -123,64 +170,138 @@ static void begin(hnsw_search *s) {
   s->restarted = s->started;
   s->started = true;
   s->generation = g->generation;
-  s->near.n = s->best.n = s->ready.n = 0;
-  if (s->words) {
-    memset(s->seen, 0, s->words * sizeof *s->seen);
-    memset(s->asked, 0, s->words * sizeof *s->asked);
-  }
-  if (g->entry == NO_NODE) return;
+  s->near.n = s->best.n = s->later.n = s->spilled.n = s->ready.n = s->ready_at = 0;
+  s->failed = !seen_room(s);
+  if (g->entry == NO_NODE || s->failed) return;
+  memset(s->seen, 0, s->words * sizeof *s->seen);
   uint32_t from = g->entry;
-  float best = g->rank(s->query, vector_at(g, from), g->stride);
+  float best = rank_to(g, s->query, from);
   for (int level = g->top; level > 0; level--) {
     for (bool moved = true; moved;) {
       moved = false;
       const uint32_t *links = links_at(g, from, level);
+      for (uint32_t i = 1, n = links[0]; i <= n; i++) prefetch_vector(g, links[i]);
       for (uint32_t i = 1, n = links[0]; i <= n; i++) {
-        float rank = g->rank(s->query, vector_at(g, links[i]), g->stride);
+        float rank = rank_to(g, s->query, links[i]);
         s->count++;
         if (rank < best) best = rank, from = links[i], moved = true;
       }
     }
   }
+  first_met(s, from);
   meet(s, from);
 }
 
-/* Walks until the bound holds; what is in `ready` at or below it is final. */
-static void walk(hnsw_search *s) {
+static void expand(hnsw_search *s, uint32_t place) {
   const hnsw *g = s->g;
+  const uint32_t *links = links_at(g, place, 0);
+  uint32_t fresh[LINKS_MAX], n = 0;
+  for (uint32_t i = 1; i <= links[0]; i++) {
+    if (!first_met(s, links[i])) continue;
+    prefetch_vector(g, links[i]);
+    fresh[n++] = links[i];
+  }
+  s->count += n;
+  for (uint32_t i = 0; i < n; i++) meet(s, fresh[i]);
+}
+
+/* Walks until the bound holds. */
+static void walk(hnsw_search *s) {
   while (s->near.n && !s->failed) {
     if (s->best.n >= s->ef && s->near.items[0].rank > s->best.items[0].rank) return;
     candidate c = heap_pop_near(&s->near);
-    offer(s, c);
-    const uint32_t *links = links_at(g, c.place, 0);
-    for (uint32_t i = 1; i <= links[0]; i++) {
-      if (i < links[0]) __builtin_prefetch(vector_at(g, links[i + 1]));
-      meet(s, links[i]);
+    if (c.place & NOT_OFFERED) {
+      c.place &= PLACE;
+      offer(s, c);
     }
-    if (s->near.failed || s->best.failed || s->ready.failed) s->failed = true;
+    expand(s, c.place);
+    s->failed |= s->near.failed || s->best.failed || s->later.failed || s->spilled.failed;
   }
+}
+
+/* What the pause made final goes to ready, which is empty. */
+static void gather(hnsw_search *s) {
+  s->ready.n = s->ready_at = 0;
+  for (size_t i = 0; i < s->best.n; i++) {
+    candidate *c = &s->best.items[i];
+    if (c->place & IN_READY) continue;
+    list_add(&s->ready, *c);
+    c->place |= IN_READY;
+  }
+  s->failed |= s->ready.failed;
+  sort_candidates(s->ready.items, s->ready.n);
+}
+
+/* The bound moves outwards. false: there is nothing beyond it. */
+static bool widen(hnsw_search *s) {
+  if (!s->near.n && !s->later.n && !s->spilled.n) return false;
+  s->ef *= 2;
+  size_t spilled = s->spilled.n;
+  sort_candidates(s->spilled.items, spilled);
+  size_t back = 0;
+  while (back < spilled && s->best.n < s->ef) heap_push_far(&s->best, s->spilled.items[back++]);
+  memmove(s->spilled.items, s->spilled.items + back, (spilled - back) * sizeof *s->spilled.items);
+  s->spilled.n = spilled - back;
+  for (size_t i = 0; i < s->later.n; i++)
+    heap_push_near(&s->near, (candidate){s->later.items[i].rank, s->later.items[i].place | NOT_OFFERED});
+  s->later.n = 0;
+  s->failed |= s->near.failed || s->best.failed;
+  return !s->failed;
+}
+
+/* How far a rank may lie from the truth. Bytes: errors of elements are independent and even, so that of their sum is a
+ * normal distribution's (four standard deviations). */
+static double rank_margin(const hnsw_search *s, double rank) {
+  const hnsw *g = s->g;
+  double rounding = 1e-5 * (1 + fabs(rank));
+  if (!g->bytes || !g->used) return rounding;
+  const byte_vector *q = s->query;
+  double own = (double)q->scale * (double)q->scale / 12, theirs = g->error2 / g->used;
+  if (g->options.metric == HNSW_L2)
+    return rounding + 8 * sqrt(rank > 0 ? rank : 0) * sqrt(own / 2 + theirs / 2) +
+           (double)g->width * (own + theirs);
+  const byte_vector *x = vector_at(g, s->best.n ? s->best.items[0].place & PLACE : 0);
+  return rounding +
+         4 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
+}
+
+double hnsw_search_bound(const hnsw_search *s) {
+  if (!s->started || s->failed) return -INFINITY;
+  double rank;
+  if (s->ready_at < s->ready.n)
+    rank = (double)s->ready.items[s->ready_at].rank;
+  else if (!s->near.n && !s->later.n && !s->spilled.n)
+    return INFINITY;
+  else if (s->best.n)
+    rank = (double)s->best.items[0].rank;
+  else
+    return -INFINITY;
+  return distance_from_rank((enum hnsw_metric)s->g->options.metric, rank - rank_margin(s, rank));
 }
 
 bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance) {
   hnsw *g = s->g;
   bool found = false;
   pthread_rwlock_rdlock(&g->lock);
-  if (!s->started || s->generation != g->generation) begin(s);
-  for (;;) {
-    bool final = s->ready.n && s->best.n >= s->ef && s->ready.items[0].rank <= s->best.items[0].rank;
-    if (!final) {
-      if (s->near.n && s->best.n >= s->ef) s->ef *= 2; /* go on: the bound moves out */
+  if (!s->started || s->generation != g->generation) {
+    begin(s);
+    walk(s);
+    gather(s);
+  }
+  if (!seen_room(s)) s->failed = true; /* the graph grew since */
+  while (!s->failed && !found) {
+    while (s->ready_at == s->ready.n && widen(s)) {
       walk(s);
-      if (s->failed) break;
+      gather(s);
     }
-    if (!s->ready.n) break;
-    candidate c = heap_pop_near(&s->ready);
-    if (g->nodes[c.place].removed) continue; /* H2: removed since it was met */
-    *label = g->nodes[c.place].label;
-    *distance = distance_from_rank(g->options.metric, c.rank);
+    if (s->failed || s->ready_at == s->ready.n) break;
+    candidate c = s->ready.items[s->ready_at++];
+    const node *n = &g->nodes[c.place];
+    if (n->removed) continue; /* H2: removed since it was met */
+    *label = n->label;
+    *distance = distance_from_rank((enum hnsw_metric)g->options.metric, (double)c.rank);
     note_returned(s, *label);
     found = true;
-    break;
   }
   pthread_rwlock_unlock(&g->lock);
   return found && !s->failed;

@@ -548,6 +548,7 @@ static status apply_tree(fold *f, write_tree *w, bool alone, bool recent, bool *
   TRY(tree_of(f, w->tree, &t));
   if (w->root.cleared) {
     TRY(fold_clear(f, w->tree, t));
+    aside_forget(f->engine, f->batch, w->tree);
     if (f->engine->feed) feed_whole(&f->feed, f->batch, w->tree);
     TRY(recent_add_whole(&f->engine->recent, w->tree));
     *changed = true;

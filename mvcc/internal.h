@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "kv/base/key.h"
 #include "kv/base/leave.h"
 #include "kv/base/record.h"
 #include "kv/base/wait.h"
@@ -190,6 +191,9 @@ struct engine {
   int duty_calls;
   _Atomic uint64_t batches_begun, batches_done;
 };
+
+/* aside.c: the leader, for each tree that a request clears */
+void aside_forget(engine *e, kv_batch *batch, uint32_t tree);
 
 /* watch.c: the leader, for each tree that a request changed */
 void watch_tell(engine *e, const write_tree *w, int64_t time);

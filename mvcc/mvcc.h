@@ -243,6 +243,24 @@ typedef struct commit_info {
 typedef status (*commit_visitor)(void *context, const commit_info *c);
 status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context);
 
+/* ---- beside the rows: what can be made again from a tree's rows (aside.c); no time, no branch; gone when the tree is cleared ---- */
+typedef struct aside aside; /* a batch; keys are within the tree */
+status aside_open(engine *e, uint32_t tree, aside **out); /* HDB_READONLY */
+void aside_put(aside *a, slice key, slice value);
+void aside_delete(aside *a, slice key);
+void aside_clear(aside *a, slice prefix); /* every key that begins so */
+size_t aside_bytes(const aside *a);
+status aside_write(aside *a); /* all or nothing; the batch is empty then. An engine in memory keeps nothing. */
+void aside_close(aside *a);
+typedef struct aside_cursor {
+  bool valid;
+  slice key, value; /* borrowed until it moves */
+  status error;
+} aside_cursor;
+status aside_cursor_open(engine *e, uint32_t tree, slice prefix, aside_cursor **out); /* on the first key; as of now */
+void aside_cursor_next(aside_cursor *c);
+void aside_cursor_close(aside_cursor *c);
+
 /* ---- watching: what commits touch, told while they commit (also where there is no feed) ---- */
 /* Called by the committing thread before anybody can see the commit; must be quick. A commit that fails afterwards was
  * told too. whole: the tree was cleared or filled, no key. */

@@ -9,6 +9,7 @@
 #include "kv/base/key.h"
 #include "sql/mirror.h"
 #include "sql/ddl.h"
+#include "sql/vector_index.h"
 
 static status fail(hdb *db, status rc) { return rc == HDB_OK ? rc : error_set(&db->err, rc, "%s", status_text(rc)); }
 
@@ -262,6 +263,18 @@ static bool uses_collation(const index_ *i, const char *name) {
   return false;
 }
 
+/* Vector graphs are made anew in the background; they answer until then. */
+static bool reindexes_vectors(const reindex *r, const schema *s, const table *t) {
+  bool any = false;
+  if (r->collation || t->kind != TABLE_ORDINARY || t->without_rowid) return false;
+  if (r->table_name && !name_equal(r->table_name, t->name)) return false;
+  for (int i = 0; r->index_name && i < s->indexes_n; i++)
+    any = any || (index_is_vector(s->indexes[i]) && s->indexes[i]->owner == t && name_equal(s->indexes[i]->name, r->index_name));
+  if (r->index_name) return any;
+  for (int i = 0; i < t->columns_n; i++) any = any || t->columns[i].vector_dimensions;
+  return any;
+}
+
 static status reindex_start(exec *x) {
   const reindex *r = x->program->data;
   for (int d = 0; d < x->db->databases_n; d++) {
@@ -279,6 +292,8 @@ static status reindex_start(exec *x) {
       any = true;
       rc = reindex_one(x, d, i->name, i->tree);
     }
+    for (int k = 0; k < s->tables_n && rc == HDB_OK; k++)
+      if (reindexes_vectors(r, s, s->in_order[k])) rc = fail(x->db, vector_index_rebuild(x->db->databases[d].engine, s->in_order[k]->tree));
     schema_release(s);
     TRY(rc);
     if (any) TRY(schema_changed(x->db, d));

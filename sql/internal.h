@@ -74,6 +74,7 @@ struct hdb {
   struct {
     double recall_target; /* 0: 0.95 */
     int ef_search;        /* 0: derived */
+    uint8_t strategy;     /* enum vector_strategy */
   } vector;
   /* user functions and collations: function_user.c, by lower-case name */
   struct user_function *functions;

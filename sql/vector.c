@@ -29,7 +29,7 @@ bool vector_metric_named(const char *name, size_t n, enum hnsw_metric *out) {
   static const struct {
     const char *name;
     enum hnsw_metric metric;
-  } names[] = {{"cosine", HNSW_COSINE}, {"l2", HNSW_L2},   {"euclidean", HNSW_L2}, {"ip", HNSW_IP},
+  } names[] = {{"cosine", HNSW_COSINE},    {"l2", HNSW_L2}, {"euclidean", HNSW_L2}, {"ip", HNSW_IP},
                {"inner_product", HNSW_IP}, {"l1", HNSW_L1}, {"manhattan", HNSW_L1}};
   for (int i = 0; i < COUNT(names); i++) {
     if (strlen(names[i].name) != n || strncasecmp(names[i].name, name, n) != 0) continue;
@@ -40,7 +40,9 @@ bool vector_metric_named(const char *name, size_t n, enum hnsw_metric *out) {
 }
 
 /* ---- reading ---- */
-static status bad(error *err, const char *why) { return error_set(err, HDB_ERROR, "%s", why); }
+static status bad(error *err, const char *why) {
+  return error_set(err, HDB_ERROR, "%s", why);
+}
 
 static status check_finite(const float *f, int n, error *err) {
   for (int i = 0; i < n; i++)
@@ -102,7 +104,8 @@ status vector_read(const value *v, int want, arena *a, const float **floats, int
     TRY(read_text(v->n ? v->p : "", v->n ? v->p + v->n : "", a, floats, n, err));
   } else if (v->type == VAL_BLOB) {
     if (want > 0 && v->n == 8 * (size_t)want) return read_doubles(v, want, a, floats, n, err);
-    if (v->n == 0 || v->n % 4 || v->n / 4 > VECTOR_DIMENSIONS_MAX) return bad(err, "malformed vector: a blob must hold float32 elements");
+    if (v->n == 0 || v->n % 4 || v->n / 4 > VECTOR_DIMENSIONS_MAX)
+      return bad(err, "malformed vector: a blob must hold float32 elements");
     *n = (int)(v->n / 4);
     *floats = (uintptr_t)v->p % 4 ? arena_copy(a, v->p, v->n) : (const void *)v->p;
     if (!*floats) return error_set(err, HDB_NOMEM, "out of memory");
@@ -125,8 +128,10 @@ static status read_pair(function_call *call, const value *a, pair *out, bool *is
   if (*is_null) return HDB_OK;
   TRY(vector_read(&a[0], 0, call->memory, &out->a, &out->n, call->err));
   TRY(vector_read(&a[1], 0, call->memory, &out->b, &n, call->err));
-  if (n == 2 * out->n && a[1].type == VAL_BLOB) return read_doubles(&a[1], out->n, call->memory, &out->b, &n, call->err);
-  if (out->n == 2 * n && a[0].type == VAL_BLOB) return read_doubles(&a[0], n, call->memory, &out->a, &out->n, call->err);
+  if (n == 2 * out->n && a[1].type == VAL_BLOB)
+    return read_doubles(&a[1], out->n, call->memory, &out->b, &n, call->err);
+  if (out->n == 2 * n && a[0].type == VAL_BLOB)
+    return read_doubles(&a[0], n, call->memory, &out->a, &out->n, call->err);
   if (n != out->n) return error_set(call->err, HDB_ERROR, "different vector dimensions %d and %d", out->n, n);
   return HDB_OK;
 }
@@ -139,8 +144,10 @@ static status distance(function_call *call, const value *a, enum hnsw_metric met
   return HDB_OK;
 }
 
-#define DISTANCE(name, metric)                                                                                         \
-  static status name(function_call *call, int n, const value *a, value *result) { return distance(call, a, metric, result); }
+#define DISTANCE(name, metric)                                                                               \
+  static status name(function_call *call, int n, const value *a, value *result) {                            \
+    return distance(call, a, metric, result);                                                                \
+  }
 DISTANCE(v_cosine, HNSW_COSINE)
 DISTANCE(v_l2, HNSW_L2)
 DISTANCE(v_negative_ip, HNSW_IP)
@@ -210,9 +217,11 @@ static status v_to_text(function_call *call, int n, const value *a, value *resul
   return function_result_buf(call, &b, VAL_TEXT, result);
 }
 
-#define F(name, least, most, function) {name, least == most ? least : -1, least, FUNC_DETERMINISTIC | FUNC_INNOCUOUS, .scalar = function}
+#define F(name, least, most, function)                                                                       \
+  { name, least == most ? least : -1, least, FUNC_DETERMINISTIC | FUNC_INNOCUOUS, .scalar = function }
 static status v_distance_checked(function_call *call, int n, const value *a, value *result) {
-  if (n > 3) return error_set(call->err, HDB_ERROR, "wrong number of arguments to function vector_distance()");
+  if (n > 3)
+    return error_set(call->err, HDB_ERROR, "wrong number of arguments to function vector_distance()");
   return v_distance(call, n, a, result);
 }
 static const function functions[] = {

@@ -6,6 +6,7 @@
 #include "hnsw/hnsw.h"
 #include "sql/function.h"
 
+enum vector_strategy { VECTOR_AUTO, VECTOR_GRAPH, VECTOR_EXACT };
 enum { VECTOR_DIMENSIONS_MAX = 65535 };
 
 /* n of a declared type "VECTOR(n)", any case; 0: another type, or n out of 1..65535. */

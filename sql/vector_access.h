@@ -8,14 +8,14 @@
 
 typedef struct vector_access {
   vector_key key;
-  int column;            /* of the slot */
-  bool not_null;         /* WHERE column IS NOT NULL, and nothing else */
+  int column;    /* of the slot */
+  bool not_null; /* WHERE column IS NOT NULL, and nothing else */
   bool nulls_last;
-  bool swapped;          /* the query is the function's first argument */
+  bool swapped; /* the query is the function's first argument */
   expr_program *query;
   expr_program *limit, *offset; /* NULL: none known */
-  const char *name;      /* of the declared index, NULL */
-  const char *label;     /* that, or table.column */
+  const char *name;             /* of the declared index, NULL */
+  const char *label;            /* that, or table.column */
 } vector_access;
 
 /* A SELECT's ORDER BY that is a distance from one vector: the join's first source then comes in that order. */

@@ -1,21 +1,24 @@
-/* Which ef reaches which recall, measured on the table's own vectors when a graph is built.
+/* Which ef reaches which recall, measured on the table's own vectors when a graph is built and after many changes.
  *
- * Queries lie between two rows of the table, so that they are like its data and not in it. One pass over the rows gives
- * each query's true nearest; then the graph is asked with growing ef. The figures are noisy by a percent (a few hundred
- * answers), so a target is met by the first ef that measured a little above it. Done by the builder, beside searches:
- * rows * queries distances.
+ * The best queries are rows that the graph does not have yet (the builder holds some back): of the data's own kind, and
+ * nothing was linked for them. Where there are none, a query is a row's vector plus the difference of two of its
+ * neighbours. One pass over the rows gives each query's true nearest; then the graph is asked with growing ef, in the way
+ * a search asks it. The figures are noisy by a percent (some hundred answers), so a target is met by the first ef that
+ * measured a little above it. Done by the builder, beside searches: rows * queries distances.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv/base/key.h"
 #include "sql/vector_index.h"
 
-enum { QUERIES_MAX = 32, QUERIES_FEW = 10, MANY_ROWS = 200000, NEAREST = 10 };
-static const int steps[CALIBRATION_STEPS] = {24, 40, 64, 100, 160, 250, 400, 640};
+enum { QUERIES_MAX = CALIBRATION_QUERIES, QUERIES_FEW = 16, MANY_ROWS = 200000, NEAREST = 10, AROUND = 24 };
+static const int steps[CALIBRATION_STEPS] = {10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640};
 
 typedef struct truth {
   double distance[NEAREST]; /* ascending */
+  int64_t label[NEAREST];
   int n;
 } truth;
 
@@ -23,31 +26,71 @@ typedef struct calibrating {
   const vector_key *key;
   cursor *c;
   const atomic_bool *stop;
+  const row_ids *held_back;
   float *row, *queries;
   int queries_n;
   truth truths[QUERIES_MAX];
 } calibrating;
 
-static void truth_add(truth *t, double d) {
+static void truth_add(truth *t, double d, int64_t label) {
   if (t->n == NEAREST && d >= t->distance[NEAREST - 1]) return;
   int at = t->n < NEAREST ? t->n++ : NEAREST - 1;
-  for (; at && t->distance[at - 1] > d; at--) t->distance[at] = t->distance[at - 1];
-  t->distance[at] = d;
+  for (; at && t->distance[at - 1] > d; at--)
+    t->distance[at] = t->distance[at - 1], t->label[at] = t->label[at - 1];
+  t->distance[at] = d, t->label[at] = label;
 }
 
-/* Every so-many-th row, two for a query. */
-static status choose_queries(calibrating *k, size_t rows) {
-  size_t apart = rows / (2 * (size_t)k->queries_n), at = 0, taken = 0, n = (size_t)k->key->dimensions;
-  for (cursor_first(k->c); k->c->valid && taken < 2 * (size_t)k->queries_n; cursor_next(k->c)) {
+/* The row's vector, if it is there. */
+static bool vector_at_label(calibrating *k, int64_t label, float *out) {
+  uint8_t key[8];
+  rowid_encode(key, label);
+  return cursor_find(k->c, slice_of(key, 8)) && vector_of_row(k->key, k->c->value, out);
+}
+
+/* query holds a row's vector; two of those around it move it. */
+static status move_query(calibrating *k, hnsw *g, float *query, int number) {
+  int64_t around[AROUND];
+  double distance;
+  int found = 0;
+  hnsw_search *s = hnsw_search_open(g, query, 2 * AROUND, NULL, NULL);
+  if (!s) return HDB_NOMEM;
+  while (found < AROUND && hnsw_search_next(s, &around[found], &distance)) found++;
+  hnsw_search_close(s);
+  if (found < 4) return HDB_OK;
+  int b = 1 + number * 7 % (found - 1), c = 1 + (b + number * 5 % (found - 2)) % (found - 1);
+  for (int side = 0; side < 2; side++) {
+    if (!vector_at_label(k, around[side ? c : b], k->row)) continue;
+    for (int i = 0; i < k->key->dimensions; i++) query[i] += (side ? -1.0f : 1.0f) * k->row[i];
+  }
+  return HDB_OK;
+}
+
+/* Those held back, or rows spread over the row ids. */
+static status choose_queries(calibrating *k, hnsw *g) {
+  size_t n = (size_t)k->key->dimensions;
+  int taken = 0;
+  for (size_t i = 0; k->held_back && i < k->held_back->n && taken < k->queries_n; i++)
+    taken += vector_at_label(k, k->held_back->ids[i], k->queries + (size_t)taken * n);
+  if (taken) {
+    k->queries_n = taken;
+    return HDB_OK;
+  }
+  cursor_last(k->c);
+  int64_t last = k->c->valid ? rowid_decode(k->c->key.p) : 0;
+  cursor_first(k->c);
+  int64_t first = k->c->valid ? rowid_decode(k->c->key.p) : 0;
+  double step = ((double)last - (double)first) / k->queries_n;
+  for (int q = 0; q < k->queries_n; q++) {
+    uint8_t key[8];
     if (atomic_load(k->stop)) return HDB_INTERRUPT;
-    if (at++ < taken * apart || !vector_of_row(k->key, k->c->value, k->row)) continue;
-    float *query = k->queries + taken / 2 * n;
-    if (taken % 2 == 0) memcpy(query, k->row, n * sizeof *query);
-    for (size_t i = 0; taken % 2 && i < n; i++) query[i] += 0.5f * (k->row[i] - query[i]);
+    rowid_encode(key, first + (int64_t)(step * q));
+    cursor_seek(k->c, slice_of(key, 8));
+    if (!k->c->valid || !vector_of_row(k->key, k->c->value, k->queries + (size_t)taken * n)) continue;
+    TRY(move_query(k, g, k->queries + (size_t)taken * n, q));
     taken++;
   }
-  k->queries_n = (int)(taken / 2);
-  return k->c->error;
+  k->queries_n = taken;
+  return HDB_OK;
 }
 
 static status find_truths(calibrating *k) {
@@ -55,12 +98,16 @@ static status find_truths(calibrating *k) {
   for (cursor_first(k->c); k->c->valid; cursor_next(k->c)) {
     if (atomic_load(k->stop)) return HDB_INTERRUPT;
     if (!vector_of_row(k->key, k->c->value, k->row)) continue;
+    if (k->held_back && row_ids_has(k->held_back, rowid_decode(k->c->key.p))) continue;
     for (int q = 0; q < k->queries_n; q++)
-      truth_add(&k->truths[q], vector_distance_of((enum hnsw_metric)k->key->metric, k->row, k->queries + (size_t)q * n, n));
+      truth_add(&k->truths[q],
+                vector_distance_of((enum hnsw_metric)k->key->metric, k->row, k->queries + (size_t)q * n, n),
+                rowid_decode(k->c->key.p));
   }
   return k->c->error;
 }
 
+/* As a search does: rows come until nothing nearer than the last wanted one can. */
 static status measure(calibrating *k, hnsw *g, int ef, double *recall) {
   int64_t hits = 0, all = 0, id;
   double distance;
@@ -69,8 +116,10 @@ static status measure(calibrating *k, hnsw *g, int ef, double *recall) {
     if (!t->n) continue;
     hnsw_search *s = hnsw_search_open(g, k->queries + (size_t)q * (size_t)k->key->dimensions, ef, NULL, NULL);
     if (!s) return HDB_NOMEM;
-    double farthest = t->distance[t->n - 1];
-    for (int i = 0; i < t->n && hnsw_search_next(s, &id, &distance); i++) hits += distance <= farthest + 1e-5 * (1 + fabs(farthest));
+    for (int pulled = 0; pulled < t->n || hnsw_search_bound(s) < t->distance[t->n - 1]; pulled++) {
+      if (pulled > 2 * t->n + 24 || !hnsw_search_next(s, &id, &distance)) break;
+      for (int i = 0; i < t->n; i++) hits += t->label[i] == id;
+    }
     all += t->n;
     hnsw_search_close(s);
   }
@@ -78,22 +127,25 @@ static status measure(calibrating *k, hnsw *g, int ef, double *recall) {
   return HDB_OK;
 }
 
-status vector_calibrate(hnsw *g, const vector_key *key, cursor *c, const atomic_bool *stop, vector_calibration *out) {
+status vector_calibrate(hnsw *g, const vector_key *key, cursor *c, const row_ids *held_back,
+                        const atomic_bool *stop, vector_calibration *out) {
   size_t rows = hnsw_count(g), n = (size_t)key->dimensions;
   calibrating *k = calloc(1, sizeof *k);
   vector_calibration measured = {.rows = (int64_t)rows};
   status rc = HDB_OK;
   if (!k) return HDB_NOMEM;
-  k->key = key, k->c = c, k->stop = stop;
+  k->key = key, k->c = c, k->stop = stop, k->held_back = held_back;
   k->queries_n = rows > MANY_ROWS ? QUERIES_FEW : QUERIES_MAX;
   k->row = malloc(n * sizeof *k->row);
   k->queries = calloc((size_t)k->queries_n * n, sizeof *k->queries);
   if (!k->row || !k->queries) CHECK(HDB_NOMEM);
-  CHECK(choose_queries(k, rows));
+  CHECK(choose_queries(k, g));
   CHECK(find_truths(k));
   for (int i = 0; i < CALIBRATION_STEPS; i++) {
-    if (i && measured.recall[i - 1] >= 0.9999) measured.recall[i] = measured.recall[i - 1];
-    else CHECK(measure(k, g, steps[i], &measured.recall[i]));
+    if (i && measured.recall[i - 1] >= 0.9999)
+      measured.recall[i] = measured.recall[i - 1];
+    else
+      CHECK(measure(k, g, steps[i], &measured.recall[i]));
   }
   *out = measured;
 out:

@@ -12,7 +12,10 @@ static bool class_metric(const char *name, enum hnsw_metric *metric) {
   static const struct {
     const char *name;
     enum hnsw_metric metric;
-  } classes[] = {{"vector_l2_ops", HNSW_L2}, {"vector_cosine_ops", HNSW_COSINE}, {"vector_ip_ops", HNSW_IP}, {"vector_l1_ops", HNSW_L1}};
+  } classes[] = {{"vector_l2_ops", HNSW_L2},
+                 {"vector_cosine_ops", HNSW_COSINE},
+                 {"vector_ip_ops", HNSW_IP},
+                 {"vector_l1_ops", HNSW_L1}};
   *metric = HNSW_L2;
   if (!name) return true;
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
@@ -29,10 +32,13 @@ static const char *indexed_name(const create_index_statement *s) {
   return e->op == EX_ID ? e->text : NULL;
 }
 
-static const char *op_class(const create_index_statement *s) { return s->op_classes ? s->op_classes[0] : NULL; }
+static const char *op_class(const create_index_statement *s) {
+  return s->op_classes ? s->op_classes[0] : NULL;
+}
 
 static status option_check(compile *c, const struct expr_item *o) {
-  bool m = o->name && strcasecmp(o->name, "m") == 0, ef = o->name && strcasecmp(o->name, "ef_construction") == 0;
+  bool m = o->name && strcasecmp(o->name, "m") == 0,
+       ef = o->name && strcasecmp(o->name, "ef_construction") == 0;
   if (!m && !ef) return error_set(c->err, HDB_ERROR, "unrecognized parameter \"%s\"", o->name ? o->name : "");
   int low = m ? M_MIN : EF_MIN, high = m ? M_MAX : EF_MAX;
   if (o->e->op != EX_INT || o->e->i < low || o->e->i > high)
@@ -45,18 +51,24 @@ status vector_index_check(compile *c, const create_index_statement *s, const tab
   bool hnsw = s->method && strcasecmp(s->method, "hnsw") == 0;
   if (s->method && !hnsw && strcasecmp(s->method, "btree") != 0)
     return error_set(c->err, HDB_ERROR, "access method \"%s\" does not exist", s->method);
-  if (!hnsw && s->options && s->options->n) return error_set(c->err, HDB_ERROR, "unrecognized parameter \"%s\"", s->options->items[0].name);
+  if (!hnsw && s->options && s->options->n)
+    return error_set(c->err, HDB_ERROR, "unrecognized parameter \"%s\"", s->options->items[0].name);
   for (int i = 0; !hnsw && s->op_classes && s->columns && i < s->columns->n; i++)
-    if (s->op_classes[i]) return error_set(c->err, HDB_ERROR, "operator class \"%s\" is for USING hnsw", s->op_classes[i]);
+    if (s->op_classes[i])
+      return error_set(c->err, HDB_ERROR, "operator class \"%s\" is for USING hnsw", s->op_classes[i]);
   if (!hnsw) return HDB_OK;
-  if (s->unique) return error_set(c->err, HDB_ERROR, "access method \"hnsw\" does not support unique indexes");
+  if (s->unique)
+    return error_set(c->err, HDB_ERROR, "access method \"hnsw\" does not support unique indexes");
   if (s->where) return error_set(c->err, HDB_ERROR, "not supported yet: a partial index USING hnsw");
   const char *name = indexed_name(s);
   int column = name ? table_column(t, name) : -1;
   if (column < 0 || !t->columns[column].vector_dimensions)
     return error_set(c->err, HDB_ERROR, "an index USING hnsw has one column, of type VECTOR(n)");
-  if (t->without_rowid) return error_set(c->err, HDB_ERROR, "not supported yet: USING hnsw on a WITHOUT ROWID table");
-  if (!class_metric(op_class(s), &metric)) return error_set(c->err, HDB_ERROR, "operator class \"%s\" does not exist for access method \"hnsw\"", op_class(s));
+  if (t->without_rowid)
+    return error_set(c->err, HDB_ERROR, "not supported yet: USING hnsw on a WITHOUT ROWID table");
+  if (!class_metric(op_class(s), &metric))
+    return error_set(c->err, HDB_ERROR, "operator class \"%s\" does not exist for access method \"hnsw\"",
+                     op_class(s));
   for (int i = 0; s->options && i < s->options->n; i++) TRY(option_check(c, &s->options->items[i]));
   return HDB_OK;
 }
@@ -68,7 +80,9 @@ const char *vector_index_declared(const table *t, int column, vector_key *key) {
     enum hnsw_metric metric;
     if (!index_is_vector(x) || x->owner != t) continue;
     const char *name = indexed_name(x->create);
-    if (!name || table_column(t, name) != column || !class_metric(op_class(x->create), &metric) || metric != key->metric) continue;
+    if (!name || table_column(t, name) != column || !class_metric(op_class(x->create), &metric) ||
+        metric != key->metric)
+      continue;
     for (int k = 0; x->create->options && k < x->create->options->n; k++) {
       const struct expr_item *o = &x->create->options->items[k];
       if (!o->name || o->e->op != EX_INT) continue;

@@ -100,6 +100,6 @@ const virtual_module *virtual_find(const char *name);
 extern const virtual_module virtual_series, virtual_json_each, virtual_json_tree, virtual_pragma;
 extern const virtual_module virtual_mirror_log; /* mirror_log.c */
 /* virtual_vector.c: heliosdb_vector_indexes, heliosdb_recall */
-extern const virtual_module virtual_vector_indexes, virtual_vector_stats, virtual_recall;
+extern const virtual_module virtual_vector_indexes, virtual_vector_stats, virtual_recall, virtual_vector_check;
 
 #endif

@@ -13,7 +13,8 @@
 #include "sql/vector_index.h"
 #include "sql/virtual.h"
 
-static const char *const metric_names[] = {[HNSW_L2] = "l2", [HNSW_COSINE] = "cosine", [HNSW_IP] = "ip", [HNSW_L1] = "l1"};
+static const char *const metric_names[] = {
+    [HNSW_L2] = "l2", [HNSW_COSINE] = "cosine", [HNSW_IP] = "ip", [HNSW_L1] = "l1"};
 
 /* ---- PRAGMAs ---- */
 status pragma_recall_target(pragma_call *p) {
@@ -23,7 +24,8 @@ status pragma_recall_target(pragma_call *p) {
     double r;
     int kind = text_to_number(p->argument, strlen(p->argument), &i, &r);
     if (kind == 1) r = (double)i;
-    if (kind <= 0 || !(r > 0 && r < 1)) return error_set(p->err, HDB_ERROR, "heliosdb_recall_target must lie between 0 and 1");
+    if (kind <= 0 || !(r > 0 && r < 1))
+      return error_set(p->err, HDB_ERROR, "heliosdb_recall_target must lie between 0 and 1");
     *target = r;
   }
   value v = value_real(*target > 0 ? *target : 0.95);
@@ -33,14 +35,30 @@ status pragma_recall_target(pragma_call *p) {
 status pragma_ef_search(pragma_call *p) {
   if (p->argument) {
     int32_t n = pragma_int32(p->argument);
-    if (n < 0 || n > 100000) return error_set(p->err, HDB_ERROR, "heliosdb_ef_search must lie between 0 (derived) and 100000");
+    if (n < 0 || n > 100000)
+      return error_set(p->err, HDB_ERROR, "heliosdb_ef_search must lie between 0 (derived) and 100000");
     p->db->vector.ef_search = n;
   }
   return pragma_emit_int(p, p->db->vector.ef_search);
 }
 
+/* auto: by cost; graph: the walk never gives up for a scan; exact: every row is measured. */
+status pragma_vector_strategy(pragma_call *p) {
+  static const char *const names[] = {
+      [VECTOR_AUTO] = "auto", [VECTOR_GRAPH] = "graph", [VECTOR_EXACT] = "exact"};
+  int chosen = -1;
+  for (int i = 0; p->argument && i < 3; i++)
+    if (strcasecmp(names[i], p->argument) == 0) chosen = i;
+  if (p->argument && chosen < 0)
+    return error_set(p->err, HDB_ERROR, "heliosdb_vector_strategy must be auto, graph or exact");
+  if (p->argument) p->db->vector.strategy = (uint8_t)chosen;
+  const char *name = names[p->db->vector.strategy];
+  value v = value_text(name, strlen(name));
+  return pragma_emit(p, &v, 1);
+}
+
 /* ---- rows made at once ---- */
-enum { INDEX_COLUMNS = 12, RECALL_COLUMNS = 4 };
+enum { INDEX_COLUMNS = 18, RECALL_COLUMNS = 4 };
 typedef struct listing {
   exec *x;
   arena memory;
@@ -57,7 +75,8 @@ static status listing_add(listing *l, const value *row) {
     if (!rows) return HDB_NOMEM;
     l->rows = rows, l->capacity = capacity;
   }
-  for (int i = 0; i < l->columns_n; i++) TRY(value_copy(&l->memory, &row[i], &l->rows[l->n * l->columns_n + i]));
+  for (int i = 0; i < l->columns_n; i++)
+    TRY(value_copy(&l->memory, &row[i], &l->rows[l->n * l->columns_n + i]));
   l->n++;
   return HDB_OK;
 }
@@ -75,7 +94,9 @@ static void listing_begin(listing *l) {
   arena_clear(&l->memory);
   l->memory = (arena)ARENA_INIT;
 }
-static bool listing_at_end(void *cursor) { return ((listing *)cursor)->at >= ((listing *)cursor)->n; }
+static bool listing_at_end(void *cursor) {
+  return ((listing *)cursor)->at >= ((listing *)cursor)->n;
+}
 static status listing_next(exec *x, void *cursor) {
   (void)x;
   ((listing *)cursor)->at++;
@@ -95,24 +116,59 @@ static void listing_close(void *cursor) {
 }
 
 /* ---- heliosdb_vector_indexes ---- */
-static const virtual_column index_columns[] = {
-    {"database", "TEXT", false}, {"name", "TEXT", false},     {"metric", "TEXT", false},  {"dimensions", "INTEGER", false},
-    {"state", "TEXT", false},    {"vectors", "INTEGER", false}, {"pending", "INTEGER", false}, {"removed", "INTEGER", false},
-    {"bytes", "INTEGER", false}, {"m", "INTEGER", false},     {"ef_construction", "INTEGER", false},
-    {"ef_search", "INTEGER", false}};
+static const virtual_column index_columns[] = {{"database", "TEXT", false},
+                                               {"name", "TEXT", false},
+                                               {"metric", "TEXT", false},
+                                               {"dimensions", "INTEGER", false},
+                                               {"state", "TEXT", false},
+                                               {"vectors", "INTEGER", false},
+                                               {"pending", "INTEGER", false},
+                                               {"removed", "INTEGER", false},
+                                               {"bytes", "INTEGER", false},
+                                               {"m", "INTEGER", false},
+                                               {"ef_construction", "INTEGER", false},
+                                               {"ef_search", "INTEGER", false},
+                                               {"graph_bytes", "INTEGER", false},
+                                               {"progress", "REAL", false},
+                                               {"building", "INTEGER", false},
+                                               {"loaded", "INTEGER", false},
+                                               {"walks", "INTEGER", false},
+                                               {"scans", "INTEGER", false}};
 
-static value text_value(const char *text) { return value_text(text, strlen(text)); }
+static value text_value(const char *text) {
+  return value_text(text, strlen(text));
+}
 
 static status list_index(void *context, const vector_info *i) {
   listing *l = context;
   const vector_key *k = &i->key;
-  value row[INDEX_COLUMNS] = {text_value(l->x->db->databases[l->database].name), text_value(i->label), text_value(metric_names[k->metric]),
-                              value_int(k->dimensions), text_value(i->built ? "ready" : "building"), value_int(i->count), value_int(i->pending),
-                              value_int(i->removed), value_int(i->bytes), value_int(k->m ? k->m : 16),
-                              value_int(k->ef_construction ? k->ef_construction : 200), value_null()};
+  value row[INDEX_COLUMNS] = {text_value(l->x->db->databases[l->database].name),
+                              text_value(i->label),
+                              text_value(metric_names[k->metric]),
+                              value_int(k->dimensions),
+                              text_value(i->rebuilding ? "rebuilding"
+                                         : i->built    ? "ready"
+                                                       : "building"),
+                              value_int(i->count),
+                              value_int(i->pending),
+                              value_int(i->removed),
+                              value_int(i->bytes),
+                              value_int(k->m ? k->m : 16),
+                              value_int(k->ef_construction ? k->ef_construction : 200),
+                              value_null(),
+                              value_int(i->link_bytes),
+                              value_real(i->built   ? 1.0
+                                         : i->total ? (double)i->done / (double)i->total
+                                                    : 0.0),
+                              value_int(i->total),
+                              value_int(i->loaded),
+                              value_int(i->walks),
+                              value_int(i->scans)};
   const hdb *db = l->x->db;
   double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
-  if (i->built) row[INDEX_COLUMNS - 1] = value_int(db->vector.ef_search ? db->vector.ef_search : vector_calibration_ef(&i->calibration, target));
+  if (i->built)
+    row[11] = value_int(db->vector.ef_search ? db->vector.ef_search
+                                             : vector_calibration_ef(&i->calibration, target));
   return listing_add(l, row);
 }
 
@@ -120,7 +176,8 @@ static status indexes_open(exec *x, const table *t, void **cursor) {
   (void)t;
   return listing_open(x, cursor, INDEX_COLUMNS);
 }
-static status indexes_filter(exec *x, void *cursor, int number, const char *text, uint64_t given, const value *arguments, int n) {
+static status indexes_filter(exec *x, void *cursor, int number, const char *text, uint64_t given,
+                             const value *arguments, int n) {
   listing *l = cursor;
   (void)number, (void)text, (void)given, (void)arguments, (void)n;
   listing_begin(l);
@@ -132,16 +189,27 @@ static status indexes_filter(exec *x, void *cursor, int number, const char *text
   }
   return HDB_OK;
 }
-const virtual_module virtual_vector_indexes = {"heliosdb_vector_indexes", index_columns, INDEX_COLUMNS, NULL, indexes_open, indexes_filter,
-                                               listing_at_end, listing_next, listing_column, NULL, listing_close};
-const virtual_module virtual_vector_stats = {"pg_vector_index_stats", index_columns, INDEX_COLUMNS, NULL, indexes_open, indexes_filter,
-                                             listing_at_end, listing_next, listing_column, NULL, listing_close};
+const virtual_module virtual_vector_indexes = {"heliosdb_vector_indexes",
+                                               index_columns,
+                                               INDEX_COLUMNS,
+                                               NULL,
+                                               indexes_open,
+                                               indexes_filter,
+                                               listing_at_end,
+                                               listing_next,
+                                               listing_column,
+                                               NULL,
+                                               listing_close};
+const virtual_module virtual_vector_stats = {
+    "pg_vector_index_stats", index_columns, INDEX_COLUMNS,  NULL, indexes_open, indexes_filter,
+    listing_at_end,          listing_next,  listing_column, NULL, listing_close};
 
 /* ---- heliosdb_recall ---- */
 enum { RECALL_NEAREST = 10, RECALL_ARGUMENTS = 4 };
-static const virtual_column recall_columns[] = {
-    {"metric", "TEXT", false},    {"searches", "INTEGER", false}, {"recall", "REAL", false},   {"ef_search", "INTEGER", false},
-    {"table_name", "TEXT", true}, {"column_name", "TEXT", true},  {"sample", "INTEGER", true}, {"metric_name", "TEXT", true}};
+static const virtual_column recall_columns[] = {{"metric", "TEXT", false},    {"searches", "INTEGER", false},
+                                                {"recall", "REAL", false},    {"ef_search", "INTEGER", false},
+                                                {"table_name", "TEXT", true}, {"column_name", "TEXT", true},
+                                                {"sample", "INTEGER", true},  {"metric_name", "TEXT", true}};
 
 static status recall_open(exec *x, const table *t, void **cursor) {
   (void)t;
@@ -186,7 +254,8 @@ typedef struct comparison {
   int64_t searches, hits, all;
 } comparison;
 
-static status compare_searches(hdb *db, hdb_stmt *sample, hdb_stmt *fast, hdb_stmt *exact, comparison *c, error *err) {
+static status compare_searches(hdb *db, hdb_stmt *sample, hdb_stmt *fast, hdb_stmt *exact, comparison *c,
+                               error *err) {
   int code;
   while ((code = hdb_step(sample)) == HDB_ROW) {
     double found[RECALL_NEAREST], truth[RECALL_NEAREST];
@@ -200,7 +269,8 @@ static status compare_searches(hdb *db, hdb_stmt *sample, hdb_stmt *fast, hdb_st
   return code == HDB_DONE ? HDB_OK : failed(db, code, err);
 }
 
-static status recall_measure(hdb *db, const value *table_name, const value *column_name, int64_t sample, const char *metric, comparison *c, error *err) {
+static status recall_measure(hdb *db, const value *table_name, const value *column_name, int64_t sample,
+                             const char *metric, comparison *c, error *err) {
   hdb_stmt *statements[3] = {NULL, NULL, NULL};
   buf t = BUF_INIT, e = BUF_INIT, sql = BUF_INIT;
   status rc = HDB_OK;
@@ -208,12 +278,16 @@ static status recall_measure(hdb *db, const value *table_name, const value *colu
   quoted(&e, column_name);
   const char *from = buf_cstr(&t), *column = buf_cstr(&e);
   if (!from || !column) CHECK(error_set(err, HDB_NOMEM, "out of memory"));
-  buf_printf(&sql, "SELECT %s FROM %s WHERE %s IS NOT NULL ORDER BY rowid * 2654435761 %% 4294967296 LIMIT %lld", column, from, column, (long long)sample);
+  buf_printf(&sql,
+             "SELECT %s FROM %s WHERE %s IS NOT NULL ORDER BY rowid * 2654435761 %% 4294967296 LIMIT %lld",
+             column, from, column, (long long)sample);
   CHECK(prepared(db, &sql, &statements[0], err));
   for (int k = 1; k < 3; k++) {
     buf_clear(&sql);
-    buf_printf(&sql, "SELECT vector_distance(%s, ?1, '%s') FROM %s WHERE %s IS NOT NULL ORDER BY vector_distance(%s, ?1, '%s')%s LIMIT %d", column, metric,
-               from, column, column, metric, k == 2 ? " + 0" : "", RECALL_NEAREST);
+    buf_printf(&sql,
+               "SELECT vector_distance(%s, ?1, '%s') FROM %s WHERE %s IS NOT NULL ORDER BY "
+               "vector_distance(%s, ?1, '%s')%s LIMIT %d",
+               column, metric, from, column, column, metric, k == 2 ? " + 0" : "", RECALL_NEAREST);
     CHECK(prepared(db, &sql, &statements[k], err));
   }
   CHECK(compare_searches(db, statements[0], statements[1], statements[2], c, err));
@@ -225,7 +299,8 @@ out:
   return rc;
 }
 
-static status recall_filter(exec *x, void *cursor, int number, const char *text, uint64_t given, const value *arguments, int n) {
+static status recall_filter(exec *x, void *cursor, int number, const char *text, uint64_t given,
+                            const value *arguments, int n) {
   listing *l = cursor;
   (void)number, (void)text, (void)n;
   listing_begin(l);
@@ -233,14 +308,25 @@ static status recall_filter(exec *x, void *cursor, int number, const char *text,
     return error_set(x->err, HDB_ERROR, "heliosdb_recall() needs a table and a column");
   int64_t sample = given & 4 ? value_to_int(&arguments[2]) : 20;
   enum hnsw_metric metric = HNSW_COSINE;
-  if ((given & 8) && (arguments[3].type != VAL_TEXT || !vector_metric_named(arguments[3].p, arguments[3].n, &metric)))
+  if ((given & 8) &&
+      (arguments[3].type != VAL_TEXT || !vector_metric_named(arguments[3].p, arguments[3].n, &metric)))
     return error_set(x->err, HDB_ERROR, "unknown metric: it must be 'cosine', 'l2', 'ip' or 'l1'");
   if (sample < 1) return HDB_OK;
   comparison c = {0};
   TRY(recall_measure(x->db, &arguments[0], &arguments[1], sample, metric_names[metric], &c, x->err));
   value row[RECALL_COLUMNS] = {text_value(metric_names[metric]), value_int(c.searches),
-                               c.all ? value_real((double)c.hits / (double)c.all) : value_null(), value_int(x->db->vector.ef_search)};
+                               c.all ? value_real((double)c.hits / (double)c.all) : value_null(),
+                               value_int(x->db->vector.ef_search)};
   return listing_add(l, row);
 }
-const virtual_module virtual_recall = {"heliosdb_recall", recall_columns, RECALL_COLUMNS + RECALL_ARGUMENTS, NULL, recall_open, recall_filter,
-                                       listing_at_end, listing_next, listing_column, NULL, listing_close};
+const virtual_module virtual_recall = {"heliosdb_recall",
+                                       recall_columns,
+                                       RECALL_COLUMNS + RECALL_ARGUMENTS,
+                                       NULL,
+                                       recall_open,
+                                       recall_filter,
+                                       listing_at_end,
+                                       listing_next,
+                                       listing_column,
+                                       NULL,
+                                       listing_close};

@@ -1,0 +1,48 @@
+/* Arrays of pages: they grow without being copied, begin at a page (a vector never straddles more cache lines than it
+ * must), and large ones ask for large pages, since a walk touches them at random. Memory that was not written yet is not
+ * held. Where the system has no mremap: aligned memory, copied when it grows. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "hnsw/internal.h"
+
+enum { LARGE_PAGE = 2 << 20, SMALL_PAGE = 4096 };
+
+#ifdef __linux__
+status region_grow(region *r, size_t bytes) {
+  bytes = (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
+  if (bytes <= r->bytes) return HDB_OK;
+  void *p = r->p ? mremap(r->p, r->bytes, bytes, MREMAP_MAYMOVE)
+                 : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return HDB_NOMEM;
+#ifdef MADV_HUGEPAGE
+  if (bytes >= 4 * (size_t)LARGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
+#endif
+  *r = (region){p, bytes};
+  return HDB_OK;
+}
+
+void region_free(region *r) {
+  if (r->p) munmap(r->p, r->bytes);
+  *r = (region){0};
+}
+#else
+status region_grow(region *r, size_t bytes) {
+  void *p;
+  if (bytes <= r->bytes) return HDB_OK;
+  if (posix_memalign(&p, SMALL_PAGE, bytes) != 0) return HDB_NOMEM;
+  if (r->bytes) memcpy(p, r->p, r->bytes);
+  memset((char *)p + r->bytes, 0, bytes - r->bytes);
+  free(r->p);
+  *r = (region){p, bytes};
+  return HDB_OK;
+}
+
+void region_free(region *r) {
+  free(r->p);
+  *r = (region){0};
+}
+#endif
