@@ -577,6 +577,19 @@ static status conflict(txn *t, uint32_t tree, slice key, status rc, status *outc
   return HDB_OK;
 }
 
+/* A value that rises: the higher of the two stays. *holds false: there is none to compare with. */
+static status rise(fold *f, txn *t, uint32_t tree, write_entry *e, bool *holds) {
+  fold_group *g;
+  *holds = false;
+  TRY(fold_locate(f, tree, write_key(e), &g));
+  TRY(fold_decode(f, g));
+  if (!slice_starts(write_key(e), g->prefix)) return HDB_OK;
+  size_t at = row_search(g, 0, slice_of(e->key + g->prefix.n, e->key_n - g->prefix.n), holds);
+  if (!*holds || t->rises(g->rows[at].value, write_value(e))) return HDB_OK;
+  e->now->value = g->rows[at].value.p, e->now->value_n = (uint32_t)g->rows[at].value.n; /* F2 */
+  return HDB_OK;
+}
+
 static status validate_writes(fold *f, txn *t, status *outcome) {
   for (size_t i = 0; i < t->writes.trees_n; i++) {
     write_tree *w = t->writes.trees[i];
@@ -594,8 +607,10 @@ static status validate_writes(fold *f, txn *t, status *outcome) {
     }
     for (; p.entry; write_next(&p)) {
       if (comes_to_nothing(p.entry)) continue;
-      if (recent_time(&f->engine->recent, w->tree, write_key(p.entry)) > t->view_time)
-        return conflict(t, w->tree, write_key(p.entry), HDB_BUSY_SNAPSHOT, outcome);
+      if (recent_time(&f->engine->recent, w->tree, write_key(p.entry)) <= t->view_time) continue;
+      bool holds = false;
+      if (p.entry->now->rising) TRY(rise(f, t, w->tree, p.entry, &holds));
+      if (!holds) return conflict(t, w->tree, write_key(p.entry), HDB_BUSY_SNAPSHOT, outcome);
     }
   }
   return HDB_OK;
@@ -666,6 +681,10 @@ static status validate_facts(fold *f, txn *t, status *outcome) {
     int count;
     TRY(count_prefix(f, t, fact->tree, fact->prefix, &count));
     bool holds = fact->kind == FACT_UNIQUE ? count <= 1 : fact->kind == FACT_EXISTS ? count >= 1 : count == 0;
+    if (!holds && fact->unless_tree) {
+      TRY(count_prefix(f, t, fact->unless_tree, fact->unless, &count));
+      holds = count >= 1;
+    }
     if (holds) continue;
     status failed = fact->kind == FACT_UNIQUE ? HDB_CONSTRAINT_UNIQUE : HDB_CONSTRAINT_FOREIGNKEY;
     return conflict(t, fact->tree, fact->prefix, failed, outcome);

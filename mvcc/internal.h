@@ -250,6 +250,7 @@ struct txn {
   size_t sweep_n;
   reads reads;    /* TXN_SERIALIZABLE */
   bool unwatched; /* ... but not now: a read of our own */
+  value_rises rises; /* of txn_put_rising */
   bool claims;    /* row ids were given */
   uint32_t *made; /* trees made since the begin */
   size_t made_n, made_capacity;

@@ -103,6 +103,7 @@ void txn_set_as_of(txn *t, int64_t time);
 status txn_begin(txn *t, enum txn_mode mode, int timeout_ms);
 bool txn_is_open(const txn *t);
 bool txn_has_writes(const txn *t);
+bool txn_is_alone(const txn *t); /* no other transaction is open just now */
 size_t txn_write_bytes(const txn *t); /* memory its private writes take, about */
 /* Doomed: a failed commit; everything but txn_rollback fails with the same status. */
 bool txn_is_doomed(const txn *t);
@@ -176,14 +177,17 @@ enum put_kind {
   PUT_UPSERT  /* not known */
 };
 status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind);
+/* A value that only ever rises (a counter of ids): two transactions that put it do not conflict, the higher stays. */
+typedef bool (*value_rises)(slice from, slice to); /* is `to` above `from`? one function a transaction */
+status txn_put_rising(txn *t, uint32_t tree, slice key, slice value, value_rises rises);
 status txn_delete(txn *t, uint32_t tree, slice key); /* the caller has seen that it is present */
 /* Every row of a tree; a new id is never needed. */
 status txn_clear(txn *t, uint32_t tree);
 /* A new tree's id, never given again, also not after rollback. */
 status txn_new_tree(txn *t, uint32_t *tree);
-/* Row ids as SQLite gives them: max+1 of what the transaction sees, ids given to open transactions skipped.
- * HDB_FULL: the largest is 2^63-1 (SQLite then tries random ones). */
-status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid);
+/* Row ids as SQLite gives them: max+1 of what the transaction sees, ids given to open transactions skipped; and larger
+ * than `above` (INT64_MIN: any). HDB_FULL: the largest is 2^63-1 (SQLite then tries random ones). */
+status txn_new_rowid(txn *t, uint32_t tree, int64_t above, int64_t *rowid);
 
 /* What must hold on the committed result (M5). The caller has already seen it hold in its own view. */
 enum fact {
@@ -192,6 +196,12 @@ enum fact {
   FACT_NONE    /* none does */
 };
 status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix);
+/* FACT_NONE, unless a key of the other tree starts with `other` (children without a parent). */
+status txn_expect_none_unless(txn *t, uint32_t tree, slice prefix, uint32_t other_tree, slice other);
+/* For what no fact can say: nobody else has changed the tree when this commits, else HDB_BUSY_SNAPSHOT. */
+status txn_expect_unchanged(txn *t, uint32_t tree);
+/* Reads that are not the application's (false) do not count under TXN_SERIALIZABLE. */
+void txn_watch_reads(txn *t, bool on);
 
 /* Bulk: keys in ascending order into a tree that is empty in this view and that no other transaction knows
  * (import, CREATE INDEX, rebuild). Written in chunks outside the write set, published by the commit. */

@@ -142,6 +142,7 @@ status txn_begin(txn *t, enum txn_mode mode, int timeout_ms) {
 }
 
 bool txn_is_open(const txn *t) { return t->open; }
+bool txn_is_alone(const txn *t) { return atomic_load(&t->engine->open_count) <= 1; }
 bool txn_has_writes(const txn *t) { return t->writes.log_n > 0; }
 size_t txn_write_bytes(const txn *t) { return t->writes.bytes; }
 bool txn_is_doomed(const txn *t) { return t->doomed != HDB_OK; }
@@ -259,6 +260,13 @@ status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind
   return write_end(t, tree, writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]));
 }
 
+status txn_put_rising(txn *t, uint32_t tree, slice key, slice value, value_rises rises) {
+  TRY(txn_put(t, tree, key, value, PUT_UPSERT));
+  t->rises = rises;
+  t->writes.log[t->writes.log_n - 1].entry->now->rising = true;
+  return HDB_OK;
+}
+
 status txn_delete(txn *t, uint32_t tree, slice key) {
   write_tree *w;
   TRY(own_tree(t, tree, &w));
@@ -277,8 +285,22 @@ status txn_clear(txn *t, uint32_t tree) {
 status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix) {
   TRY(txn_check_open(t));
   if (t->branch) return branch_expect(t, tree, prefix);
-  return write_end(t, 0, writeset_fact(&t->writes, (uint8_t)fact, tree, prefix));
+  return write_end(t, 0, writeset_fact(&t->writes, (uint8_t)fact, tree, prefix, 0, slice_of(NULL, 0)));
 }
+
+status txn_expect_none_unless(txn *t, uint32_t tree, slice prefix, uint32_t other_tree, slice other) {
+  TRY(txn_check_open(t));
+  if (t->branch) return branch_expect(t, tree, prefix);
+  return write_end(t, 0, writeset_fact(&t->writes, FACT_NONE, tree, prefix, other_tree, other));
+}
+
+status txn_expect_unchanged(txn *t, uint32_t tree) {
+  TRY(txn_check_open(t));
+  if (t->branch) TRY(branch_tree(t, tree, &tree));
+  return reads_add(&t->reads, tree, slice_of(NULL, 0), NULL);
+}
+
+void txn_watch_reads(txn *t, bool on) { t->unwatched = !on; }
 
 status txn_new_tree(txn *t, uint32_t *tree) {
   TRY(txn_check_open(t));
@@ -316,7 +338,7 @@ static status seen_max(txn *t, uint32_t tree, bool *any, int64_t *rowid) {
 }
 
 /* What others claim is skipped; so is what was committed since our view. The claim is ours from here on. */
-static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
+static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) { /* in: the largest that is taken */
   rowid_claim *mine = NULL;
   int64_t max = *rowid;
   status rc = HDB_OK;
@@ -356,7 +378,7 @@ static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) {
   return rc;
 }
 
-status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
+status txn_new_rowid(txn *t, uint32_t tree, int64_t above, int64_t *rowid) {
   write_tree *w;
   TRY(own_tree(t, tree, &w));
   tree_info *info = w->info;
@@ -372,7 +394,7 @@ status txn_new_rowid(txn *t, uint32_t tree, int64_t *rowid) {
     w->rowid_any = any;
     w->rowid_known = true;
   }
-  int64_t id = w->rowid_max;
+  int64_t id = w->rowid_max > above ? w->rowid_max : above;
   TRY(claim_rowid(t, info, &id));
   t->claims = true;
   *rowid = id;

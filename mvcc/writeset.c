@@ -303,7 +303,7 @@ static status add_version(writeset *w, write_tree *t, write_entry *e, slice valu
   }
   uint8_t *bytes = (uint8_t *)(v + 1);
   if (value.n) memcpy(bytes, value.p, value.n);
-  v->older = e->now, v->value = bytes, v->value_n = (uint32_t)value.n, v->state = state;
+  v->older = e->now, v->value = bytes, v->value_n = (uint32_t)value.n, v->state = state, v->rising = false;
   t->root.balance += balance_of(e->base, state) - balance_of(e->base, was);
   e->now = v;
   return HDB_OK;
@@ -316,7 +316,7 @@ static write_entry *new_entry(writeset *w, slice key, uint64_t head, slice value
   if (key.n) memcpy(e->key, key.p, key.n);
   uint8_t *bytes = e->key + key.n;
   if (value.n) memcpy(bytes, value.p, value.n);
-  e->first = (write_version){NULL, bytes, (uint32_t)value.n, state};
+  e->first = (write_version){NULL, bytes, (uint32_t)value.n, state, false};
   e->now = &e->first;
   return e;
 }
@@ -383,13 +383,14 @@ status writeset_bulk(writeset *w, write_tree *t) {
   return HDB_OK;
 }
 
-status writeset_fact(writeset *w, uint8_t kind, uint32_t tree, slice prefix) {
+status writeset_fact(writeset *w, uint8_t kind, uint32_t tree, slice prefix, uint32_t unless_tree, slice unless) {
   TRY(log_room(w));
-  write_fact *f = arena_alloc(&w->memory, sizeof *f + prefix.n);
+  write_fact *f = arena_alloc(&w->memory, sizeof *f + prefix.n + unless.n);
   if (!f) return HDB_NOMEM;
   uint8_t *bytes = (uint8_t *)(f + 1);
   if (prefix.n) memcpy(bytes, prefix.p, prefix.n);
-  *f = (write_fact){w->facts, kind, tree, slice_of(bytes, prefix.n)};
+  if (unless.n) memcpy(bytes + prefix.n, unless.p, unless.n);
+  *f = (write_fact){w->facts, kind, tree, slice_of(bytes, prefix.n), unless_tree, slice_of(bytes + prefix.n, unless.n)};
   w->facts = f;
   w->log[w->log_n++] = (undo){NULL, NULL, NULL};
   return HDB_OK;

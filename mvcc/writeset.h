@@ -21,6 +21,7 @@ typedef struct write_version {
   const uint8_t *value;
   uint32_t value_n;
   uint8_t state;
+  bool rising; /* txn_put_rising */
 } write_version;
 
 typedef struct write_entry {
@@ -70,6 +71,8 @@ typedef struct write_fact { /* txn_expect */
   uint8_t kind; /* enum fact */
   uint32_t tree;
   slice prefix;
+  uint32_t unless_tree; /* FACT_NONE; 0: no exception */
+  slice unless;
 } write_fact;
 
 typedef struct undo {
@@ -99,7 +102,7 @@ static inline bool writeset_is_empty(const writeset *w) { return w->trees_n == 0
 write_tree *writeset_find(writeset *w, uint32_t tree);          /* NULL: no writes there */
 status writeset_tree(writeset *w, uint32_t tree, write_tree **out); /* makes it */
 status writeset_write(writeset *w, write_tree *t, slice key, slice value, enum write_state state, enum write_base base);
-status writeset_fact(writeset *w, uint8_t kind, uint32_t tree, slice prefix);
+status writeset_fact(writeset *w, uint8_t kind, uint32_t tree, slice prefix, uint32_t unless_tree, slice unless);
 status writeset_bulk(writeset *w, write_tree *t);
 status writeset_clear_tree(writeset *w, write_tree *t);
 void writeset_undo(writeset *w, size_t position);

@@ -193,6 +193,9 @@ static void filler_close(filler *f) {
 __attribute__((weak)) status index_build(exec *x, int database, index_ *i) {
   filler f = {.outer = x, .i = i, .database = database};
   status rc = HDB_OK;
+  /* rows that others commit meanwhile would not be in it */
+  rc = txn_expect_unchanged(x->db->databases[database].txn, i->owner->tree);
+  if (rc != HDB_OK) return error_set(&x->db->err, rc, "%s", status_text(rc));
   CHECK(filler_open(&f, x->db));
   CHECK(filler_read(&f));
   CHECK(filler_write(&f));

@@ -4,6 +4,8 @@
 #include "sql/dml.h"
 #include "sql/virtual.h"
 
+enum { CLEAR_ROWS = 20000 };
+
 typedef struct delete_program {
   dml_statement head;
   dml_target target;
@@ -71,9 +73,22 @@ static status delete_rows(exec *x, const delete_program *p) {
   return rc == HDB_DONE ? HDB_OK : rc;
 }
 
+/* An emptied table conflicts with whatever others write to it, be it rows that it never had: with others about only when
+ * it is too large for row by row. */
+static bool may_clear(exec *x, const delete_program *p) {
+  hdb *db = x->db;
+  const database *d = &db->databases[p->target.database];
+  int64_t rows, bytes;
+  if (db->update_hook) return false;
+  if (d->is_memory && !d->shared) return true;
+  if ((db->autocommit || db->begin_mode == 1 || db->begin_mode == 2) && txn_is_alone(d->txn)) return true;
+  txn_estimate(d->txn, p->target.t->tree, &rows, &bytes);
+  return rows > CLEAR_ROWS;
+}
+
 static status delete_work(exec *x, void *self) {
   const delete_program *p = self;
-  if (p->everything && !x->db->update_hook) return clear_table(x, p);
+  if (p->everything && may_clear(x, p)) return clear_table(x, p);
   TRY(row_search_start(x, &p->search));
   return delete_rows(x, p);
 }

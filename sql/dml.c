@@ -222,8 +222,10 @@ static status sequence_load(exec *x, const writer *w, sequence *s) {
   table *t = catalog_table(x->db, x->db->databases[database].name, "sqlite_sequence", &database);
   if (!t) return HDB_OK;
   cursor *c;
-  TRY(dml_failed(x, cursor_open(x->db->databases[database].txn, t->tree, 0, &c)));
+  txn *own = x->db->databases[database].txn;
+  TRY(dml_failed(x, cursor_open(own, t->tree, 0, &c)));
   size_t n = strlen(w->t->name);
+  txn_watch_reads(own, false);
   for (cursor_first(c); c->valid && !s->rowid; cursor_next(c)) {
     uint8_t type;
     slice payload;
@@ -237,7 +239,22 @@ static status sequence_load(exec *x, const writer *w, sequence *s) {
   }
   status rc = c->error;
   cursor_close(c);
+  txn_watch_reads(own, true);
   return dml_failed(x, rc);
+}
+
+/* Is the second column of a row of sqlite_sequence larger in `to`? */
+static bool sequence_rises(slice from, slice to) {
+  uint8_t type;
+  slice payload;
+  int64_t last[2];
+  for (int i = 0; i < 2; i++) {
+    slice record = i ? to : from;
+    if (record_check(record) != HDB_OK || !record_column(record, 1, &type, &payload)) return i == 1;
+    value v = value_read(type, payload.p, payload.n);
+    last[i] = value_to_int(&v);
+  }
+  return last[1] > last[0];
 }
 
 static status sequence_of(exec *x, const writer *w, sequence **out) {
@@ -269,9 +286,8 @@ status sequence_next(exec *x, const writer *w, int64_t *rowid) {
   sequence *s;
   TRY(sequence_of(x, w, &s));
   if (s->last == INT64_MAX) return error_set(x->err, HDB_FULL, "database or disk is full");
-  status rc = exec_new_rowid(x, w->database, w->t->tree, rowid);
+  status rc = exec_new_rowid(x, w->database, w->t->tree, s->last, rowid);
   if (rc != HDB_OK) return error_set(x->err, rc, "%s", status_text(rc));
-  if (*rowid <= s->last) *rowid = s->last + 1;
   return sequence_seen(x, w, *rowid);
 }
 
@@ -288,10 +304,14 @@ static status sequence_store(exec *x, sequence *s) {
   int database = s->database;
   table *t = catalog_table(x->db, x->db->databases[database].name, "sqlite_sequence", &database);
   if (!t) return HDB_OK;
-  if (!s->rowid) TRY(dml_failed(x, txn_new_rowid(x->db->databases[database].txn, t->tree, &s->rowid)));
+  txn *own = x->db->databases[database].txn;
+  if (!s->rowid) { /* the first of this table: not beside another first one */
+    TRY(dml_failed(x, txn_new_rowid(own, t->tree, INT64_MIN, &s->rowid)));
+    TRY(dml_failed(x, txn_expect_unchanged(own, t->tree)));
+  }
   value values[2] = {value_text(s->owner->name, strlen(s->owner->name)), value_int(s->last)};
   s->changed = false;
-  return dml_failed(x, table_put_row(x->db, database, t, s->rowid, values));
+  return dml_failed(x, table_put_rising(x->db, database, t, s->rowid, values, sequence_rises));
 }
 
 status sequences_store(exec *x, dml_run *run) {

@@ -142,7 +142,7 @@ status exec_check(exec *x);
 static inline status exec_tick(exec *x) { return --x->ticks ? HDB_OK : exec_check(x); }
 int64_t exec_now(exec *x);
 /* txn_new_rowid for a statement: a replayed one is given what it was given before. */
-status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t *rowid);
+status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t above, int64_t *rowid);
 status exec_cursor(exec *x, int database, uint32_t tree, int64_t as_of, cursor **out); /* closed by the exec's end */
 
 /* ---- programs: what a prepared statement runs ---- */

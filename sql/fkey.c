@@ -8,7 +8,8 @@
  * a trigger's steps, and take away what was counted.
  * F1  A row that refers to itself is its own parent; when it goes it does not count as its own child.
  * F2  A parent key is compared under the parent's affinity and collation.
- * F3  What was seen is told to the transaction as a fact: the parent exists at commit, the child does not.
+ * F3  What was seen is told to the transaction as a fact: the parent exists at commit, the child does not; of a child table
+ *     without an index on the key, that nobody else has changed it.
  */
 #include "sql/dml.h"
 
@@ -37,6 +38,9 @@ typedef struct parent_key {  /* other tables' rows need this one */
   const index_ *index;       /* of the child, led by the key's columns; NULL: none */
   int *order;                /* its columns: key column numbers */
   const collation **collations;
+  const index_ *own;         /* this table's index of the key; NULL: the row id */
+  int *own_order;            /* its columns: key column numbers */
+  const collation **own_collations;
 } parent_key;
 
 struct fkey_set {
@@ -364,6 +368,10 @@ static status parents_compile(compile *c, fkey_set *set, const fkey_request *r, 
     if (!from || !located || !p->columns) return dml_no_memory(c->err);
     if (!locate_parent_key(set->t, k, &index, from, located)) continue; /* refuse_mismatched has let it pass */
     for (int i = 0; i < k->n; i++) p->columns[from[i]] = located[i];
+    p->own = index, p->own_order = from;
+    p->own_collations = arena_zero(c->memory, (size_t)k->n * sizeof *p->own_collations);
+    if (!p->own_collations) return dml_no_memory(c->err);
+    for (int i = 0; i < k->n && index; i++) TRY(find_collation(c->db, index->columns[i].collation, &p->own_collations[i], c->err));
     set->parents_n++;
     TRY(parent_columns(c, set->t, p, r->old_slot, &p->virtual_old));
     TRY(parent_columns(c, set->t, p, r->new_slot, &p->virtual_new));
@@ -515,9 +523,22 @@ static status parent_value(exec *x, const parent_key *p, slot *s, bool is_new, i
   return HDB_OK;
 }
 
-static status expect_no_children(exec *x, const fkey_set *set, const parent_key *p, slot *s) { /* F3 */
-  if (!p->index) return HDB_OK;
-  buf prefix = BUF_INIT;
+/* The row's own key, as its index has it. */
+static status own_prefix(exec *x, const parent_key *p, slot *s, buf *out) {
+  for (int i = 0; i < p->k->n; i++) {
+    value v;
+    TRY(parent_value(x, p, s, false, p->own_order[i], &v));
+    if (p->own) value_write_key(out, &v, p->own_collations[i], p->own->columns[i].descending);
+    else key_put_rowid(out, v.i);
+  }
+  return buf_failed(out) ? dml_no_memory(x->err) : HDB_OK;
+}
+
+/* F3: at the commit there is no child, unless the parent is there again. A child table without an index on the key must
+ * not have changed at all. */
+static status expect_no_children(exec *x, const fkey_set *set, const parent_key *p, slot *s) {
+  if (!p->index) return dml_failed(x, txn_expect_unchanged(txn_of(x, set), p->k->child->tree));
+  buf prefix = BUF_INIT, own = BUF_INIT;
   status rc = HDB_OK;
   for (int i = 0; i < p->k->n; i++) {
     value v;
@@ -528,8 +549,11 @@ static status expect_no_children(exec *x, const fkey_set *set, const parent_key 
     value_write_key(&prefix, &v, p->collations[i], p->index->columns[i].descending);
   }
   CHECK(buf_failed(&prefix) ? dml_no_memory(x->err) : HDB_OK);
-  CHECK(dml_failed(x, txn_expect(txn_of(x, set), FACT_NONE, p->index->tree, buf_slice(&prefix))));
+  CHECK(own_prefix(x, p, s, &own));
+  uint32_t own_tree = p->own ? p->own->tree : set->t->tree;
+  CHECK(dml_failed(x, txn_expect_none_unless(txn_of(x, set), p->index->tree, buf_slice(&prefix), own_tree, buf_slice(&own))));
 out:
+  buf_free(&own);
   buf_free(&prefix);
   return rc;
 }
@@ -558,7 +582,7 @@ static status check_parent(exec *x, const dml_root *root, dml_run *run, const fk
   if (!null) {
     TRY(trigger_query(x, root, p->count_old, old, NULL, &n));
     *count += n;
-    if (n == 0 && p->k->child != set->t) TRY(expect_no_children(x, set, p, old));
+    TRY(expect_no_children(x, set, p, old));
   }
   return HDB_OK;
 }

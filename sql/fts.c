@@ -505,7 +505,7 @@ static status choose_rowid(exec *x, int database, const table *t, const virtual_
     *rowid = *c->old;
     return HDB_OK;
   }
-  return failed(x, exec_new_rowid(x, database, virtual_shadow(t, "content")->tree, rowid));
+  return failed(x, exec_new_rowid(x, database, virtual_shadow(t, "content")->tree, INT64_MIN, rowid));
 }
 
 static bool is_word(const value *v, const char *word) {

@@ -10,7 +10,8 @@
  * M2  Rows are written by INSERT, UPDATE and DELETE of the target's own schema, without triggers, foreign keys on and
  *     deferred: indexes and constraints hold on the result or the merge fails as a whole.
  * M3  Under MERGE_FAIL a conflict leaves everything as it was, the recorded base too.
- * Which keys: those the branch wrote (branch_keys); when the source is the ancestor, all of the table are compared.
+ * Which keys: those the branch wrote (branch_keys), and those that main changed between two branches' points; when the
+ * source is the ancestor, all of the table are compared.
  * What can fail: conflicts, constraints, a definition that both changed, a table rebuilt on the branch, storage.
  */
 #include "sql/merge.h"
@@ -146,6 +147,38 @@ static status all_keys(merge *m, merge_side *s, uint32_t tree) {
   return rc;
 }
 
+static const branch_info *child_of_main(const family *f, uint32_t id) {
+  const branch_info *b = member(f, id);
+  while (b && b->parent != BRANCH_MAIN) b = member(f, b->parent);
+  return b;
+}
+
+typedef struct feed_keys {
+  merge *m;
+  uint32_t tree;
+  bool whole;
+} feed_keys;
+
+static status add_fed(void *context, uint32_t tree, slice key, bool whole) {
+  feed_keys *k = context;
+  if (tree != k->tree) return HDB_OK;
+  k->whole = k->whole || whole;
+  return whole ? HDB_OK : add_key(k->m, key);
+}
+
+/* What main changed between the points at which the two left it: one side has it, the other has not. */
+static status keys_between(merge *m, const family *f, const table *source, const table *base) {
+  const branch_info *a = child_of_main(f, m->source.branch), *b = child_of_main(f, m->target.branch);
+  if (!a || !b || a == b || a->point == b->point) return HDB_OK;
+  feed_keys k = {.m = m, .tree = source->tree};
+  int64_t since = a->point < b->point ? a->point : b->point, upto = a->point < b->point ? b->point : a->point;
+  status rc = feed_changes(m->db->databases[DB_MAIN].engine, since, upto, add_fed, &k);
+  if (rc != HDB_OK && rc != HDB_NOTFOUND) return rc;
+  if (rc == HDB_OK && !k.whole) return HDB_OK;
+  TRY(all_keys(m, &m->source, source->tree));
+  return base ? all_keys(m, &m->source_base, base->tree) : HDB_OK;
+}
+
 static status collect_keys(merge *m, const family *f, const table *source, const table *base) {
   m->keys_n = 0;
   arena_clear(&m->key_memory);
@@ -156,6 +189,7 @@ static status collect_keys(merge *m, const family *f, const table *source, const
   } else {
     for (uint32_t id = m->source.branch; id != BRANCH_MAIN; id = member(f, id)->parent)
       TRY(branch_keys(m->source.t, id, source->tree, add_key, m));
+    TRY(keys_between(m, f, source, base));
   }
   if (m->keys_n > 1) qsort(m->keys, m->keys_n, sizeof *m->keys, compare_keys);
   size_t kept = 0;

@@ -40,7 +40,7 @@ struct replay {
   arena memory;
   buf statements, given; /* of logged, given */
   size_t bytes;
-  bool refused;
+  bool refused, lost; /* lost: a part of the log is gone, so for good */
   logged next;           /* of the statement at work */
   bool noting;
   bool running;          /* the log is being run */
@@ -63,6 +63,8 @@ static bool can_conflict(const hdb *db) {
   return false;
 }
 
+bool replay_is_running(const hdb *db) { return db->replay && db->replay->running; }
+
 void replay_refuse(hdb *db) {
   if (db->replay && db->replay->running) return;
   struct replay *r = log_of(db);
@@ -77,7 +79,7 @@ void replay_clear(hdb *db) {
   buf_clear(&r->statements);
   buf_clear(&r->given);
   r->bytes = 0;
-  r->refused = r->noting = false;
+  r->refused = r->noting = r->lost = false;
 }
 
 void replay_free(hdb *db) {
@@ -90,11 +92,17 @@ void replay_free(hdb *db) {
   db->replay = NULL;
 }
 
-size_t replay_mark(const hdb *db) { return db->replay ? db->replay->statements.n : 0; }
+replay_position replay_mark(const hdb *db) {
+  const struct replay *r = db->replay;
+  return r ? (replay_position){r->statements.n, r->refused} : (replay_position){0, false};
+}
 
-void replay_cut(hdb *db, size_t mark) { /* Y2 */
+void replay_cut(hdb *db, replay_position to) { /* Y2 */
   struct replay *r = db->replay;
-  if (!r || r->running || mark >= r->statements.n) return;
+  size_t mark = to.statements;
+  if (!r || r->running) return;
+  r->refused = to.refused || r->lost;
+  if (mark >= r->statements.n) return;
   r->given.n = ((logged *)(r->statements.p + mark))->given_first * sizeof(given);
   r->statements.n = mark;
 }
@@ -175,7 +183,7 @@ void replay_after(hdb_stmt *s, status code) {
   if (r->memory.failed || buf_failed(&r->statements) || buf_failed(&r->given) ||
       r->bytes + r->statements.n + r->given.n > LOG_BYTES_MAX) {
     replay_clear(s->db);
-    r->refused = true;
+    r->refused = r->lost = true;
   }
 }
 
@@ -192,7 +200,7 @@ static status is_taken(hdb *db, const given *g, bool *taken) {
   return rc;
 }
 
-status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t *rowid) {
+status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t above, int64_t *rowid) {
   struct replay *r = x->db->replay;
   if (r && r->running && r->current) {
     const given *list = (const given *)r->given.p + r->current->given_first;
@@ -205,7 +213,7 @@ status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t *rowid) {
       return taken ? HDB_BUSY_SNAPSHOT : HDB_OK;
     }
   }
-  TRY(txn_new_rowid(x->db->databases[database].txn, tree, rowid));
+  TRY(txn_new_rowid(x->db->databases[database].txn, tree, above, rowid));
   if (r && r->noting && !r->running) {
     given g = {.tree = tree, .database = database, .rowid = *rowid};
     buf_append(&r->given, &g, sizeof g);

@@ -11,8 +11,13 @@ void replay_after(hdb_stmt *s, status code);
 uint64_t replay_rows_hash(const exec *x, const program *p);
 /* This transaction cannot be run again (a blob was written ...). */
 void replay_refuse(hdb *db);
-size_t replay_mark(const hdb *db);
-void replay_cut(hdb *db, size_t mark);
+bool replay_is_running(const hdb *db);
+typedef struct replay_position {
+  size_t statements; /* bytes of the log */
+  bool refused;
+} replay_position;
+replay_position replay_mark(const hdb *db);
+void replay_cut(hdb *db, replay_position to);
 void replay_clear(hdb *db);
 void replay_free(hdb *db);
 /* After a failed commit of an explicit transaction: HDB_OK when it was run again and committed; else the error. */

@@ -325,7 +325,7 @@ static status rtree_change(exec *x, int database, const table *t, const virtual_
   const value *id = c->values[0].type != VAL_NULL ? &c->values[0] : c->rowid;
   if (c->old && c->rowid && c->values[0].type == VAL_INTEGER && c->values[0].i == *c->old) id = c->rowid;
   if (id) *rowid = value_to_int(id);
-  else TRY(failed(x, exec_new_rowid(x, database, rowids->tree, rowid)));
+  else TRY(failed(x, exec_new_rowid(x, database, rowids->tree, INT64_MIN, rowid)));
   if (!c->old || *c->old != *rowid) TRY(exists(x, database, rowids, *rowid, &found));
   if (found && c->conflict == CONFLICT_IGNORE) {
     *written = false;

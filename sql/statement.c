@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { COMPILE_TRIES = 50, RERUN_TRIES = 1000 };
+enum { COMPILE_TRIES = 50, RERUN_TRIES = 1000, INSIST_TRIES = 30, INSIST_NS = 5000000 };
 
 /* ---- programs ---- */
 
@@ -410,6 +410,10 @@ static status statement_undo_failed(hdb_stmt *s, status rc, const statement_mark
   bool alone = db->autocommit && db->writers <= 1;
   if (s->program->is_dml) db->changes = 0;
   if (rc == HDB_BUSY_SNAPSHOT && db->doomed) return rc;
+  if (replay_is_running(db)) { /* it fails as a whole, and its transaction stays the application's to end */
+    statement_undo(db, mark);
+    return rc;
+  }
   if (action == CONFLICT_FAIL) {
     if (alone && db->deferred_violations > 0) { /* deferred keys say the last word */
       transaction_rollback(db);
@@ -507,9 +511,24 @@ static void trace_statement(hdb_stmt *s) {
   if ((db->trace_mask & HDB_TRACE_STMT) && db->trace) db->trace(HDB_TRACE_STMT, db->trace_data, s, s->sql);
 }
 
+/* One that was overtaken again and again, or takes long, has the writer's turn for its next run (others waited for no
+ * longer than the run). When somebody keeps the turn it goes on as before. */
+static void statement_insist(hdb_stmt *s, int tries, int64_t since_ns) {
+  hdb *db = s->db;
+  if (tries < 2 || (tries < INSIST_TRIES && clock_ns() - since_ns < INSIST_NS)) return;
+  for (int i = 0; i < db->databases_n; i++) {
+    database *d = &db->databases[i];
+    if (!(s->program->writes >> i & 1) || i == DB_TEMP || !d->engine || d->read_only || txn_is_open(d->txn)) continue;
+    if (txn_begin(d->txn, TXN_IMMEDIATE, db->busy_timeout_ms) == HDB_OK) d->start = txn_save(d->txn);
+    return; /* one: two turns could wait for each other */
+  }
+}
+
 static status statement_start(hdb_stmt *s) {
   hdb *db = s->db;
   status rc = HDB_OK;
+  int64_t since = 0;
+  if (db->doomed && s->program->tree->kind != ST_ROLLBACK) return error_set(&db->err, HDB_BUSY_SNAPSHOT, "database is locked");
   for (int tries = 0; tries < RERUN_TRIES; tries++) {
     bool again;
     rc = statement_ready(s);
@@ -526,6 +545,8 @@ static status statement_start(hdb_stmt *s) {
     statement_stop(s);
     s->started_ns = started;
     if (!again) break;
+    if (tries == 0) since = clock_ns();
+    else statement_insist(s, tries + 1, since);
   }
   return rc;
 }

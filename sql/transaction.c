@@ -20,7 +20,7 @@ struct savepoint {
   txn_mark marks[DATABASES_MAX];
   uint64_t taken; /* databases that were open */
   int64_t deferred_violations;
-  size_t log_mark;
+  replay_position log_mark;
 };
 
 /* ---- marks ---- */

@@ -270,7 +270,7 @@ static status choose_rowid(exec *x, const writer *w, writer_run *r, const value 
   }
   r->fresh = true;
   if (w->t->autoincrement) return sequence_next(x, w, rowid);
-  status rc = exec_new_rowid(x, w->database, w->t->tree, rowid);
+  status rc = exec_new_rowid(x, w->database, w->t->tree, INT64_MIN, rowid);
   return rc == HDB_FULL ? random_rowid(x, r, rowid) : dml_failed(x, rc);
 }
 
@@ -445,7 +445,7 @@ status writer_update(exec *x, const writer *w, const stored_row *old, const valu
 }
 
 /* ---- plain rows ---- */
-status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values) {
+static status put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values, value_rises rises) {
   record_writer w = RECORD_WRITER_INIT;
   uint8_t key[8];
   record_begin(&w);
@@ -456,9 +456,20 @@ status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const
   }
   slice record = record_end(&w);
   rowid_encode(key, rowid);
-  status rc = record.p ? txn_put(db->databases[database].txn, t->tree, slice_of(key, 8), record, PUT_UPSERT) : HDB_NOMEM;
+  txn *own = db->databases[database].txn;
+  status rc = HDB_NOMEM;
+  if (record.p && rises) rc = txn_put_rising(own, t->tree, slice_of(key, 8), record, rises);
+  else if (record.p) rc = txn_put(own, t->tree, slice_of(key, 8), record, PUT_UPSERT);
   record_writer_free(&w);
   return rc;
+}
+
+status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values) {
+  return put_row(db, database, t, rowid, values, NULL);
+}
+
+status table_put_rising(hdb *db, int database, const table *t, int64_t rowid, const value *values, value_rises rises) {
+  return put_row(db, database, t, rowid, values, rises);
 }
 
 status table_delete_row(hdb *db, int database, const table *t, int64_t rowid) {

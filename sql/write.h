@@ -18,6 +18,7 @@ bool index_comes_before(const index_ *a, const index_ *b);
 
 /* Plain entry points for DDL, import and sqlite_schema itself: no triggers, no checks beyond uniqueness. */
 status table_put_row(hdb *db, int database, const table *t, int64_t rowid, const value *values);
+status table_put_rising(hdb *db, int database, const table *t, int64_t rowid, const value *values, value_rises rises); /* mvcc.h */
 status table_delete_row(hdb *db, int database, const table *t, int64_t rowid);
 /* Fills a new index from its table (CREATE INDEX, REINDEX): sorts, bulk-loads; UNIQUE violation as SQLite words it. */
 status index_build(exec *x, int database, index_ *i);

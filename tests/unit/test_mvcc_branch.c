@@ -173,7 +173,7 @@ START_TEST(row_ids_are_given_once_over_all_branches) {
     ck_assert_int_eq(txn_new(e, &t), HDB_OK);
     ck_assert_int_eq(txn_set_branch(t, ids[i % 3]), HDB_OK);
     ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
-    ck_assert_int_eq(txn_new_rowid(t, 20, &seen[i]), HDB_OK);
+    ck_assert_int_eq(txn_new_rowid(t, 20, INT64_MIN, &seen[i]), HDB_OK);
     uint8_t key[8];
     rowid_encode(key, seen[i]);
     ck_assert_int_eq(txn_put(t, 20, slice_of(key, 8), slice_str("x"), PUT_INSERT), HDB_OK);

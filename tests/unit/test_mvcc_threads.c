@@ -90,7 +90,7 @@ static void *own_rows(void *argument) {
   for (int i = 0; i < j->rounds; i++) {
     must(txn_begin(t, TXN_READ, 0), "begin");
     int64_t id;
-    must(txn_new_rowid(t, 16, &id), "rowid");
+    must(txn_new_rowid(t, 16, INT64_MIN, &id), "rowid");
     write_number(t, id, j->number, PUT_INSERT);
     status rc = txn_commit(t, 0, NULL);
     if (rc == HDB_BUSY_SNAPSHOT) {

@@ -206,26 +206,26 @@ START_TEST(row_ids_are_max_plus_one_and_others_are_skipped) {
   two_txns();
   int64_t id;
   begin_both();
-  ck_assert_int_eq(txn_new_rowid(a, 16, &id), HDB_OK);
+  ck_assert_int_eq(txn_new_rowid(a, 16, INT64_MIN, &id), HDB_OK);
   ck_assert_int_eq(id, 1);
   put_text(a, 1, "x", PUT_INSERT);
-  txn_new_rowid(b, 16, &id);
+  txn_new_rowid(b, 16, INT64_MIN, &id);
   ck_assert_int_eq(id, 2);
   put_text(b, 2, "y", PUT_INSERT);
-  txn_new_rowid(a, 16, &id);
+  txn_new_rowid(a, 16, INT64_MIN, &id);
   ck_assert_int_eq(id, 3);
   put_text(a, 10, "z", PUT_INSERT);
   ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
-  txn_new_rowid(b, 16, &id);
+  txn_new_rowid(b, 16, INT64_MIN, &id);
   ck_assert_int_eq(id, 11);
   ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);
   /* alone: the largest is given again once it is deleted */
   ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
   ck_assert_int_eq(txn_delete(a, 16, key_of(10)), HDB_OK);
-  txn_new_rowid(a, 16, &id);
+  txn_new_rowid(a, 16, INT64_MIN, &id);
   ck_assert_int_eq(id, 3);
   put_text(a, INT64_MAX, "end", PUT_INSERT);
-  ck_assert_int_eq(txn_new_rowid(a, 16, &id), HDB_FULL);
+  ck_assert_int_eq(txn_new_rowid(a, 16, INT64_MIN, &id), HDB_FULL);
   end_two();
 }
 END_TEST
@@ -430,9 +430,9 @@ START_TEST(serializable_lets_pass_what_does_not_meet) {
   serializable_two();
   begin_both(); /* row ids, and a reader that wrote nothing */
   int64_t id;
-  ck_assert_int_eq(txn_new_rowid(a, 16, &id), HDB_OK);
+  ck_assert_int_eq(txn_new_rowid(a, 16, INT64_MIN, &id), HDB_OK);
   put_text(a, id, "a", PUT_INSERT);
-  ck_assert_int_eq(txn_new_rowid(b, 16, &id), HDB_OK);
+  ck_assert_int_eq(txn_new_rowid(b, 16, INT64_MIN, &id), HDB_OK);
   put_text(b, id, "b", PUT_INSERT);
   ck_assert_int_eq(txn_commit(a, 0, NULL), HDB_OK);
   ck_assert_int_eq(txn_commit(b, 0, NULL), HDB_OK);

@@ -1,0 +1,118 @@
+/* Crashes: the power cut at any write, failing writes and syncs, closing and opening; and what must be there then. */
+#include <stdio.h>
+#include <string.h>
+
+#include "kv/fault.h"
+#include "tests/sim/model/run.h"
+
+void kv_track(bool on) {
+  kv_fault_clear();
+  kv_fault_power_cut_at(0);
+  kv_fault_track(on);
+}
+
+
+bool crash_seen(sim *m) {
+  if (!m->tracking) return false;
+  return kv_fault_power_is_cut() || kv_fault_hits() > 0;
+}
+
+bool run_crash(sim *m, const op *o) {
+  if (!m->tracking) return true;
+  if (o->kind == OP_FAULT) {
+    static const enum kv_fault faults[] = {KV_FAULT_WRITE, KV_FAULT_HALF_WRITE, KV_FAULT_SYNC, KV_FAULT_NO_SPACE};
+    kv_fault_set(faults[o->x % 4], ".log", 1 + o->y % 6);
+    return true;
+  }
+  switch (o->x % 3) {
+  case 0: kv_fault_power_cut(); return true;
+  case 1: kv_fault_power_cut_at(1 + o->y % 30); return true;
+  default:
+    engine_down(m, false);
+    return !m->f->failed && engine_up(m) && check_all(m);
+  }
+}
+
+/* The commits that the engine still has, by their times. */
+static bool newest_there(sim *m, int64_t *time) {
+  hdb *db = observe(m, 0);
+  hdb_stmt *s = NULL;
+  if (!db) return false;
+  bool fine = hdb_prepare(db, "SELECT max(scn) FROM heliosdb_transactions", -1, 0, &s, NULL) == HDB_OK && hdb_step(s) == HDB_ROW;
+  if (fine) *time = hdb_column_int64(s, 0);
+  else fails(m, "heliosdb_transactions: %s", hdb_errmsg(db));
+  hdb_finalize(s);
+  return fine;
+}
+
+static bool branch_is_there(sim *m, int branch) {
+  char sql[100];
+  static answer a;
+  snprintf(sql, sizeof sql, "SELECT count(*) FROM heliosdb_branches WHERE name = '%s'", w_.branches[branch].name);
+  run_text(observe(m, 0), sql, &a);
+  return a.n == 1 && a.at[0].v[0] == 1;
+}
+
+/* A commit that was not acknowledged and is there all the same: one of those that were foretold, or, for a statement
+ * alone, whatever is there and holds together. */
+static bool adopt_doubtful(sim *m, int64_t time, bool *taken) {
+  static state is;
+  static keys none;
+  *taken = false;
+  if (time <= w_.commits[w_.commits_n - 1].time) return true;
+  if (!m->in_doubt) return fails(m, "after the crash there is a commit that nobody made");
+  *taken = true;
+  for (int b = 0; b < w_.branches_n; b++) {
+    if (!w_.branches[b].alive) continue;
+    if (!read_state(m, observe(m, b), "", &is)) return false;
+    if (state_same(&is, world_now(b))) continue;
+    is.sequence = world_now(b)->sequence + 100, is.schema |= world_now(b)->schema & SCHEMA_FLAGS;
+    none.n = 0;
+    for (int i = 0; m->doubtful.outcomes_n && i < m->doubtful.outcomes_n; i++)
+      if (state_same(&is, &m->doubtful.outcomes[i])) m->doubtful.may_succeed = false; /* found */
+    if (m->doubtful.outcomes_n && m->doubtful.may_succeed) return fails(m, "after the crash a commit is there that is not the one that was made");
+    world_commit(b, time, &is, &none, true);
+    return true;
+  }
+  none.n = 0;
+  is = *world_now(0);
+  world_commit(0, time, &is, &none, true); /* it wrote what was there */
+  return true;
+}
+
+static bool forget_lost(sim *m, int64_t time) {
+  int n = w_.commits_n;
+  while (n > 1 && w_.commits[n - 1].time > time) n--;
+  for (int i = n; i < w_.commits_n; i++)
+    for (int k = i; k < w_.commits_n; k++)
+      if (w_.commits[k].synced) return fails(m, "after the crash %d commits are gone, one of them acknowledged and synced", w_.commits_n - n);
+  w_.commits_n = n;
+  for (int b = 1; b < w_.branches_n; b++) {
+    if (!w_.branches[b].alive || branch_is_there(m, b)) continue;
+    if (w_.branches[b].synced) return fails(m, "after the crash branch %s is gone", w_.branches[b].name);
+    w_.branches[b].alive = false;
+  }
+  return true;
+}
+
+bool recover(sim *m) {
+  bool cut = kv_fault_power_is_cut(), taken;
+  int64_t time;
+  engine_down(m, false);
+  m->f->failed = false; /* closing may well have failed */
+  kv_fault_clear();
+  if (cut) {
+    kv_fault_power_cut();
+    kv_fault_power_back(m->step % 2 ? 0 : (uint64_t)m->step + 1);
+  }
+  kv_fault_track(false);
+  kv_fault_power_cut_at(0);
+  kv_fault_track(true);
+  if (!newest_there(m, &time)) return false;
+  if (!cut && time < w_.commits[w_.commits_n - 1].time) return fails(m, "commits are gone though the power was not cut");
+  if (!forget_lost(m, time) || !adopt_doubtful(m, time, &taken)) return false;
+  m->in_doubt = false, m->doubtful.outcomes_n = 0;
+  for (int i = 0; i < CONNECTIONS; i++)
+    if (!w_.branches[m->s[i].branch].alive) m->s[i].branch = 0;
+  return engine_up(m) && check_all(m);
+}
