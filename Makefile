@@ -8,7 +8,7 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
-.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak fuzz bench-time
+.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -43,6 +43,11 @@ check:
 soak: build
 	@$(BUILD)/tests/sim_crash kill 200
 	@$(BUILD)/tests/sim_crash power 1000
+
+# Seeds against the model: 10,000 in memory, 1,000 on disk with crashes and failing disks.
+sim: build
+	@$(BUILD)/tests/sim_model 1 10000
+	@$(BUILD)/tests/sim_model -disk -crashes 4 1 1000
 
 # Looks for crashes, hangs and answers that are not SQLite's; seeds are printed.
 fuzz:

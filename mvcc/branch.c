@@ -44,11 +44,11 @@ static bool is_tombstone(slice value) { return value.n == 1 && value.p[0] == 0; 
 
 /* ---- meta ---- */
 
-static status write_meta(engine *e, slice key, slice value) {
+static status write_meta(engine *e, slice key, slice value, bool sync) {
   kv_batch *batch = kv_batch_new(e->store);
   if (!batch) return HDB_NOMEM;
   kv_batch_put(batch, KV_META, key, value);
-  status rc = kv_write(e->store, batch, false);
+  status rc = kv_write(e->store, batch, sync && !e->memory);
   kv_batch_free(batch);
   return rc;
 }
@@ -196,7 +196,7 @@ static status next_id(engine *e, uint32_t *id) {
   TRY(rc);
   buf text = BUF_INIT;
   buf_varint(&text, next + 1);
-  rc = buf_failed(&text) ? HDB_NOMEM : write_meta(e, slice_str("next_branch"), buf_slice(&text));
+  rc = buf_failed(&text) ? HDB_NOMEM : write_meta(e, slice_str("next_branch"), buf_slice(&text), false);
   buf_free(&text);
   *id = (uint32_t)next;
   return rc;
@@ -212,7 +212,7 @@ static status create_locked(engine *e, const char *name, uint32_t parent, int64_
   buf_printf(&key, "branch/%u", (unsigned)*id);
   buf_varint(&value, parent), buf_varint(&value, (uint64_t)point), buf_varint(&value, (uint64_t)created);
   buf_text(&value, name);
-  status rc = buf_failed(&key) || buf_failed(&value) ? HDB_NOMEM : write_meta(e, buf_slice(&key), buf_slice(&value));
+  status rc = buf_failed(&key) || buf_failed(&value) ? HDB_NOMEM : write_meta(e, buf_slice(&key), buf_slice(&value), true);
   buf_free(&key);
   buf_free(&value);
   TRY(rc);
@@ -339,7 +339,7 @@ static status make_delta(engine *e, branch *b, uint32_t tree, uint32_t *own) {
   if (!*own) {
     buf_printf(&key, "delta/%u/%u", (unsigned)b->id, (unsigned)tree);
     buf_varint(&value, fresh);
-    rc = buf_failed(&key) || buf_failed(&value) ? HDB_NOMEM : write_meta(e, buf_slice(&key), buf_slice(&value)); /* B4 */
+    rc = buf_failed(&key) || buf_failed(&value) ? HDB_NOMEM : write_meta(e, buf_slice(&key), buf_slice(&value), false); /* B4 */
     if (rc == HDB_OK) rc = add_delta(b, tree, fresh);
     if (rc == HDB_OK) *own = fresh;
   }

@@ -577,15 +577,20 @@ static status conflict(txn *t, uint32_t tree, slice key, status rc, status *outc
   return HDB_OK;
 }
 
-/* A value that rises: the higher of the two stays. *holds false: there is none to compare with. */
-static status rise(fold *f, txn *t, uint32_t tree, write_entry *e, bool *holds) {
+/* Somebody has written the key since the view. A value that rises is no conflict: the higher of the two stays. A row that
+ * was to be new and is there now is a key given twice, not a row changed twice. */
+static status validate_write(fold *f, txn *t, uint32_t tree, write_entry *e, status *outcome) {
   fold_group *g;
-  *holds = false;
-  TRY(fold_locate(f, tree, write_key(e), &g));
-  TRY(fold_decode(f, g));
-  if (!slice_starts(write_key(e), g->prefix)) return HDB_OK;
-  size_t at = row_search(g, 0, slice_of(e->key + g->prefix.n, e->key_n - g->prefix.n), holds);
-  if (!*holds || t->rises(g->rows[at].value, write_value(e))) return HDB_OK;
+  bool there = false;
+  size_t at = 0;
+  bool adds = e->base == BASE_ABSENT && e->now->state == WRITE_PUT;
+  if (e->now->rising || adds) {
+    TRY(fold_locate(f, tree, write_key(e), &g));
+    TRY(fold_decode(f, g));
+    if (slice_starts(write_key(e), g->prefix)) at = row_search(g, 0, slice_of(e->key + g->prefix.n, e->key_n - g->prefix.n), &there);
+  }
+  if (!e->now->rising || !there) return conflict(t, tree, write_key(e), adds && there ? HDB_CONSTRAINT_UNIQUE : HDB_BUSY_SNAPSHOT, outcome);
+  if (t->rises(g->rows[at].value, write_value(e))) return HDB_OK;
   e->now->value = g->rows[at].value.p, e->now->value_n = (uint32_t)g->rows[at].value.n; /* F2 */
   return HDB_OK;
 }
@@ -608,9 +613,8 @@ static status validate_writes(fold *f, txn *t, status *outcome) {
     for (; p.entry; write_next(&p)) {
       if (comes_to_nothing(p.entry)) continue;
       if (recent_time(&f->engine->recent, w->tree, write_key(p.entry)) <= t->view_time) continue;
-      bool holds = false;
-      if (p.entry->now->rising) TRY(rise(f, t, w->tree, p.entry, &holds));
-      if (!holds) return conflict(t, w->tree, write_key(p.entry), HDB_BUSY_SNAPSHOT, outcome);
+      TRY(validate_write(f, t, w->tree, p.entry, outcome));
+      if (*outcome != HDB_OK) return HDB_OK;
     }
   }
   return HDB_OK;

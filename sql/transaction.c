@@ -132,7 +132,10 @@ static status unique_error(hdb *db, int database, status rc) {
   buf text = BUF_INIT;
   buf_text(&text, "UNIQUE constraint failed: ");
   if (!index) {
-    buf_printf(&text, "%s.rowid", name);
+    const table *of = schema_table(db->databases[database].schema, name);
+    bool alias = of && of->rowid_column >= 0;
+    buf_printf(&text, "%s.%s", name, alias ? of->columns[of->rowid_column].name : "rowid");
+    rc = alias ? HDB_CONSTRAINT_PRIMARYKEY : HDB_CONSTRAINT_ROWID;
   } else {
     for (int i = 0; i < index->key_columns_n; i++) {
       int k = index->columns[i].column;

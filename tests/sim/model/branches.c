@@ -43,9 +43,9 @@ static bool create(sim *m, const op *o) {
   run_text(m->db[o->conn], sql, &told);
   if (s->doomed) return true;
   if (exists) return wants_error(m, o, "twice");
-  if (!wants_fine(m, o) || told.code) return !m->f->failed;
+  if (!wants_fine(m, o)) return false; /* a failed one may be there after a crash */
   branch *b = &w_.branches[w_.branches_n];
-  *b = (branch){.parent = from, .point = point, .alive = true, .synced = true};
+  *b = (branch){.parent = from, .point = point, .alive = true, .synced = told.code == 0};
   snprintf(b->name, sizeof b->name, "%s", name);
   w_.branches_n++;
   return crash_seen(m) || check_state(m, w_.branches_n - 1, -1);
@@ -84,6 +84,7 @@ static bool drop(sim *m, const op *o) {
   if (used) return wants_error(m, o, "of a branch in use");
   if (!wants_fine(m, o)) return false;
   if (!told.code) w_.branches[b].alive = false;
+  else w_.branches[b].synced = false;
   return true;
 }
 

@@ -5,8 +5,11 @@
 #include "kv/fault.h"
 #include "tests/sim/model/run.h"
 
+static int hits; /* that have been dealt with */
+
 void kv_track(bool on) {
   kv_fault_clear();
+  hits = kv_fault_hits();
   kv_fault_power_cut_at(0);
   kv_fault_track(on);
 }
@@ -14,7 +17,7 @@ void kv_track(bool on) {
 
 bool crash_seen(sim *m) {
   if (!m->tracking) return false;
-  return kv_fault_power_is_cut() || kv_fault_hits() > 0;
+  return kv_fault_power_is_cut() || kv_fault_hits() != hits;
 }
 
 bool run_crash(sim *m, const op *o) {
@@ -22,6 +25,7 @@ bool run_crash(sim *m, const op *o) {
   if (o->kind == OP_FAULT) {
     static const enum kv_fault faults[] = {KV_FAULT_WRITE, KV_FAULT_HALF_WRITE, KV_FAULT_SYNC, KV_FAULT_NO_SPACE};
     kv_fault_set(faults[o->x % 4], ".log", 1 + o->y % 6);
+    hits = kv_fault_hits();
     return true;
   }
   switch (o->x % 3) {
@@ -66,7 +70,7 @@ static bool adopt_doubtful(sim *m, int64_t time, bool *taken) {
     if (!w_.branches[b].alive) continue;
     if (!read_state(m, observe(m, b), "", &is)) return false;
     if (state_same(&is, world_now(b))) continue;
-    is.sequence = world_now(b)->sequence + 100, is.schema |= world_now(b)->schema & SCHEMA_FLAGS;
+    is.sequence = world_now(b)->sequence, is.schema |= world_now(b)->schema & SCHEMA_FLAGS;
     none.n = 0;
     for (int i = 0; m->doubtful.outcomes_n && i < m->doubtful.outcomes_n; i++)
       if (state_same(&is, &m->doubtful.outcomes[i])) m->doubtful.may_succeed = false; /* found */
@@ -101,6 +105,7 @@ bool recover(sim *m) {
   engine_down(m, false);
   m->f->failed = false; /* closing may well have failed */
   kv_fault_clear();
+  hits = kv_fault_hits();
   if (cut) {
     kv_fault_power_cut();
     kv_fault_power_back(m->step % 2 ? 0 : (uint64_t)m->step + 1);
@@ -110,6 +115,7 @@ bool recover(sim *m) {
   kv_fault_track(true);
   if (!newest_there(m, &time)) return false;
   if (!cut && time < w_.commits[w_.commits_n - 1].time) return fails(m, "commits are gone though the power was not cut");
+  if (m->options->loud) printf("      recovered: cut %d, newest commit there %+lld of the model's, in doubt %d\n", cut, (long long)(time - w_.commits[w_.commits_n - 1].time), m->in_doubt);
   if (!forget_lost(m, time) || !adopt_doubtful(m, time, &taken)) return false;
   m->in_doubt = false, m->doubtful.outcomes_n = 0;
   for (int i = 0; i < CONNECTIONS; i++)

@@ -91,8 +91,8 @@ static void look_at_commit(const session *s, const commit *c, since *n) {
     bool before = model_find(&s->base.t[mine->table], h, mine->k0, mine->k1), now = model_find(&s->own.t[mine->table], h, mine->k0, mine->k1);
     if (!before && !now) n->soft = true; /* came and went */
     else if (mine->soft || theirs->soft) n->soft = true;
+    else if (!before && now && model_find(&world_now(s->branch)->t[mine->table], h, mine->k0, mine->k1)) n->both_new = true;
     else n->hard = true;
-    n->both_new = n->both_new || (!before && now && model_find(&world_now(s->branch)->t[mine->table], h, mine->k0, mine->k1));
   }
 }
 
@@ -167,8 +167,9 @@ void model_verdict(const session *s, verdict *v) {
     return;
   }
   if (s->policy == SERIALIZABLE) coarse = coarse || (n.tables & s->reads);
-  v->may_conflict = certain || coarse;
-  v->may_break = breaks || n.both_new || coarse;
+  bool twice = n.both_new && s->branch == 0; /* one key given twice is an integrity error, whatever else */
+  v->may_conflict = n.hard || n.ddl || coarse || (s->branch != 0 && (breaks || n.both_new));
+  v->may_break = breaks || twice || coarse;
 }
 
 /* ---- merge ---- */

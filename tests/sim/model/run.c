@@ -413,7 +413,7 @@ void sim_run(const plan *p, const sim_options *options, failure *f) {
     if (o->conn >= vary.connections) continue;
     if (options->loud) say(&m, o);
     fine = run_op(&m, o);
-    if (fine && crash_seen(&m)) fine = recover(&m);
+    if (crash_seen(&m)) fine = recover(&m); /* what a comparison met meanwhile does not count */
     if (fine && m.step % 16 == 15) fine = look_again(&m, m.step / 16 % vary.connections);
   }
   if (fine && !model_full) check_all(&m);
