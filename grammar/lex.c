@@ -5,6 +5,7 @@
  *   AS OF TIMESTAMP|TRANSACTION|SCN|NOW   one token; any other AS OF stays AS and a name
  *   VERSIONS                              a keyword only before BETWEEN (and there it may fall back to a name)
  *   USE BRANCH, SHOW BRANCHES, MERGE BRANCH, ERASE FROM   one token each, only where a statement begins
+ *   BEGIN CONCURRENT                      CONCURRENT is a keyword only there
  *   CREATE|DROP [DATABASE] BRANCH         BRANCH is a keyword only there
  *   ::type                                a suffix of a name, literal or ), one token with the whole type
  *   <-> <=> <#> <+>                       SQLite has no use for them; <-- stays < and a comment
@@ -382,6 +383,7 @@ static int decide_word(slice text, size_t *at, int before, uint8_t dialect, toke
       }
     return TK_ID;
   }
+  if (before == TK_BEGIN && token_is(*t, "concurrent")) return TK_DEFERRED; /* BEGIN CONCURRENT: what BEGIN is here anyway */
   if ((before == TK_CREATE || before == TK_DROP) && token_is(*t, "branch")) return TK_BRANCH;
   size_t behind = *at;
   if (token_is(*t, "versions") && take_word(text, &behind, dialect, "between", &next)) return TK_VERSIONS;

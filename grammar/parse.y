@@ -83,10 +83,6 @@ transtype(A) ::= . { A = 0; }
 transtype(A) ::= DEFERRED. { A = 0; }
 transtype(A) ::= IMMEDIATE. { A = 1; }
 transtype(A) ::= EXCLUSIVE. { A = 2; }
-transtype(A) ::= ID(X). { // BEGIN CONCURRENT: what BEGIN is here anyway
-  A = 0;
-  if (!token_is(X, "concurrent")) parse_syntax_error(p, X);
-}
 cmd ::= COMMIT|END trans_opt. { build_statement(p, ST_COMMIT); }
 cmd ::= ROLLBACK trans_opt. { build_statement(p, ST_ROLLBACK); }
 savepoint_opt ::= SAVEPOINT.

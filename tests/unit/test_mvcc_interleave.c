@@ -162,10 +162,12 @@ static void state_fact(actor *a) {
 static status foretell(const actor *a, world *result) {
   *result = committed;
   bool conflict = false;
+  status first = HDB_OK; /* of the keys written, in order: one given twice is a unique key broken */
   for (int k = 0; k < KEYS; k++) {
     bool nothing = !a->wrote[k] || (a->made_here[k] && !a->now.there[k]);
     if (!nothing) {
-      conflict = conflict || changed_at[k] > a->began;
+      bool twice = a->made_here[k] && a->now.there[k] && committed.there[k];
+      if (changed_at[k] > a->began && first == HDB_OK) first = twice ? HDB_CONSTRAINT_UNIQUE : HDB_BUSY_SNAPSHOT;
       result->there[k] = a->now.there[k], result->value[k] = a->now.value[k];
     }
     if (a->policy == TXN_SERIALIZABLE && a->read[k] && changed_at[k] > a->began) conflict = true;
@@ -177,7 +179,7 @@ static status foretell(const actor *a, world *result) {
     if (tree_changed_at <= a->began || holds(a->facts[i].kind, count_prefix(result, a->facts[i].prefix))) continue;
     return a->facts[i].kind == FACT_UNIQUE ? HDB_CONSTRAINT_UNIQUE : HDB_CONSTRAINT_FOREIGNKEY;
   }
-  return conflict ? HDB_BUSY_SNAPSHOT : HDB_OK;
+  return first != HDB_OK ? first : conflict ? HDB_BUSY_SNAPSHOT : HDB_OK;
 }
 
 static void commit(actor *a) {
