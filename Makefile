@@ -8,7 +8,7 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
-.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time
+.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -48,6 +48,11 @@ soak: build
 sim: build
 	@$(BUILD)/tests/sim_model 1 10000
 	@$(BUILD)/tests/sim_model -disk -crashes 4 1 1000
+
+# Wire tests in their full numbers: ten thousand connects, a thousand idle connections.
+wire: build
+	@tests/tools/test-packages.sh $(VENV)
+	@HELIOS_WIRE_LONG=1 $(VENV)/bin/python -m pytest -q -s tests/wire
 
 # Looks for crashes, hangs and answers that are not SQLite's; seeds are printed.
 fuzz:

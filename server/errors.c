@@ -24,7 +24,7 @@ static const struct {
     {"cannot execute", "25006"}, {"attempt to write a readonly", "25006"}, {"numeric field overflow", "22003"},
     {"integer overflow", "22003"}, {"missing data", "22P04"}, {"extra data", "22P04"}, {"COPY", "57014"}, {"unrecognized configuration", "42704"}, {"invalid value for parameter", "22023"},
     {"timestamp units", "22023"}, {"all VALUES must have", "42601"}, {"SELECTs to the left", "42601"}, {"table ", "42601"},
-    {"unable to identify", "42601"}, {"NaN is", "22003"}, {"numeric value", "22003"}, {"cannot start a transaction", "25001"},
+    {"Expression tree is too large", "54001"}, {"parser stack overflow", "54001"}, {"too many", "54000"}, {"unable to identify", "42601"}, {"NaN is", "22003"}, {"numeric value", "22003"}, {"cannot start a transaction", "25001"},
     {"there is already an index", "42P07"}, {"index ", "42P07"}, {"foreign key mismatch", "42830"}, {"invalid byte sequence", "22021"}, {"bind message supplies", "08P01"}, {"insufficient data", "08P01"}, {"bind parameter", "08P01"},
 };
 

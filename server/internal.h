@@ -12,6 +12,8 @@
  *     what the connection's mutex guards, and the uv handle, which nobody else touches.
  * N2  A task that produces more than OUTPUT_LIMIT bytes nobody reads waits in connection_send.
  * N3  A connection is freed when its handle is closed and no task runs.
+ * N4  Input that nobody has taken is at most INPUT_LIMIT, or the one message that is not yet whole: the socket is not
+ *     read further. The task is called when a message is whole, not for each of its pieces.
  */
 #ifndef HDB_SERVER_INTERNAL_H
 #define HDB_SERVER_INTERNAL_H
@@ -25,7 +27,7 @@
 #include "server/server.h"
 #include "sql/hdb.h"
 
-enum { OUTPUT_LIMIT = 1 << 20, OUTPUT_CHUNK = 32 << 10, MESSAGE_LIMIT = 1 << 30 };
+enum { OUTPUT_LIMIT = 1 << 20, INPUT_LIMIT = 1 << 20, OUTPUT_CHUNK = 32 << 10, MESSAGE_LIMIT = 1 << 30, KEEP_BYTES = 32 << 10 };
 
 typedef struct session session;
 typedef struct connection connection;
@@ -48,6 +50,7 @@ struct server {
   bool has_pipe;
   uv_async_t wake;
   uv_timer_t tick;
+  char *read_buffer;        /* loop thread: what a read gives is copied on at once */
   pthread_t thread;
   pool *workers;
   pthread_mutex_t mutex;    /* connections, dirty, catalog settings */
@@ -78,7 +81,6 @@ struct connection {
     uv_pipe_t pipe;
   };
   void *ssl;                /* SSL, loop thread only */
-  buf cipher;               /* loop thread: read buffer of the socket */
   bool raw;                 /* no start-up message seen yet: loop thread */
   bool is_local;            /* Unix socket */
   bool handle_closed;
@@ -87,6 +89,10 @@ struct connection {
   pthread_mutex_t mutex;
   pthread_cond_t drained;
   buf in, out;              /* mutex */
+  size_t wanted;            /* mutex: bytes of input until a message is whole, 0 any */
+  bool eof;                 /* mutex: the client sends no more; what it sent is still answered */
+  bool paused;              /* mutex: the socket is not read (N4) */
+  uint64_t end_since;       /* loop thread: when `end` was first seen */
   size_t in_flight;         /* mutex: bytes handed to uv */
   bool task, closed, end, is_dirty; /* mutex: a task runs; the peer is gone; close when all is sent */
   uint32_t process, secret;
@@ -126,6 +132,8 @@ session *session_new(connection *c);
 void session_free(session *s);
 /* Processes whole messages at the head of input; returns the bytes consumed. */
 size_t session_input(session *s, slice input);
+/* Bytes of the message that begins the input, when it is not whole; 0: not known yet. */
+size_t session_wants(const session *s, slice input);
 /* Nothing more to read for now: what is buffered goes out. */
 void session_flush(session *s);
 

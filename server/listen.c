@@ -17,7 +17,7 @@
 
 #include "server/internal.h"
 
-enum { STOP_GRACE_MS = 3000, TICK_MS = 20, TICK_SLOW_MS = 1000, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000 };
+enum { STOP_GRACE_MS = 3000, TICK_MS = 20, TICK_SLOW_MS = 1000, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000, END_LIMIT_MS = 10000, EOF_LIMIT_MS = 500, KEEPALIVE_SECONDS = 60 };
 
 uint64_t now_ns(void) {
   struct timespec t;
@@ -110,7 +110,6 @@ bool connection_gone(connection *c) {
 
 static void connection_free(connection *c) {
   tls_free(c->ssl);
-  buf_free(&c->cipher);
   buf_free(&c->in);
   buf_free(&c->out);
   pthread_mutex_destroy(&c->mutex);
@@ -180,6 +179,11 @@ static void connection_close(connection *c) {
   uv_close(&c->handle, on_closed);
 }
 
+/* Large buffers go back when they are empty: a thousand idle connections are small. */
+static void shrink(buf *b) {
+  if (b->n == 0 && b->capacity > KEEP_BYTES) buf_free(b);
+}
+
 /* A worker's turn with a connection. */
 static void run_task(void *data) {
   connection *c = data;
@@ -204,11 +208,21 @@ static void run_task(void *data) {
       at = 0;
     }
     if (c->in.n == 0) { /* nothing new: what is left over is kept for the next turn */
-      buf_append(&c->in, work.p, work.n);
+      buf swapped = work;
+      work = c->in;
+      c->in = swapped;
+      c->wanted = session_wants(c->session, buf_slice(&c->in));
+      size_t left = c->in.n;
+      bool resume = c->paused;
       pthread_mutex_unlock(&c->mutex);
       session_flush(c->session);
+      if (resume) wake(c);
       pthread_mutex_lock(&c->mutex);
-      if (c->in.n == work.n && !c->closed && !c->end) {
+      bool no_more = c->in.n == left || c->in.n < c->wanted;
+      if (no_more && c->eof) c->end = true;
+      if (no_more && !c->closed && !c->end) {
+        shrink(&c->in);
+        shrink(&c->out);
         c->task = false;
         pthread_mutex_unlock(&c->mutex);
         buf_free(&work);
@@ -224,7 +238,10 @@ static void run_task(void *data) {
       buf_append(&work, c->in.p, c->in.n);
     }
     buf_clear(&c->in);
+    c->wanted = 0;
+    bool resume = c->paused;
     pthread_mutex_unlock(&c->mutex);
+    if (resume) wake(c);
     at = session_input(c->session, buf_slice(&work));
   }
   buf_free(&work);
@@ -245,9 +262,16 @@ static void run_task(void *data) {
 
 static void connection_kick(connection *c) {
   pthread_mutex_lock(&c->mutex);
-  bool start = !c->task && !c->closed;
+  bool failed = c->in.failed;
+  bool start = !c->task && !c->closed && c->in.n >= c->wanted && !failed;
   if (start) c->task = true;
+  size_t most = c->wanted > INPUT_LIMIT ? c->wanted : INPUT_LIMIT;
+  if (c->in.n > most && !c->paused && !uv_is_closing(&c->handle)) { /* N4 */
+    c->paused = true;
+    uv_read_stop(&c->stream);
+  }
   pthread_mutex_unlock(&c->mutex);
+  if (failed) connection_close(c);
   if (start && !pool_submit(c->server->workers, run_task, c)) {
     c->task = false;
     connection_close(c);
@@ -303,8 +327,15 @@ static void send_bytes(connection *c, buf *bytes, size_t plain) {
   }
 }
 
+static void on_allocate(uv_handle_t *handle, size_t wanted, uv_buf_t *b);
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b);
+
 static void connection_flush(connection *c) {
   pthread_mutex_lock(&c->mutex);
+  if (c->paused && !c->eof && !c->closed && !uv_is_closing(&c->handle) && (c->in.n <= INPUT_LIMIT || c->in.n < c->wanted)) {
+    c->paused = false;
+    uv_read_start(&c->stream, on_allocate, on_read);
+  }
   buf out = c->out;
   c->out = (buf)BUF_INIT;
   bool end = c->end && out.n == 0 && c->in_flight == 0;
@@ -340,6 +371,26 @@ static void send_plain(connection *c, const void *p, size_t n) {
   buf b = BUF_INIT;
   buf_append(&b, p, n);
   send_bytes(c, &b, n);
+}
+
+/* ---- the timer: short while something has a deadline, long while there are connections, else still ---- */
+
+static void on_tick(uv_timer_t *timer);
+
+static void set_tick(server *s, int ms) {
+  if (ms == s->tick_ms) return;
+  s->tick_ms = ms;
+  if (ms) uv_timer_start(&s->tick, on_tick, (uint64_t)ms, (uint64_t)ms);
+  else uv_timer_stop(&s->tick);
+}
+
+static int slow_tick(const server *s) {
+  int ms = s->idle_timeout_ms > 0 ? s->idle_timeout_ms / 4 : TICK_SLOW_MS;
+  return ms < TICK_MS ? TICK_MS : ms > TICK_SLOW_MS ? TICK_SLOW_MS : ms;
+}
+
+void server_poke(server *s) {
+  if (!atomic_exchange(&s->fast, true)) uv_async_send(&s->wake);
 }
 
 /* ---- reading ---- */
@@ -396,9 +447,22 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
   connection *c = stream->data;
   if (n == 0) return;
   if (n < 0) {
-    connection_close(c);
+    pthread_mutex_lock(&c->mutex);
+    c->eof = n == UV_EOF && c->task && !atomic_load(&c->busy) && !c->ssl;
+    bool answered_first = c->eof;
+    pthread_mutex_unlock(&c->mutex);
+    if (answered_first) {
+      uv_read_stop(stream);
+      set_tick(c->server, TICK_MS);
+    } else {
+      connection_close(c);
+    }
     return;
   }
+  pthread_mutex_lock(&c->mutex);
+  bool over = c->end;
+  pthread_mutex_unlock(&c->mutex);
+  if (over) return; /* nobody listens any more */
   bool ok = true;
   if (c->ssl) {
     buf reply = BUF_INIT, plain = BUF_INIT;
@@ -428,12 +492,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
 
 static void on_allocate(uv_handle_t *handle, size_t wanted, uv_buf_t *b) {
   connection *c = handle->data;
-  buf_clear(&c->cipher);
-  uint8_t *p = buf_reserve(&c->cipher, READ_SIZE);
-  *b = uv_buf_init((char *)p, p ? READ_SIZE : 0);
+  *b = uv_buf_init(c->server->read_buffer, READ_SIZE);
 }
-
-
 
 static void refuse(connection *c, const char *sqlstate, const char *message) {
   buf out = BUF_INIT, cipher = BUF_INIT;
@@ -455,26 +515,6 @@ static void refuse(connection *c, const char *sqlstate, const char *message) {
     buf_free(&cipher);
     connection_close(c);
   }
-}
-
-/* ---- the timer: short while something has a deadline, long while there are connections, else still ---- */
-
-static void on_tick(uv_timer_t *timer);
-
-static void set_tick(server *s, int ms) {
-  if (ms == s->tick_ms) return;
-  s->tick_ms = ms;
-  if (ms) uv_timer_start(&s->tick, on_tick, (uint64_t)ms, (uint64_t)ms);
-  else uv_timer_stop(&s->tick);
-}
-
-static int slow_tick(const server *s) {
-  int ms = s->idle_timeout_ms > 0 ? s->idle_timeout_ms / 4 : TICK_SLOW_MS;
-  return ms < TICK_MS ? TICK_MS : ms > TICK_SLOW_MS ? TICK_SLOW_MS : ms;
-}
-
-void server_poke(server *s) {
-  if (!atomic_exchange(&s->fast, true)) uv_async_send(&s->wake);
 }
 
 static void on_connection(uv_stream_t *listener, int rc) {
@@ -509,7 +549,10 @@ static void on_connection(uv_stream_t *listener, int rc) {
   socklen_t length = sizeof peer;
   if (c->is_local && uv_fileno(&c->handle, &fd) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
     c->peer_uid = (int)peer.uid;
-  if (!c->is_local) uv_tcp_nodelay(&c->tcp, 1);
+  if (!c->is_local) {
+    uv_tcp_nodelay(&c->tcp, 1);
+    uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_SECONDS); /* a client's machine that is gone is noticed */
+  }
   if (n > s->max_connections) {
     refuse(c, "53300", "sorry, too many clients already");
     return;
@@ -553,9 +596,17 @@ static bool watch_connection(server *s, connection *c, uint64_t now) {
   uint64_t since = (uint64_t)atomic_load(&c->idle_since_ns);
   bool tired = idle && db && s->idle_timeout_ms > 0 && now > since + (uint64_t)s->idle_timeout_ms * 1000000u;
   bool silent = idle && !db && now > since + (uint64_t)STARTUP_LIMIT_MS * 1000000u;
-  bool end = c->end;
+  bool end = c->end, eof = c->eof;
   pthread_mutex_unlock(&c->mutex);
   if (uv_is_closing(&c->handle)) return soon;
+  if (eof) {
+    if (!c->end_since) c->end_since = now;
+    if (now <= c->end_since + (uint64_t)EOF_LIMIT_MS * 1000000u) return true;
+    connection_close(c); /* it does not wait for the answer */
+    return soon;
+  }
+  if (end && !c->end_since) c->end_since = now;
+  if (end && now > c->end_since + (uint64_t)END_LIMIT_MS * 1000000u) late = true; /* it does not read its last words */
   if (late && (end || !running)) {
     connection_close(c); /* a client that does not read */
   } else if (end) {
@@ -640,6 +691,7 @@ int server_listen(server *s, char **why) {
   struct sockaddr_storage address;
   int rc = uv_ip4_addr(s->listen, s->port, (struct sockaddr_in *)&address);
   if (rc < 0) rc = uv_ip6_addr(s->listen, s->port, (struct sockaddr_in6 *)&address);
+  if (!(s->read_buffer = malloc(READ_SIZE))) return UV_ENOMEM;
   uv_loop_init(&s->loop);
   uv_async_init(&s->loop, &s->wake, on_wake);
   uv_timer_init(&s->loop, &s->tick);

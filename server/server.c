@@ -282,6 +282,7 @@ void server_free(server *s) {
   if (!s || s->abandoned) return;
   if (s->password_path) unlink(s->password_path);
   tls_context_free(s->tls);
+  free(s->read_buffer);
   char *texts[] = {s->database, s->listen, s->socket_dir, s->auth, s->user, s->password, s->password_path, s->stem,
                    s->branch, s->passphrase, s->policy, s->verifiers};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);

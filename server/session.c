@@ -325,6 +325,14 @@ static void ready_message(session *s, const message *m) {
   }
 }
 
+static size_t message_limit(const session *s) { return s->state < STATE_READY ? 65536 : MESSAGE_LIMIT; }
+
+size_t session_wants(const session *s, slice input) {
+  if (s->state == STATE_STARTUP || input.n < 5) return 0;
+  size_t length = (size_t)get_be32(input.p + 1) + 1;
+  return length - 1 <= message_limit(s) ? length : 0;
+}
+
 size_t session_input(session *s, slice input) {
   size_t used = 0;
   const char *why;
@@ -343,7 +351,7 @@ size_t session_input(session *s, slice input) {
       continue;
     }
     message m;
-    enum proto_result got = proto_message(rest, s->state < STATE_READY ? 65536 : MESSAGE_LIMIT, &m, &why);
+    enum proto_result got = proto_message(rest, message_limit(s), &m, &why);
     if (got == PROTO_MORE) break;
     if (got == PROTO_BAD) {
       session_fatal(s, "08P01", "%s", why);
