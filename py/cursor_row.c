@@ -2,7 +2,8 @@
  *
  * No allocation but the values themselves and their tuple. text_factory str is the plain path; a converter
  * (detect_types) or another text_factory is the user's Python: the turn is paused around it, and the columns
- * are asked again only after the connection was found open.
+ * are asked again only after the connection was found open. A column declared VECTOR(n) is a list of floats, unless a
+ * converter takes it.
  */
 #include "py/objects.h"
 
@@ -53,6 +54,22 @@ static PyObject *converted_value(cursor *u, hdb_stmt *handle, int column, PyObje
   return call_user(u, converter, PyBytes_FromStringAndSize(data, bytes));
 }
 
+/* A VECTOR(n) column's value: a list of floats; whatever else stands there stays what it is. */
+static PyObject *vector_value(const char *p, int64_t bytes, int dimensions) {
+  if (bytes != 4 * (int64_t)dimensions) return PyBytes_FromStringAndSize(p, (Py_ssize_t)bytes);
+  PyObject *list = PyList_New(dimensions);
+  for (int i = 0; list && i < dimensions; i++) {
+    float f;
+    memcpy(&f, p + 4 * (size_t)i, 4);
+    PyObject *item = PyFloat_FromDouble((double)f);
+    if (!item)
+      Py_CLEAR(list);
+    else
+      PyList_SET_ITEM(list, i, item);
+  }
+  return list;
+}
+
 static PyObject *plain_value(cursor *u, hdb_stmt *handle, int column) {
   int64_t integer, bytes;
   double real;
@@ -61,7 +78,11 @@ static PyObject *plain_value(cursor *u, hdb_stmt *handle, int column) {
   case HDB_INTEGER: return PyLong_FromLongLong(integer);
   case HDB_TEXT: return text_value(u, column, p, bytes);
   case HDB_FLOAT: return PyFloat_FromDouble(real);
-  case HDB_BLOB: return PyBytes_FromStringAndSize(p, (Py_ssize_t)bytes);
+  case HDB_BLOB:
+    if (UNLIKELY(u->statement->vectors != NULL) && column < u->statement->vectors_n &&
+        u->statement->vectors[column])
+      return vector_value(p, bytes, u->statement->vectors[column]);
+    return PyBytes_FromStringAndSize(p, (Py_ssize_t)bytes);
   default: Py_RETURN_NONE;
   }
 }
@@ -72,11 +93,12 @@ PyObject *cursor_build_row(cursor *u) {
   PyObject *row = PyTuple_New(count);
   if (!row) return NULL;
   Py_ssize_t converters = u->converters ? PyTuple_GET_SIZE(u->converters) : 0;
-  bool atomic = !converters && u->connection->text_factory == (PyObject *)&PyUnicode_Type;
+  bool atomic =
+      !converters && !u->statement->vectors && u->connection->text_factory == (PyObject *)&PyUnicode_Type;
   for (int i = 0; i < count; i++) {
     PyObject *converter = i < converters ? PyTuple_GET_ITEM(u->converters, i) : Py_None;
-    PyObject *value = LIKELY(converter == Py_None) ? plain_value(u, handle, i)
-                                                   : converted_value(u, handle, i, converter);
+    PyObject *value =
+        LIKELY(converter == Py_None) ? plain_value(u, handle, i) : converted_value(u, handle, i, converter);
     if (UNLIKELY(!value)) {
       Py_DECREF(row);
       return NULL;
@@ -148,7 +170,8 @@ static PyObject *make_description(connection *c, hdb_stmt *handle, int count) {
   for (int i = 0; description && i < count; i++) {
     const char *raw = hdb_column_name(handle, i);
     PyObject *name = raw ? column_name(c, raw) : PyErr_NoMemory();
-    PyObject *item = name ? PyTuple_Pack(7, name, Py_None, Py_None, Py_None, Py_None, Py_None, Py_None) : NULL;
+    PyObject *item =
+        name ? PyTuple_Pack(7, name, Py_None, Py_None, Py_None, Py_None, Py_None, Py_None) : NULL;
     Py_XDECREF(name);
     if (!item) {
       Py_CLEAR(description);
@@ -159,12 +182,32 @@ static PyObject *make_description(connection *c, hdb_stmt *handle, int count) {
   return description;
 }
 
+/* Which columns are vectors. */
+static int note_vectors(statement *s, int count) {
+  PyMem_Free(s->vectors);
+  s->vectors = NULL;
+  s->vectors_n = count;
+  for (int i = 0; i < count; i++) {
+    const char *type = hdb_column_decltype(s->handle, i);
+    int dimensions = type ? hdb_vector_dimensions(type) : 0;
+    if (!dimensions) continue;
+    if (!s->vectors) s->vectors = PyMem_Calloc((size_t)count, sizeof *s->vectors);
+    if (!s->vectors) {
+      PyErr_NoMemory();
+      return -1;
+    }
+    s->vectors[i] = (uint16_t)dimensions;
+  }
+  return 0;
+}
+
 int cursor_set_description(cursor *u) {
   statement *s = u->statement;
   int count = s->handle ? hdb_column_count(s->handle) : 0;
   if (!count) return 0;
   unsigned compiled = hdb_stmt_compiled(s->handle);
   if (!s->description || s->described != compiled) {
+    if (note_vectors(s, count) < 0) return -1;
     PyObject *description = make_description(u->connection, s->handle, count);
     if (!description) return -1;
     Py_XSETREF(s->description, description);

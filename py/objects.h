@@ -89,6 +89,8 @@ struct statement {
   bool cached, in_use, is_dml, readonly;
   int parameters;
   unsigned described;     /* hdb_stmt_compiled of `description` */
+  uint16_t *vectors;      /* VECTOR(n) columns: n each, 0 for others; NULL: none. As of `described` */
+  int vectors_n;
   PyObject *description;  /* DB-API's, made once; NULL: not yet */
   PyObject *bound;        /* the tuple whose bytes are bound (hdb_bind_all), while the statement may read them */
 };

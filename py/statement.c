@@ -160,6 +160,7 @@ static void statement_dealloc(PyObject *self) {
   Py_XDECREF(s->bound);
   Py_XDECREF(s->sql);
   Py_XDECREF(s->description);
+  PyMem_Free(s->vectors);
   type->tp_free(self);
   Py_DECREF(type);
 }

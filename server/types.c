@@ -151,6 +151,19 @@ static status put_binary(uint32_t oid, int32_t modifier, const value *v, buf *ou
     if (w.type != VAL_BLOB && w.type != VAL_TEXT) rc = misfit(oid, err);
     else buf_append(out, w.p, w.n);
     break;
+  case PG_VECTOR: /* as pgvector has it: dimensions, 0, the elements */
+    if (w.type != VAL_BLOB || w.n % 4 || w.n / 4 > UINT16_MAX) {
+      rc = misfit(oid, err);
+      break;
+    }
+    put_16(out, (uint16_t)(w.n / 4));
+    put_16(out, 0);
+    for (uint32_t i = 0; i < w.n; i += 4) {
+      uint32_t bits;
+      memcpy(&bits, w.p + i, 4);
+      buf_be32(out, bits);
+    }
+    break;
   case PG_JSONB:
     buf_byte(out, 1);
     rc = pg_output(oid, modifier, v, out, err);
@@ -376,6 +389,17 @@ static status get_binary(uint32_t oid, slice b, arena *memory, value *out, error
   case PG_BYTEA:
     *out = value_blob(arena_copy(memory, b.p, b.n), b.n);
     return HDB_OK;
+  case PG_VECTOR: {
+    if (b.n < 4 || b.n != 4 + 4 * (size_t)(b.p[0] << 8 | b.p[1])) return bad_binary(oid, err);
+    uint8_t *floats = arena_alloc(memory, b.n);
+    if (!floats) return error_set(err, HDB_NOMEM, "out of memory");
+    for (size_t i = 4; i < b.n; i += 4) {
+      uint32_t bits = get_be32(b.p + i);
+      memcpy(floats + i - 4, &bits, 4);
+    }
+    *out = value_blob(floats, b.n - 4);
+    return HDB_OK;
+  }
   case PG_JSONB:
     if (b.n < 1 || b.p[0] != 1) return bad_binary(oid, err);
     b = slice_of(b.p + 1, b.n - 1);

@@ -147,6 +147,8 @@ int hdb_column_count(hdb_stmt *s);
 int hdb_data_count(hdb_stmt *s); /* 0 unless the last step gave a row */
 const char *hdb_column_name(hdb_stmt *s, int column);
 const char *hdb_column_decltype(hdb_stmt *s, int column); /* NULL for an expression */
+/* n of a declared type VECTOR(n), in any case; 0: another type. */
+int hdb_vector_dimensions(const char *declared);
 const char *hdb_column_database_name(hdb_stmt *s, int column);
 const char *hdb_column_table_name(hdb_stmt *s, int column);
 const char *hdb_column_origin_name(hdb_stmt *s, int column);

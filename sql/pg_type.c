@@ -182,6 +182,7 @@ const char *pg_format_type(arena *memory, uint32_t oid, int32_t modifier) {
   switch (oid) {
   case PG_VARCHAR: case PG_BPCHAR: return arena_printf(memory, "%s(%d)", t->sql, (int)modifier - 4);
   case PG_NUMERIC: return arena_printf(memory, "numeric(%d,%d)", (int)((modifier - 4) >> 16), (int)((modifier - 4) & 0xffff));
+  case PG_VECTOR: return arena_printf(memory, "vector(%d)", (int)modifier);
   case PG_TIMESTAMP: return arena_printf(memory, "timestamp(%d) without time zone", (int)modifier);
   case PG_TIMESTAMPTZ: return arena_printf(memory, "timestamp(%d) with time zone", (int)modifier);
   case PG_TIME: return arena_printf(memory, "time(%d) without time zone", (int)modifier);

@@ -14,6 +14,7 @@
 
 #include "sql/number.h"
 #include "sql/pg.h"
+#include "sql/vector.h"
 
 static status bad_input(error *err, uint32_t oid, const char *p, size_t n) {
   const pg_type *t = pg_type_by_oid(oid);
@@ -783,7 +784,9 @@ status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error
   case PG_DATE: case PG_TIME: case PG_TIMETZ: case PG_TIMESTAMP: case PG_TIMESTAMPTZ: return moment_output(oid, v, out, err);
   default: break;
   }
-  if (w.type == VAL_BLOB || oid == PG_BYTEA) {
+  if (w.type == VAL_BLOB && oid == PG_VECTOR && w.n % sizeof(float) == 0) {
+    vector_put_text(w.p, w.n / sizeof(float), out);
+  } else if (w.type == VAL_BLOB || oid == PG_BYTEA) {
     static const char digits[] = "0123456789abcdef";
     if (w.type == VAL_INTEGER || w.type == VAL_REAL) return misfit(oid, err);
     buf_text(out, "\\x");

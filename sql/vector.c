@@ -5,6 +5,7 @@
  * vector must not silently find nothing. Cost: one pass over the elements; text is parsed each time, so bind blobs.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sql/func.h"
@@ -23,6 +24,10 @@ int vector_dimensions_of_type(const char *type) {
   for (; *p >= '0' && *p <= '9' && n <= VECTOR_DIMENSIONS_MAX; p++) n = n * 10 + (*p - '0');
   while (*p == ' ') p++;
   return *p == ')' && p[1] == 0 && n >= 1 && n <= VECTOR_DIMENSIONS_MAX ? (int)n : 0;
+}
+
+int hdb_vector_dimensions(const char *declared) {
+  return vector_dimensions_of_type(declared);
 }
 
 bool vector_metric_named(const char *name, size_t n, enum hnsw_metric *out) {
@@ -114,6 +119,22 @@ status vector_read(const value *v, int want, arena *a, const float **floats, int
   }
   if (want > 0 && *n != want) return error_set(err, HDB_ERROR, "expected %d dimensions, not %d", want, *n);
   return check_finite(*floats, *n, err);
+}
+
+void vector_put_text(const void *elements, size_t n, buf *out) {
+  buf_byte(out, '[');
+  for (size_t i = 0; i < n; i++) {
+    float f;
+    char text[32];
+    memcpy(&f, (const char *)elements + i * sizeof f, sizeof f);
+    for (int digits = 6; digits <= 9; digits++) {
+      snprintf(text, sizeof text, "%.*g", digits, (double)f);
+      if (strtof(text, NULL) == f) break;
+    }
+    if (i) buf_byte(out, ',');
+    buf_text(out, text);
+  }
+  buf_byte(out, ']');
 }
 
 /* ---- functions ---- */
@@ -211,9 +232,7 @@ static status v_to_text(function_call *call, int n, const value *a, value *resul
   *result = value_null();
   if (a[0].type == VAL_NULL) return HDB_OK;
   TRY(vector_read(&a[0], 0, call->memory, &f, &dimensions, call->err));
-  buf_byte(&b, '[');
-  for (int i = 0; i < dimensions; i++) buf_printf(&b, "%s%.9g", i ? "," : "", (double)f[i]);
-  buf_byte(&b, ']');
+  vector_put_text(f, (size_t)dimensions, &b);
   return function_result_buf(call, &b, VAL_TEXT, result);
 }
 

@@ -16,6 +16,9 @@ int vector_dimensions_of_type(const char *type);
  * HDB_ERROR with a sentence in err: not a vector, not finite, wrong length. */
 status vector_read(const value *v, int want, arena *a, const float **floats, int *n, error *err);
 
+/* [1,2.5]: n float32 elements, the shortest digits that give them back. */
+void vector_put_text(const void *elements, size_t n, buf *out);
+
 /* "cosine", "l2", "euclidean", "ip", "inner_product", "l1", "manhattan", any case; false: none of them. */
 bool vector_metric_named(const char *name, size_t n, enum hnsw_metric *out);
 

@@ -27,6 +27,44 @@ class Vectors(unittest.TestCase):
         self.conn.execute("UPDATE d SET e = '[0,0,1]' WHERE id = 1")
         self.assertEqual(self.one("SELECT vector_to_text(e) FROM d WHERE id = 1"), "[0,0,1]")
 
+    def test_a_vector_column_reads_as_a_list_of_floats(self):
+        want = [1.0, 2.5, -3.0]
+        for value in (want, tuple(want), array.array("d", want), "[1, 2.5, -3]"):
+            self.assertEqual(self.conn.execute("INSERT INTO d(e) VALUES (?) RETURNING e, typeof(e), length(e)", (value,)).fetchone(), (want, "blob", 12))
+        self.conn.execute("INSERT INTO d(id, e, s) VALUES (9, NULL, 'x')")
+        self.conn.row_factory = helios.Row
+        row = self.conn.execute("SELECT id, e, s FROM d WHERE id = 1").fetchone()
+        self.assertEqual((row["e"], list(row), hash(row.keys()[1])), (want, [1, want, None], hash("e")))
+        self.conn.row_factory = None
+        self.conn.execute("CREATE VIEW w AS SELECT e AS f, s FROM d")
+        for sql, got in (("SELECT f FROM w LIMIT 1", want), ("SELECT e FROM (SELECT * FROM d) LIMIT 1", want), ("SELECT e FROM d WHERE id = 9", None),
+                         ("SELECT CAST(e AS BLOB) FROM d LIMIT 1", blob(*want)), ("SELECT quote(e) FROM d LIMIT 1", "X'" + blob(*want).hex().upper() + "'")):
+            self.assertEqual(self.one(sql), got, sql)
+        self.assertEqual([r[0] for r in self.conn.execute("SELECT e FROM d")], [want] * 4 + [None])
+        self.assertEqual(self.conn.execute_vector_search("d", "e", want, limit=1)[0][:2], (1, want))
+        self.conn.execute("UPDATE d SET e = ? WHERE id = 9", (self.one("SELECT e FROM d WHERE id = 1"),))
+        self.assertEqual(self.one("SELECT count(DISTINCT e) FROM d"), 1)
+        copy = helios.connect(":memory:")
+        copy.executescript("\n".join(self.conn.iterdump()))
+        self.assertEqual(copy.execute("SELECT e FROM d WHERE id = 1").fetchone()[0], want)
+
+    def test_a_converter_gets_the_bytes(self):
+        helios.register_converter("vector", lambda b: array.array("f", b))
+        self.addCleanup(helios.converters.pop, "VECTOR", None)
+        conn = helios.connect(":memory:", detect_types=helios.PARSE_DECLTYPES)
+        conn.execute("CREATE TABLE d(e VECTOR(2))")
+        conn.execute("INSERT INTO d VALUES ('[1, 2]')")
+        self.assertEqual(conn.execute("SELECT e FROM d").fetchone(), (array.array("f", [1, 2]),))
+
+    def test_a_column_altered_under_a_kept_statement(self):
+        self.conn.execute("INSERT INTO d(e) VALUES ('[1,2,3]')")
+        read = "SELECT * FROM d"
+        self.assertEqual(self.conn.execute(read).fetchall(), [(1, [1, 2, 3], None)])
+        self.conn.execute("ALTER TABLE d DROP COLUMN e")
+        self.conn.execute("ALTER TABLE d ADD COLUMN b BLOB")
+        self.conn.execute("UPDATE d SET b = ?", (blob(1, 2, 3),))
+        self.assertEqual(self.conn.execute(read).fetchall(), [(1, None, blob(1, 2, 3))])
+
     def test_what_is_no_vector_is_refused_and_nothing_is_stored(self):
         for value in ("[1,2]", "[1,2,3,4]", "[1,2,x]", "[]", "", "1,2,3", "[1,2,3] x", "[1,,3]", blob(1, 2), b"abc", 5, 1.5, "[1e39,0,0]", [math.inf, 0, 0], [math.nan, 0, 0]):
             with self.subTest(value):
