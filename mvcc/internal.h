@@ -221,6 +221,7 @@ status tree_new_id(engine *e, uint32_t *tree);
 void tree_count_key(uint32_t tree, buf *key);
 void tree_count_value(const tree_info *i, buf *value);
 void tree_release_claims(tree_info *i, const txn *owner);
+void trees_release_claims(engine *e, const txn *owner); /* in all of them */
 
 /* ---- transactions ---- */
 typedef struct scan scan;
@@ -252,6 +253,7 @@ struct txn {
   bool unwatched; /* ... but not now: a read of our own */
   value_rises rises; /* of txn_put_rising */
   bool claims;    /* row ids were given */
+  bool keeps_claims; /* ... and stay given beyond the end (txn_keep_claims) */
   uint32_t *made; /* trees made since the begin */
   size_t made_n, made_capacity;
 };

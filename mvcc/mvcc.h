@@ -188,6 +188,8 @@ status txn_new_tree(txn *t, uint32_t *tree);
 /* Row ids as SQLite gives them: max+1 of what the transaction sees, ids given to open transactions skipped; and larger
  * than `above` (INT64_MIN: any). HDB_FULL: the largest is 2^63-1 (SQLite then tries random ones). */
 status txn_new_rowid(txn *t, uint32_t tree, int64_t above, int64_t *rowid);
+/* While on, row ids given stay given when the transaction ends: it will be run again and give the same ones. */
+void txn_keep_claims(txn *t, bool keep);
 
 /* What must hold on the committed result (M5). The caller has already seen it hold in its own view. */
 enum fact {

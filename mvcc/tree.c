@@ -113,6 +113,13 @@ status tree_new_id(engine *e, uint32_t *tree) {
   return rc;
 }
 
+void trees_release_claims(engine *e, const txn *owner) {
+  pthread_mutex_lock(&e->trees_lock);
+  for (int b = 0; b < TREE_BUCKETS; b++)
+    for (tree_info *i = e->trees[b]; i; i = i->chain) tree_release_claims(i, owner);
+  pthread_mutex_unlock(&e->trees_lock);
+}
+
 void tree_release_claims(tree_info *i, const txn *owner) {
   pthread_mutex_lock(&i->lock);
   for (size_t k = 0; k < i->claims_n; k++) {

@@ -97,7 +97,7 @@ static void finish(txn *t, bool committed) {
   if (!committed) remove_bulk(t, true);
   t->made_n = 0;
   if (t->active) scan_detach_all(t);
-  if (t->claims) {
+  if (t->claims && !t->keeps_claims) {
     for (size_t i = 0; i < t->writes.trees_n; i++) {
       if (t->writes.trees[i]->info) tree_release_claims(t->writes.trees[i]->info, t);
     }
@@ -173,6 +173,14 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   if (commit_time) *commit_time = t->request.time;
   finish(t, true);
   return HDB_OK;
+}
+
+void txn_keep_claims(txn *t, bool keep) {
+  if (t->keeps_claims && !keep && t->claims) { /* an attempt that failed early may not have met every tree again */
+    trees_release_claims(t->engine, t);
+    t->claims = false;
+  }
+  t->keeps_claims = keep;
 }
 
 void txn_rollback(txn *t) {

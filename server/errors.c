@@ -1,6 +1,8 @@
 /* The engine's failures in PostgreSQL's words and numbers. The cause decides: the status first, then the words. */
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #include "server/session.h"
@@ -172,7 +174,45 @@ const char *sqlstate_of(status code, const char *m, buf *words, error_fields *f)
   return state ? state : "XX000";
 }
 
+void failure_clear(session *s) {
+  free(s->failure.detail);
+  free(s->failure.hint);
+  free(s->failure.table);
+  free(s->failure.column);
+  free(s->failure.constraint);
+  s->failure = (struct failure){0};
+}
+
+static char *copy(const char *text) { return text ? strdup(text) : NULL; }
+
+status session_fail(session *s, const char *sqlstate, const char *detail, const char *hint, const char *format, ...) {
+  char text[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  failure_clear(s);
+  snprintf(s->failure.sqlstate, sizeof s->failure.sqlstate, "%s", sqlstate);
+  s->failure.detail = copy(detail);
+  s->failure.hint = copy(hint);
+  return error_set(&s->err, HDB_ERROR, "%s", text);
+}
+
+/* In PostgreSQL's words where the engine has them. */
+static bool constraint_failed(session *s, int code) {
+  violation_words v;
+  if ((code & 0xff) != HDB_CONSTRAINT || !hdb_violation(s->db, code, &v)) return false;
+  bool key = code == HDB_CONSTRAINT_FOREIGNKEY || code == HDB_CONSTRAINT_TRIGGER;
+  const char *state = code == HDB_CONSTRAINT_NOTNULL ? "23502" : code == HDB_CONSTRAINT_CHECK ? "23514" : key ? "23503" : "23505";
+  session_fail(s, state, v.detail, NULL, "%s", v.message);
+  s->failure.table = copy(v.table);
+  s->failure.column = copy(v.column);
+  s->failure.constraint = copy(v.constraint);
+  return true;
+}
+
 status engine_failed(session *s, int rc) {
+  if (constraint_failed(s, hdb_extended_errcode(s->db))) return s->err.code = (status)hdb_extended_errcode(s->db);
   int extended = hdb_extended_errcode(s->db), offset = hdb_error_offset(s->db);
   if ((extended & 0xff) != (rc & 0xff)) extended = rc;
   error_set(&s->err, (status)extended, "%s", hdb_errmsg(s->db));
@@ -191,7 +231,13 @@ void report_error(session *s) {
   buf words = BUF_INIT;
   error_fields f = {.severity = "ERROR"};
   const char *m = s->err.message ? s->err.message : status_text(s->err.code);
-  f.sqlstate = sqlstate_of(s->err.code, m, &words, &f);
+  if (*s->failure.sqlstate) {
+    buf_text(&words, m);
+    f = (error_fields){.severity = "ERROR", .sqlstate = s->failure.sqlstate, .detail = s->failure.detail, .hint = s->failure.hint,
+                       .schema = s->failure.table ? "public" : NULL, .table = s->failure.table, .column = s->failure.column, .constraint = s->failure.constraint};
+  } else {
+    f.sqlstate = sqlstate_of(s->err.code, m, &words, &f);
+  }
   if ((s->err.code & 0xff) == HDB_INTERRUPT) {
     if (atomic_load(&s->c->timed_out)) {
       buf_clear(&words);
@@ -223,5 +269,6 @@ void report_error(session *s) {
   atomic_fetch_add(&s->server->errors_sent, 1);
   buf_free(&words);
   error_clear(&s->err);
+  failure_clear(s);
   s->current = NULL;
 }

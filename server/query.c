@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 #include "server/session.h"
 #include "sql/pg_catalog.h"
@@ -160,6 +161,9 @@ status prepare_statement(session *s, const char *name, const char *sql, slice un
   prepared *p = calloc(1, sizeof *p);
   if (!p) return error_set(&s->err, HDB_NOMEM, "out of memory");
   p->name = name ? strdup(name) : NULL;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  p->made_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
   p->sql = arena_strdup(&p->memory, sql);
   pg_token *tokens;
   int n = 0;

@@ -39,6 +39,7 @@ void session_free(session *s) {
   buf_free(&s->out);
   arena_clear(&s->query_memory);
   error_clear(&s->err);
+  failure_clear(s);
   free(s->user);
   free(s->database);
   free(s);
@@ -124,6 +125,7 @@ static bool open_database(session *s) {
     hdb_db_config(s->db, 1013, 0, NULL); /* "x" is never a string */
     hdb_db_config(s->db, 1014, 0, NULL);
     session_functions(s);
+    session_catalog(s);
   }
   if (settings_opened(s) != HDB_OK) {
     session_fatal(s, "22023", "%s", s->err.message ? s->err.message : "a setting cannot be used");

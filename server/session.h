@@ -12,6 +12,7 @@
 #include "server/translate.h"
 #include "server/types.h"
 #include "sql/describe.h"
+#include "sql/pg_catalog.h"
 
 enum session_state { STATE_STARTUP, STATE_PASSWORD, STATE_SASL_FIRST, STATE_SASL_FINAL, STATE_READY, STATE_COPY_IN, STATE_END };
 enum block { BLOCK_NONE, BLOCK_OPEN, BLOCK_FAILED };
@@ -25,6 +26,7 @@ typedef struct prepared {
   description d;
   hdb_stmt *statement;   /* of the last text; NULL when it is not the engine's */
   bool lent;             /* to a portal */
+  int64_t made_us;       /* since 1970 */
   bool by_sql;           /* PREPARE: shown by pg_prepared_statements */
 } prepared;
 
@@ -72,6 +74,10 @@ struct session {
   arena query_memory;    /* of the simple query at work */
   const char *query;     /* its text, for positions */
   error err;
+  struct failure {       /* what err has beside its message; NULL fields: nothing */
+    char sqlstate[6];
+    char *detail, *hint, *table, *column, *constraint;
+  } failure;
   const translation *current; /* what ran when an error came; NULL: positions are of the query itself */
   slice pending;         /* simple query: what a COPY interrupted goes on with */
   struct simple_run *run;
@@ -79,6 +85,7 @@ struct session {
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
+  pg_source catalog;     /* what the engine asks for (catalog.c) */
   uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
 };
 
@@ -97,12 +104,18 @@ bool remote_start(session *s);
 void remote_free(session *s);
 void remote_message(session *s, const message *m);
 
+/* ---- catalog.c ---- */
+void session_catalog(session *s);
+
 /* ---- functions.c ---- */
 void session_functions(session *s);
 
 /* ---- errors.c ---- */
 /* Reports s->err (already set), with the position in the query. */
 void report_error(session *s);
+/* s->err with a state and more; detail and hint may be NULL. */
+status session_fail(session *s, const char *sqlstate, const char *detail, const char *hint, const char *format, ...) __attribute__((format(printf, 5, 6)));
+void failure_clear(session *s);
 /* The engine's last failure becomes s->err. */
 status engine_failed(session *s, int rc);
 /* Five characters by code and words; *message in PostgreSQL's words, in the buffer. */
@@ -155,6 +168,7 @@ status setting_reset(session *s, const char *name);
 status transaction_settings(session *s);       /* before the engine's BEGIN: the isolation level */
 status transaction_modes_check(session *s, const translation *t, int at);
 status transaction_modes(session *s, const translation *t, int at, bool transaction);
+void settings_rows(session *s, struct rowset *r); /* pg_settings */
 status run_set(session *s, const translation *t);
 status run_show(session *s, const translation *t);
 const char *show_name(const translation *t, char *out, size_t size);
@@ -163,6 +177,10 @@ void text_row(session *s, int n, const char *const *values);
 /* ---- utility.c, again ---- */
 /* What a utility statement gives back: SHOW, FETCH, EXECUTE, EXPLAIN; false: no rows. */
 bool utility_describe(session *s, const translation *t, arena *memory, description *d);
+
+/* ---- alter.c ---- */
+status alter_run(session *s, const translation *t, const char *query);
+status comment_run(session *s, const translation *t, const char *query);
 
 /* ---- maintenance.c ---- */
 status maintenance_run(session *s, const translation *t); /* LOCK, VACUUM, CHECKPOINT */

@@ -555,3 +555,23 @@ status settings_reset_all(session *s) {
   }
   return HDB_OK;
 }
+
+static const char *category_of(const struct known_setting *k) {
+  if (strncmp(k->name, "enable_", 7) == 0) return "Query Tuning / Planner Method Configuration";
+  if (k->kind == 'r') return "Preset Options";
+  if (strncmp(k->name, "lc_", 3) == 0 || strcmp(k->name, "DateStyle") == 0 || strcmp(k->name, "TimeZone") == 0 || strcmp(k->name, "client_encoding") == 0)
+    return "Client Connection Defaults / Locale and Formatting";
+  return "Client Connection Defaults / Statement Behavior";
+}
+
+void settings_rows(session *s, struct rowset *r) {
+  for (int i = 0; i < KNOWN; i++) {
+    const struct known_setting *k = &known_settings[i];
+    const char *kind = k->kind == 'b' ? "bool" : k->kind == 't' || k->kind == 'i' ? "integer" : k->kind == 'e' ? "enum" : "string";
+    const char *reset = k->value ? k->value : setting_get(s, k->name);
+    row_text(r, k->name), row_text(r, setting_get(s, k->name)), row_text(r, k->kind == 't' ? "ms" : NULL), row_text(r, category_of(k));
+    row_text(r, k->kind == 'e' ? "" : k->about), row_null(r), row_text(r, k->kind == 'r' ? "internal" : "user"), row_text(r, kind);
+    row_text(r, find_setting(s, k->name) ? "session" : "default"), row_null(r), row_null(r), row_null(r), row_text(r, reset), row_text(r, reset), row_null(r), row_null(r), row_int(r, 0);
+    row_end(r);
+  }
+}

@@ -32,12 +32,18 @@ enum statement_class {
   CLASS_PREPARE, CLASS_EXECUTE, CLASS_DEALLOCATE,
   CLASS_DECLARE, CLASS_FETCH, CLASS_MOVE, CLASS_CLOSE,
   CLASS_COPY, CLASS_LISTEN, CLASS_NOTIFY, CLASS_UNLISTEN, CLASS_NOTHING, CLASS_ROLE, CLASS_COMMENT, CLASS_EXPLAIN, CLASS_LOCK, CLASS_VACUUM, CLASS_CHECKPOINT,
-  CLASS_ADD_CONSTRAINT /* ALTER TABLE .. ADD CONSTRAINT: table name, clause */
+  CLASS_ALTER        /* ALTER TABLE with actions that edit its text: object, actions */
 };
 
 typedef struct translation_piece {
   uint32_t out, in;
 } translation_piece;
+
+/* An action of ALTER TABLE: run as text by the engine, or as tokens [from, to) by the server (alter.c). */
+typedef struct alter_action {
+  int from, to;
+  const char *text;
+} alter_action;
 
 typedef struct translation {
   enum statement_class class;
@@ -55,7 +61,9 @@ typedef struct translation {
   const char *if_exists_kind;
   const char *if_not_exists; /* CREATE IF NOT EXISTS: a notice when it is there */
   bool locks;             /* SELECT .. FOR UPDATE and its like: what it reads is validated at the commit */
-  const char *object;     /* CLASS_ADD_CONSTRAINT */
+  const char *object, *object_schema; /* CLASS_ALTER */
+  alter_action *actions;
+  int actions_n;
 } translation;
 
 /* sql: the query string the tokens are of. */
@@ -64,6 +72,10 @@ status translate(slice sql, const pg_token *tokens, int n, arena *memory, transl
 uint32_t translation_position(const translation *t, uint32_t offset);
 /* Rewrites a token range as an expression or query; for the session's own statements (COPY (query), DECLARE). */
 status translate_range(slice sql, const pg_token *tokens, int from, int to, arena *memory, char **text, error *err);
+
+/* A type, a DEFAULT clause (tokens[from] is the word) of such a statement. */
+status translate_type(slice sql, const pg_token *tokens, int from, int to, arena *memory, const char **type, int *next, error *err);
+status translate_default(slice sql, const pg_token *tokens, int from, int to, arena *memory, char **text, error *err);
 
 static inline bool token_word(const pg_token *t, const char *word) {
   return t->kind == PT_WORD && strcmp(t->text, word) == 0;

@@ -437,32 +437,53 @@ status rewrite_create(rewriter *r) {
 
 /* ---- ALTER ---- */
 
-static status alter_action(rewriter *r, int i, const char *schema, const char *table, int table_at, int end) {
+status translate_default(slice sql, const pg_token *tokens, int from, int to, arena *memory, char **text, error *err) {
+  translation ignored = {0};
+  rewriter r = {.sql = sql, .t = tokens, .n = to, .memory = memory, .err = err, .out = &ignored, .text = BUF_INIT};
+  status rc = column_default(&r, &from, to);
+  if (rc == HDB_OK && from != to) rc = rewrite_syntax_error(&r, from);
+  *text = rc == HDB_OK ? arena_strndup(memory, r.text.p ? (const char *)r.text.p : "", r.text.n) : NULL;
+  buf_free(&r.text);
+  return rc == HDB_OK && !*text ? error_set(err, HDB_NOMEM, "out of memory") : rc;
+}
+
+status translate_type(slice sql, const pg_token *tokens, int from, int to, arena *memory, const char **type, int *next, error *err) {
+  translation ignored = {0};
+  rewriter r = {.sql = sql, .t = tokens, .n = to, .memory = memory, .err = err, .out = &ignored, .text = BUF_INIT};
+  status rc = rewrite_type(&r, from, to, type, next);
+  buf_free(&r.text);
+  return rc;
+}
+
+/* Hints about storage, owners: nothing that an answer depends on. */
+static bool is_hint(const rewriter *r, int i) {
+  if (rewrite_is(r, i, "owner") || rewrite_is(r, i, "cluster") || rewrite_is(r, i, "reset")) return true;
+  if (rewrite_is(r, i, "replica") && rewrite_is(r, i + 1, "identity")) return true;
+  return rewrite_is(r, i, "set") && (rewrite_punct(r, i + 1, '(') || rewrite_is(r, i + 1, "tablespace") || rewrite_is(r, i + 1, "logged") ||
+                                     rewrite_is(r, i + 1, "unlogged") || rewrite_is(r, i + 1, "without"));
+}
+
+/* One action; nothing written: it is the server's (alter.c). */
+static status alter_clause(rewriter *r, int i, const char *schema, const char *table, int table_at, int end) {
+  bool rename = rewrite_is(r, i, "rename") && !rewrite_is(r, i + 1, "constraint");
+  bool drop = rewrite_is(r, i, "drop") && !rewrite_is(r, i + 1, "constraint");
+  bool add = rewrite_is(r, i, "add") && !is_table_constraint(r, i + 1);
+  if (!rename && !drop && !add) return HDB_OK;
   buf_text(&r->text, "ALTER TABLE");
   put_qualified(r, table_at, schema, table);
-  if (rewrite_is(r, i, "rename")) {
+  if (rename) {
     buf_byte(&r->text, ' ');
     return rewrite_range(r, i, end);
   }
-  if (rewrite_is(r, i, "drop") && !rewrite_is(r, i + 1, "constraint")) {
-    int k = i + 1;
-    if (rewrite_is(r, k, "column")) k++;
+  int k = i + 1;
+  if (rewrite_is(r, k, "column")) k++;
+  if (drop) {
     if (rewrite_is(r, k, "if")) return rewrite_unsupported(r, k, "DROP COLUMN IF EXISTS");
     buf_text(&r->text, " DROP COLUMN ");
     rewrite_token(r, k++);
     if (rewrite_is(r, k, "cascade") || rewrite_is(r, k, "restrict")) k++;
     return k < end ? rewrite_syntax_error(r, k) : HDB_OK;
   }
-  if (!rewrite_is(r, i, "add")) return rewrite_unsupported(r, i, "this form of ALTER TABLE");
-  int k = i + 1;
-  if (is_table_constraint(r, k)) {
-    buf_clear(&r->text);
-    r->out->class = CLASS_ADD_CONSTRAINT;
-    r->out->object = table;
-    TRY(constraint_words(r, k, end, NULL));
-    return rewrite_finish(r);
-  }
-  if (rewrite_is(r, k, "column")) k++;
   if (rewrite_is(r, k, "if")) return rewrite_unsupported(r, k, "ADD COLUMN IF NOT EXISTS");
   buf_text(&r->text, " ADD COLUMN ");
   table_rewrite t = {.comment = BUF_INIT};
@@ -471,33 +492,69 @@ static status alter_action(rewriter *r, int i, const char *schema, const char *t
   return rc;
 }
 
-status rewrite_alter(rewriter *r) {
+static status alter_table(rewriter *r, int i) {
+  const char *schema, *table;
+  bool special = false;
+  if (rewrite_is(r, i, "if") && rewrite_is(r, i + 1, "exists")) r->out->if_not_exists = "", i += 2;
+  if (rewrite_is(r, i, "only")) i++;
+  int table_at = i, most = 1;
+  TRY(rewrite_qualified(r, &i, &schema, &table));
+  if (i >= r->n) return rewrite_syntax_error(r, i);
+  for (int k = i; k < r->n; k++) most += rewrite_punct(r, k, ',');
+  alter_action *actions = arena_zero(r->memory, (size_t)most * sizeof *actions);
+  if (!actions) return error_set(r->err, HDB_NOMEM, "out of memory");
+  int n = 0;
+  for (; i < r->n;) {
+    int stop = element_end(r, i, r->n);
+    if (!is_hint(r, i)) {
+      buf_clear(&r->text);
+      TRY(alter_clause(r, i, schema, table, table_at, stop));
+      const char *text = r->text.n ? arena_strndup(r->memory, (const char *)r->text.p, r->text.n) : NULL;
+      special = special || !text;
+      actions[n++] = (alter_action){.from = i, .to = stop, .text = text};
+    }
+    i = stop + 1;
+  }
+  buf_clear(&r->text);
+  r->out->object = table;
+  r->out->object_schema = schema;
+  r->out->actions = actions;
+  r->out->actions_n = n;
+  if (special || r->out->if_not_exists || n == 0) {
+    r->out->class = CLASS_ALTER;
+    return HDB_OK;
+  }
+  for (int k = 0; k < n; k++) {
+    buf_text(&r->text, actions[k].text);
+    if (k + 1 < n) TRY(rewrite_finish(r));
+  }
+  return HDB_OK;
+}
+
+/* ALTER INDEX, VIEW, SEQUENCE .. of what only concerns storage and owners; others are not there. */
+static status alter_other(rewriter *r) {
   int i = 2;
+  const char *schema, *name;
+  if (rewrite_is(r, i, "if") && rewrite_is(r, i + 1, "exists")) i += 2;
+  if (rewrite_is(r, 1, "index") || rewrite_is(r, 1, "view") || rewrite_is(r, 1, "sequence") || rewrite_is(r, 1, "materialized")) {
+    TRY(rewrite_qualified(r, &i, &schema, &name));
+    if (is_hint(r, i)) {
+      r->out->class = CLASS_NOTHING;
+      r->out->tag = arena_printf(r->memory, "ALTER %s", rewrite_is(r, 1, "index") ? "INDEX" : rewrite_is(r, 1, "view") ? "VIEW" : "SEQUENCE");
+      return HDB_OK;
+    }
+  }
+  return rewrite_unsupported(r, 1, "this kind of ALTER");
+}
+
+status rewrite_alter(rewriter *r) {
   r->out->tag = "ALTER TABLE";
   if (rewrite_is(r, 1, "role") || rewrite_is(r, 1, "user")) {
     r->out->class = CLASS_ROLE;
     r->out->tag = "ALTER ROLE";
     return HDB_OK;
   }
-  bool index = rewrite_is(r, 1, "index"), view = rewrite_is(r, 1, "view");
-  if (index || view || !rewrite_is(r, 1, "table")) return rewrite_unsupported(r, 1, "this kind of ALTER");
-  if (rewrite_is(r, i, "if")) return rewrite_unsupported(r, i, "ALTER TABLE IF EXISTS");
-  if (rewrite_is(r, i, "only")) i++;
-  const char *schema, *table;
-  int table_at = i;
-  TRY(rewrite_qualified(r, &i, &schema, &table));
-  if (rewrite_is(r, i, "owner")) {
-    r->out->class = CLASS_NOTHING;
-    return HDB_OK;
-  }
-  while (i < r->n) {
-    int stop = element_end(r, i, r->n);
-    TRY(alter_action(r, i, schema, table, table_at, stop));
-    if (r->out->class == CLASS_ADD_CONSTRAINT && stop < r->n) return rewrite_unsupported(r, stop, "ADD CONSTRAINT beside other actions");
-    if (stop < r->n) TRY(rewrite_finish(r));
-    i = stop + 1;
-  }
-  return HDB_OK;
+  return rewrite_is(r, 1, "table") ? alter_table(r, 2) : alter_other(r);
 }
 
 /* ---- DROP, TRUNCATE ---- */

@@ -469,8 +469,8 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_NOTIFY: return error_set(&s->err, HDB_ERROR, "not supported yet: NOTIFY");
   case CLASS_UNLISTEN: rc = HDB_OK; break;
   case CLASS_ROLE: return error_set(&s->err, HDB_ERROR, "not supported yet: roles");
-  case CLASS_COMMENT: return error_set(&s->err, HDB_ERROR, "not supported yet: COMMENT ON");
-  case CLASS_ADD_CONSTRAINT: return error_set(&s->err, HDB_ERROR, "not supported yet: ALTER TABLE ADD CONSTRAINT");
+  case CLASS_COMMENT: rc = comment_run(s, t, sql); break;
+  case CLASS_ALTER: rc = alter_run(s, t, sql); break;
   default: rc = error_set(&s->err, HDB_INTERNAL, "unknown kind of statement");
   }
   if (rc == HDB_OK) proto_command_complete(&s->out, t->tag);

@@ -67,6 +67,7 @@ struct index_ {
   bool is_primary;            /* the WITHOUT ROWID table's own tree seen as an index: tree == owner->tree */
   int64_t *statistics;        /* sqlite_stat1: rows, then rows per distinct prefix; NULL: none */
   int statistics_n;
+  const char *constraint;     /* the constraint's name as given; NULL: none */
   bool unresolved;            /* its expressions did not resolve (a missing function): resolving again says why */
   const create_index_statement *create; /* NULL for automatic ones: method, options, ... */
   index_ *next;
@@ -87,8 +88,8 @@ typedef struct foreign_key {
   const char *parent;
   const char **parent_columns; /* NULL entries: the primary key */
   uint8_t on_delete, on_update;
-  bool deferred;
-  const char *match;
+  bool deferred, deferrable;
+  const char *match, *name;   /* name: the constraint's as given, NULL none */
   struct foreign_key *next;        /* of the child table */
   struct foreign_key *next_parent; /* of all that refer to the same parent name */
 } foreign_key;
@@ -113,6 +114,7 @@ struct table {
   int rowid_column;           /* the INTEGER PRIMARY KEY's number, -1 none */
   bool without_rowid, strict, autoincrement, has_primary_key;
   uint8_t primary_key_conflict;
+  const char *primary_key_name; /* the constraint's as given; NULL: none */
   bool has_generated;
   index_ *indexes;            /* primary of WITHOUT ROWID first, then SQLite's order: newest first, REPLACE ones last */
   index_ *primary;            /* WITHOUT ROWID: the tree itself; else the index of PRIMARY KEY or NULL */

@@ -235,6 +235,7 @@ static const char *term_name(const expr *e) {
 static status table_primary_key(build *b, table *t, const constraint *k, int column_number, key_clause *clause) {
   if (t->has_primary_key) return error_set(b->err, HDB_ERROR, "table \"%s\" has more than one primary key", t->name);
   t->has_primary_key = true;
+  t->primary_key_name = k->name;
   const expr_list *list = k->columns;
   int n = list ? list->n : 1, alias = -1;
   if (list) {
@@ -292,6 +293,8 @@ static status table_foreign_key(build *b, table *t, const foreign_key_clause *f,
   k->on_delete = f->on_delete;
   k->on_update = f->on_update;
   k->deferred = f->initially_deferred;
+  k->deferrable = f->deferrable;
+  k->name = f->constraint_name;
   k->match = f->match ? f->match : "NONE";
   k->next = t->foreign_keys;
   t->foreign_keys = k;
@@ -349,11 +352,26 @@ static status column_generated(table_build *w, column *c, const constraint *k) {
   return HDB_OK;
 }
 
+/* The index that UNIQUE has made, or found, keeps the constraint's name. */
+static void index_named(table *t, const expr_list *list, int column_number, const char *name) {
+  for (index_ *i = t->indexes; i; i = i->next) {
+    bool same = i->origin == 'u' && !i->constraint && i->key_columns_n == (list ? list->n : 1);
+    for (int k = 0; same && k < i->key_columns_n; k++) {
+      const char *column = list ? term_name(list->items[k].e) : NULL;
+      same = i->columns[k].column == (list ? (column ? table_column(t, column) : -1) : column_number);
+    }
+    if (same) i->constraint = name;
+  }
+}
+
 static status apply_constraint(table_build *w, const constraint *k, int column_number) {
   column *c = column_number >= 0 ? &w->t->columns[column_number] : NULL;
   switch (k->kind) {
   case CON_PRIMARY_KEY: return table_primary_key(w->b, w->t, k, column_number, &w->clause);
-  case CON_UNIQUE: return table_unique(w->b, w->t, k->columns, column_number, k->descending, k->conflict, 'u');
+  case CON_UNIQUE:
+    TRY(table_unique(w->b, w->t, k->columns, column_number, k->descending, k->conflict, 'u'));
+    if (k->name) index_named(w->t, k->columns, column_number, k->name);
+    return HDB_OK;
   case CON_NOT_NULL: c->not_null = k->conflict ? k->conflict : CONFLICT_ABORT; return HDB_OK;
   case CON_NULL: return HDB_OK;
   case CON_CHECK: return table_check(w->b, w->t, k, &w->checks_capacity);

@@ -31,6 +31,12 @@ struct table;
 uint32_t pg_table_oid(const struct table *t);
 status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n, arena *memory, description *out);
 
+/* Of the constraint whose error has just come: its words, the connection's until its next error. false: nothing is known. */
+typedef struct violation_words {
+  const char *table, *column, *constraint, *message, *detail;
+} violation_words;
+bool hdb_violation(hdb *db, int code, violation_words *out);
+
 /* Around the execution of a SELECT .. FOR UPDATE (lock_rows.c): what is read in between is validated at the commit. */
 int hdb_watch_reads(hdb *db);                 /* what to give back to the other */
 void hdb_unwatch_reads(hdb *db, int before);

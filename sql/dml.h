@@ -146,6 +146,7 @@ void fkey_fail_at_once(fkey_set *set);
 
 /* ---- the writer ---- */
 typedef struct write_check {  /* a CHECK */
+  int number;                 /* among the table's */
   const char *name;
   expr_program *condition;
 } write_check;

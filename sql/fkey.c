@@ -12,6 +12,7 @@
  *     without an index on the key, that nobody else has changed it.
  */
 #include "sql/dml.h"
+#include "sql/violation.h"
 
 #include <strings.h>
 
@@ -494,6 +495,14 @@ out:
   return rc;
 }
 
+static status note_missing(const child_row *row, const child_key *c) {
+  value *values = arena_zero(&row->x->memory, (size_t)c->k->n * sizeof *values);
+  if (!values) return dml_no_memory(row->x->err);
+  for (int i = 0; i < c->k->n; i++) TRY(child_value(row, c, i, &values[i]));
+  violation_no_parent(row->x, c->k, values);
+  return HDB_OK;
+}
+
 static status check_child(exec *x, dml_run *run, const fkey_set *set, const child_key *c, slot *s, int step) {
   int64_t *count = counter(x, run, c->k);
   bool found = false;
@@ -507,9 +516,11 @@ static status check_child(exec *x, dml_run *run, const fkey_set *set, const chil
   if (step > 0 && c->self) TRY(is_own_parent(&row, c, &found));
   if (!found && c->parent) TRY(find_parent(&row, set, c, step > 0, &found));
   if (found) return HDB_OK;
+  if (step > 0 && x->db->pragmas.dialect == DIALECT_POSTGRES) TRY(note_missing(&row, c));
   if (set->at_once && step > 0 && !is_deferred(x, c->k))
     return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY constraint failed");
   *count += step;
+  if (*count == 0) violation_forget(x->db);
   return HDB_OK;
 }
 
@@ -568,6 +579,15 @@ static status key_has_null(exec *x, const parent_key *p, slot *s, bool is_new, b
   return HDB_OK;
 }
 
+static status note_children(exec *x, const fkey_set *set, const parent_key *p, slot *old) {
+  if (x->db->pragmas.dialect != DIALECT_POSTGRES) return HDB_OK;
+  value *values = arena_zero(&x->memory, (size_t)p->k->n * sizeof *values);
+  if (!values) return dml_no_memory(x->err);
+  for (int i = 0; i < p->k->n; i++) TRY(parent_value(x, p, old, false, i, &values[i]));
+  violation_children(x, p->k, set->t, p->columns, values);
+  return HDB_OK;
+}
+
 static status check_parent(exec *x, const dml_root *root, dml_run *run, const fkey_set *set, const parent_key *p, slot *old,
                            slot *new_row) {
   int64_t *count = counter(x, run, p->k), n;
@@ -576,12 +596,14 @@ static status check_parent(exec *x, const dml_root *root, dml_run *run, const fk
   if (!null) {
     TRY(trigger_query(x, root, p->count_new, NULL, new_row, &n));
     *count -= n;
+    if (*count == 0) violation_forget(x->db);
   }
   null = true;
   if (old && p->count_old) TRY(key_has_null(x, p, old, false, &null));
   if (!null) {
     TRY(trigger_query(x, root, p->count_old, old, NULL, &n));
     *count += n;
+    if (n > 0 && (p->what == FK_NO_ACTION || p->what == FK_RESTRICT)) TRY(note_children(x, set, p, old));
     TRY(expect_no_children(x, set, p, old));
   }
   return HDB_OK;
@@ -629,7 +651,9 @@ status fkey_actions(exec *x, const dml_root *root, const fkey_set *set, slot *ol
     int64_t n;
     if (x->db->pragmas.defer_foreign_keys) continue;
     TRY(trigger_query(x, root, p->count_all, old, NULL, &n));
-    if (n > 0) return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_TRIGGER, "FOREIGN KEY constraint failed");
+    if (n == 0) continue;
+    TRY(note_children(x, set, p, old));
+    return dml_constraint(x, CONFLICT_ABORT, HDB_CONSTRAINT_TRIGGER, "FOREIGN KEY constraint failed");
   }
   return HDB_OK;
 }

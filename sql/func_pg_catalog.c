@@ -8,6 +8,7 @@
 #include "sql/func_text.h"
 #include "sql/internal.h"
 #include "sql/pg_catalog.h"
+#include "sql/pg_objects.h"
 
 static status give_text(function_call *call, const char *text, value *result) {
   if (!text) return *result = value_null(), HDB_OK;
@@ -47,7 +48,7 @@ static status f_null(function_call *call, int n, const value *a, value *result) 
 static status f_true(function_call *call, int n, const value *a, value *result) { return *result = value_int(1), HDB_OK; }
 static status f_false(function_call *call, int n, const value *a, value *result) { return *result = value_int(0), HDB_OK; }
 static status f_zero(function_call *call, int n, const value *a, value *result) { return *result = value_int(0), HDB_OK; }
-static status f_owner(function_call *call, int n, const value *a, value *result) { return give_text(call, "postgres", result); }
+static status f_owner(function_call *call, int n, const value *a, value *result) { return give_text(call, pg_owner(call->db), result); }
 static status f_encoding(function_call *call, int n, const value *a, value *result) { return give_text(call, "UTF8", result); }
 static status f_schema(function_call *call, int n, const value *a, value *result) { return give_text(call, "public", result); }
 static status f_schemas(function_call *call, int n, const value *a, value *result) {
@@ -77,6 +78,42 @@ static status f_size_pretty(function_call *call, int n, const value *a, value *r
   snprintf(text, sizeof text, "%lld %s", (long long)v, units[unit]);
   return give_text(call, text, result);
 }
+
+static status f_obj_description(function_call *call, int n, const value *a, value *result) {
+  buf b = BUF_INIT;
+  bool other = n > 1 && a[1].type == VAL_TEXT && !(a[1].n == 8 && memcmp(a[1].p, "pg_class", 8) == 0);
+  if (!other && call->db && a[0].type != VAL_NULL && pg_comment_of(call->db, class_number(call, &a[0]), 0, &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+  buf_free(&b);
+  return *result = value_null(), HDB_OK;
+}
+static status f_col_description(function_call *call, int n, const value *a, value *result) {
+  buf b = BUF_INIT;
+  int64_t column = value_to_int(&a[1]);
+  if (call->db && column > 0 && pg_comment_of(call->db, class_number(call, &a[0]), column, &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+  buf_free(&b);
+  return *result = value_null(), HDB_OK;
+}
+static status procedure_text(function_call *call, const value *a, bool of_result, value *result) {
+  buf b = BUF_INIT;
+  if (a[0].type != VAL_NULL && pg_procedure_text(value_to_int(&a[0]), of_result, &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+  buf_free(&b);
+  return *result = value_null(), HDB_OK;
+}
+static status f_function_result(function_call *call, int n, const value *a, value *result) { return procedure_text(call, a, true, result); }
+static status f_function_arguments(function_call *call, int n, const value *a, value *result) { return procedure_text(call, a, false, result); }
+
+static status size_of(function_call *call, const value *a, int what, value *result) {
+  *result = value_null();
+  if (a[0].type == VAL_NULL || !call->db) return HDB_OK;
+  int64_t number = what == PG_SIZE_DATABASE ? 1 : class_number(call, &a[0]);
+  if (number == 0 && a[0].type == VAL_TEXT) return error_set(call->err, HDB_ERROR, "relation \"%.*s\" does not exist", (int)a[0].n, a[0].p);
+  *result = value_int(pg_size(call->db, number, what));
+  return HDB_OK;
+}
+static status f_relation_size(function_call *call, int n, const value *a, value *result) { return size_of(call, a, PG_SIZE_RELATION, result); }
+static status f_total_size(function_call *call, int n, const value *a, value *result) { return size_of(call, a, PG_SIZE_TOTAL, result); }
+static status f_indexes_size(function_call *call, int n, const value *a, value *result) { return size_of(call, a, PG_SIZE_INDEXES, result); }
+static status f_database_size(function_call *call, int n, const value *a, value *result) { return size_of(call, a, PG_SIZE_DATABASE, result); }
 
 static status f_serial_sequence(function_call *call, int n, const value *a, value *result) {
   int database;
@@ -166,8 +203,8 @@ static status f_array_position(function_call *call, int n, const value *a, value
 static const function functions[] = {
     F("format_type", 2, 2, f_format_type), F("pg_get_indexdef", -1, 1, f_indexdef), F("pg_get_constraintdef", -1, 1, f_constraintdef),
     F("pg_get_viewdef", -1, 1, f_viewdef), F("pg_get_expr", -1, 2, f_first), F("pg_get_triggerdef", -1, 1, f_null),
-    F("pg_get_ruledef", -1, 1, f_null), F("pg_get_functiondef", 1, 1, f_null), F("pg_get_function_result", 1, 1, f_null),
-    F("pg_get_function_arguments", 1, 1, f_null), F("pg_get_function_identity_arguments", 1, 1, f_null),
+    F("pg_get_ruledef", -1, 1, f_null), F("pg_get_functiondef", 1, 1, f_null), F("pg_get_function_result", 1, 1, f_function_result),
+    F("pg_get_function_arguments", 1, 1, f_function_arguments), F("pg_get_function_identity_arguments", 1, 1, f_function_arguments),
     F("pg_get_partkeydef", 1, 1, f_null), F("pg_get_statisticsobjdef_columns", 1, 1, f_null), F("pg_get_userbyid", 1, 1, f_owner),
     F("pg_table_is_visible", 1, 1, f_true), F("pg_type_is_visible", 1, 1, f_true), F("pg_function_is_visible", 1, 1, f_true),
     F("pg_operator_is_visible", 1, 1, f_true), F("pg_collation_is_visible", 1, 1, f_true), F("pg_conversion_is_visible", 1, 1, f_true),
@@ -175,10 +212,10 @@ static const function functions[] = {
     F("pg_opclass_is_visible", 1, 1, f_true), F("pg_opfamily_is_visible", 1, 1, f_true), F("pg_ts_parser_is_visible", 1, 1, f_true), F("pg_ts_template_is_visible", 1, 1, f_true),
     F("pg_relation_is_publishable", 1, 1, f_true), F("pg_partition_ancestors", 1, 1, f_first), F("pg_is_in_recovery", 0, 0, f_false),
     F("pg_is_other_temp_schema", 1, 1, f_false), F("pg_my_temp_schema", 0, 0, f_zero), F("pg_encoding_to_char", 1, 1, f_encoding),
-    F("pg_char_to_encoding", 1, 1, f_zero), F("pg_table_size", 1, 1, f_zero), F("pg_total_relation_size", 1, 1, f_zero), F("pg_relation_size", -1, 1, f_zero),
-    F("pg_indexes_size", 1, 1, f_zero), F("pg_database_size", 1, 1, f_zero), F("pg_tablespace_size", 1, 1, f_zero), F("pg_size_pretty", 1, 1, f_size_pretty),
+    F("pg_char_to_encoding", 1, 1, f_zero), F("pg_table_size", 1, 1, f_relation_size), F("pg_total_relation_size", 1, 1, f_total_size), F("pg_relation_size", -1, 1, f_relation_size),
+    F("pg_indexes_size", 1, 1, f_indexes_size), F("pg_database_size", 1, 1, f_database_size), F("pg_tablespace_size", 1, 1, f_database_size), F("getdatabaseencoding", 0, 0, f_encoding), F("pg_size_pretty", 1, 1, f_size_pretty),
     F("pg_tablespace_location", 1, 1, f_null), F("pg_get_serial_sequence", 2, 2, f_serial_sequence), F("pg_subscript", 2, 2, f_subscript),
-    F("obj_description", -1, 1, f_null), F("col_description", 2, 2, f_null), F("shobj_description", 2, 2, f_null),
+    F("obj_description", -1, 1, f_obj_description), F("col_description", 2, 2, f_col_description), F("shobj_description", 2, 2, f_null),
     F("has_table_privilege", -1, 2, f_true), F("has_schema_privilege", -1, 2, f_true), F("has_database_privilege", -1, 2, f_true),
     F("has_column_privilege", -1, 3, f_true), F("has_sequence_privilege", -1, 2, f_true), F("has_function_privilege", -1, 2, f_true), F("pg_has_role", -1, 2, f_true),
     F("to_regclass", 1, 1, f_to_regclass), F("to_regtype", 1, 1, f_to_regtype), F("current_schema", 0, 0, f_schema), F("current_schemas", 1, 1, f_schemas),

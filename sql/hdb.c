@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "sql/mirror.h"
+#include "sql/violation.h"
 #include "sql/replay.h"
 #include "sql/merge.h"
 
@@ -131,6 +132,7 @@ static void connection_free(hdb *db) {
   error_clear(&db->schema_failure);
   free(db->branch);
   conflicts_clear(db);
+  violation_free(db);
   free(db->conflict_table);
   free(db->conflict_key);
   pthread_mutex_unlock(&db->mutex);

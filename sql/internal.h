@@ -122,6 +122,8 @@ struct hdb {
   struct fts_cursor *fts_cursors; /* open ones, for the auxiliary functions (fts.h) */
   int64_t fts_cursors_made;
   char *conflict_table, *conflict_key; /* of the last failed commit */
+  const struct pg_source *pg_source; /* tables of pg_catalog that the session makes; NULL: empty */
+  struct violation *violation; /* what the last violated constraint says (violation.c) */
 };
 
 struct bound {          /* who frees a parameter's bytes (bind.c) */

@@ -45,6 +45,17 @@ const char *pg_format_type(arena *memory, uint32_t oid, int32_t modifier);
 bool pg_table_is_postgres(const char *sql);
 const char *pg_column_override(arena *memory, const char *sql, const char *column);
 
+/* pg_text.c. The COMMENT ON that a schema text carries for a column ("": for the object itself), in the arena; NULL: none. */
+const char *pg_comment_get(arena *memory, const char *sql, const char *column);
+/* The text with another comment, text NULL: without; appended to out and ended. false: out of memory. */
+bool pg_comment_put(const char *sql, const char *column, const char *text, buf *out);
+/* The text with another type in its list (G1); type NULL: none. false: it has no list, or out of memory. */
+bool pg_override_put(const char *sql, const char *column, const char *type, buf *out);
+/* The schema text of a table, view, index or trigger; schema NULL: temp, then main. *sql NULL: no such object. */
+int hdb_schema_text(hdb *db, const char *schema, const char *name, arena *memory, const char **type, const char **sql);
+/* Puts another in its place, inside of an open transaction; undone alone when the schema does not load with it. */
+int hdb_schema_text_set(hdb *db, const char *schema, const char *name, const char *sql);
+
 /* Makes the value the type's canonical form. cast: explicit, also between unlike types (2.5::int).
  * Errors in PostgreSQL's words ("invalid input syntax for type integer: \"x\""). NULL stays NULL. */
 status pg_convert(uint32_t oid, int32_t modifier, bool cast, value *v, arena *memory, error *err);

@@ -15,22 +15,11 @@
 #include "sql/describe.h"
 #include "sql/internal.h"
 #include "sql/number.h"
-
-enum { PUBLIC = 2200, PG_CATALOG = 11, INFORMATION_SCHEMA = 13000, PG_TEMP = 13001, OWNER = 10, HEAP = 2, BTREE = 403, DATABASE = 16384 };
-
-typedef struct rowset {
-  hdb *db;
-  arena memory;
-  value *cells;
-  int columns, fill;       /* fill: the next column of the row at work */
-  int64_t n, capacity, at;
-  bool built, failed;
-  schema_stamp stamps[2];
-} rowset;
+#include "sql/pg_objects.h"
 
 /* ---- rows ---- */
 
-static void put(rowset *r, value v) {
+static void row_put(rowset *r, value v) {
   if (r->failed || r->fill >= r->columns) return;
   if (r->n == r->capacity) {
     int64_t wanted = r->capacity ? r->capacity * 2 : 32;
@@ -44,26 +33,24 @@ static void put(rowset *r, value v) {
   }
   r->cells[r->n * r->columns + r->fill++] = v;
 }
-static void end_row(rowset *r) {
-  while (r->fill < r->columns && !r->failed) put(r, value_null());
+void row_end(rowset *r) {
+  while (r->fill < r->columns && !r->failed) row_put(r, value_null());
   if (!r->failed) r->n++;
   r->fill = 0;
 }
-static void i(rowset *r, int64_t v) { put(r, value_int(v)); }
-static void null(rowset *r) { put(r, value_null()); }
-static void s(rowset *r, const char *text) {
+void row_int(rowset *r, int64_t v) { row_put(r, value_int(v)); }
+void row_null(rowset *r) { row_put(r, value_null()); }
+void row_text(rowset *r, const char *text) {
   if (!text) {
-    null(r);
+    row_null(r);
     return;
   }
   char *copy = arena_strdup(&r->memory, text);
   if (!copy) r->failed = true;
-  else put(r, value_text(copy, strlen(copy)));
+  else row_put(r, value_text(copy, strlen(copy)));
 }
 
 /* ---- the catalog's objects ---- */
-
-typedef void (*table_visitor)(rowset *r, const table *t, bool temp);
 
 static schema *schema_of(hdb *db, int database) {
   schema *found = NULL;
@@ -73,7 +60,7 @@ static schema *schema_of(hdb *db, int database) {
 
 static bool is_shown(const table *t) { return strncasecmp(t->name, "sqlite_", 7) != 0 && strncasecmp(t->name, "_heliosdb", 9) != 0; }
 
-static void each_table(rowset *r, table_visitor visit) {
+void pg_each_table(rowset *r, table_visitor visit) {
   for (int database = 0; database < 2; database++) {
     schema *x = schema_of(r->db, database);
     for (int k = 0; x && k < x->tables_n; k++)
@@ -82,38 +69,29 @@ static void each_table(rowset *r, table_visitor visit) {
 }
 
 static uint32_t index_oid(const index_ *x) { return x->is_primary ? 16384 + x->owner->tree + 500000000 : 16384 + x->tree; }
-static bool is_primary(const table *t, const index_ *x) { return x->origin == 'p' || x->is_primary || (t->primary == x); }
 
-static const char *index_name(rowset *r, const table *t, const index_ *x) {
-  if (x->origin == 'p' || x->is_primary) return arena_printf(&r->memory, "%s_pkey", t->name);
-  if (x->origin != 'u') return x->name;
-  buf b = BUF_INIT;
-  buf_text(&b, t->name);
-  for (int k = 0; k < x->key_columns_n; k++)
-    if (x->columns[k].column >= 0) buf_printf(&b, "_%s", t->columns[x->columns[k].column].name);
-  buf_text(&b, "_key");
-  const char *name = arena_strndup(&r->memory, (char *)b.p, b.n);
-  buf_free(&b);
-  return name;
-}
+static bool is_primary(const table *t, const index_ *x) { return x->origin == 'p' || x->is_primary || t->primary == x || pg_index_added_as(x) == 'p'; }
 
-static const pg_type *column_type(rowset *r, const table *t, const column *c, int32_t *modifier) {
+static const char *key_name(rowset *r, const table *t) { return pg_index_name(&r->memory, t, NULL); }
+static const char *index_name(rowset *r, const table *t, const index_ *x) { return pg_index_name(&r->memory, t, x); }
+
+const pg_type *pg_column_type(rowset *r, const table *t, const column *c, int32_t *modifier) {
   const char *declared = pg_column_override(&r->memory, t->sql, c->name);
   const pg_type *type = pg_type_of_column(declared ? declared : c->type, pg_table_is_postgres(t->sql), modifier);
   return type ? type : pg_type_by_oid(PG_TEXT);
 }
 
 /* A view's columns as described. */
-static description view_columns(rowset *r, const table *t) {
+description pg_view_columns(rowset *r, const table *t) {
   description d = {0};
   char *sql = arena_printf(&r->memory, "SELECT * FROM \"%s\"", t->name);
   if (sql) (void)hdb_describe(r->db, sql, NULL, 0, &r->memory, &d);
   return d;
 }
 
-static bool row_id_key(const table *t) { return t->rowid_column >= 0; }
-static bool not_null(const table *t, int k) { return t->columns[k].not_null || k == t->rowid_column || (t->without_rowid && t->columns[k].primary_key); }
-static uint32_t row_id_index(const table *t) { return pg_table_oid(t) + 600000000; }
+bool pg_has_row_id_key(const table *t) { return t->rowid_column >= 0; }
+bool pg_not_null(const table *t, int k) { return t->columns[k].not_null || k == t->rowid_column || (t->without_rowid && t->columns[k].primary_key); }
+uint32_t pg_row_id_index(const table *t) { return pg_table_oid(t) + 600000000; }
 
 /* ---- pg_class ---- */
 
@@ -123,41 +101,49 @@ static int64_t triggers_of(const table *t) {
   return n;
 }
 
+/* PostgreSQL keeps keys by triggers: psql looks for them where relhastriggers is set. */
+static bool is_referenced(rowset *r, const table *t) {
+  schema *x = schema_of(r->db, 0);
+  for (const foreign_key *k = x ? x->foreign_keys : NULL; k; k = k->next_parent)
+    if (strcasecmp(k->parent, t->name) == 0) return true;
+  return false;
+}
+
 static void class_row(rowset *r, uint32_t oid, const char *name, char kind, bool temp, uint32_t am, int columns, bool has_index, const table *t) {
   char kind_text[2] = {kind, 0};
-  i(r, oid), s(r, name), i(r, temp ? PG_TEMP : PUBLIC), i(r, 0), i(r, 0), i(r, OWNER), i(r, am), i(r, oid), i(r, 0), i(r, 0);
-  i(r, -1), i(r, 0), i(r, 0), i(r, has_index), i(r, 0), s(r, temp ? "t" : "p"), s(r, kind_text), i(r, columns);
-  i(r, kind == 'r' && t ? t->checks_n : 0), i(r, 0), i(r, kind == 'r' && t && triggers_of(t) > 0), i(r, 0), i(r, 0), i(r, 0), i(r, 1), s(r, kind == 'r' ? "d" : "n");
-  i(r, 0), i(r, 0), i(r, 0), i(r, 0), null(r), null(r), null(r);
-  end_row(r);
+  row_int(r, oid), row_text(r, name), row_int(r, temp ? PG_TEMP : PUBLIC), row_int(r, 0), row_int(r, 0), row_int(r, OWNER), row_int(r, am), row_int(r, oid), row_int(r, 0), row_int(r, 0);
+  row_int(r, -1), row_int(r, 0), row_int(r, 0), row_int(r, has_index), row_int(r, 0), row_text(r, temp ? "t" : "p"), row_text(r, kind_text), row_int(r, columns);
+  row_int(r, kind == 'r' && t ? t->checks_n : 0), row_int(r, 0), row_int(r, kind == 'r' && t && (triggers_of(t) > 0 || t->foreign_keys || is_referenced(r, t))), row_int(r, 0), row_int(r, 0), row_int(r, 0), row_int(r, 1), row_text(r, kind == 'r' ? "d" : "n");
+  row_int(r, 0), row_int(r, 0), row_int(r, 0), row_int(r, 0), row_null(r), row_null(r), row_null(r);
+  row_end(r);
 }
 
 static void visit_class(rowset *r, const table *t, bool temp) {
   if (t->kind == TABLE_VIEW) {
-    class_row(r, pg_table_oid(t), t->name, 'v', temp, 0, view_columns(r, t).columns_n, false, t);
+    class_row(r, pg_table_oid(t), t->name, 'v', temp, 0, pg_view_columns(r, t).columns_n, false, t);
     return;
   }
-  class_row(r, pg_table_oid(t), t->name, 'r', temp, HEAP, t->columns_n, t->indexes || row_id_key(t), t);
-  if (row_id_key(t)) class_row(r, row_id_index(t), arena_printf(&r->memory, "%s_pkey", t->name), 'i', temp, BTREE, 1, false, t);
+  class_row(r, pg_table_oid(t), t->name, 'r', temp, HEAP, t->columns_n, t->indexes || pg_has_row_id_key(t), t);
+  if (pg_has_row_id_key(t)) class_row(r, pg_row_id_index(t), key_name(r, t), 'i', temp, BTREE, 1, false, t);
   for (const index_ *x = t->indexes; x; x = x->next) class_row(r, index_oid(x), index_name(r, t, x), 'i', temp, BTREE, x->key_columns_n, false, t);
 }
-static void build_class(rowset *r) { each_table(r, visit_class); }
+static void build_class(rowset *r) { pg_each_table(r, visit_class); }
 
 /* ---- pg_attribute, pg_attrdef ---- */
 
 static void attribute_row(rowset *r, uint32_t relation, const char *name, int number, const pg_type *type, int32_t modifier, bool required, bool has_default, const char *identity, const char *generated) {
   bool collatable = type->category == 'S';
-  i(r, relation), s(r, name), i(r, type->oid), i(r, -1), i(r, type->size), i(r, number), i(r, 0), i(r, -1), i(r, modifier), i(r, type->size > 0 && type->size <= 8);
-  s(r, type->size > 0 && type->size <= 8 && type->size != 12 ? "p" : "x"), s(r, type->size == 8 ? "d" : "i"), s(r, ""), i(r, required), i(r, has_default), i(r, 0), s(r, identity), s(r, generated), i(r, 0), i(r, 1), i(r, 0), i(r, collatable ? 100 : 0);
-  null(r), null(r), null(r), null(r);
-  end_row(r);
+  row_int(r, relation), row_text(r, name), row_int(r, type->oid), row_int(r, -1), row_int(r, type->size), row_int(r, number), row_int(r, 0), row_int(r, -1), row_int(r, modifier), row_int(r, type->size > 0 && type->size <= 8);
+  row_text(r, type->size > 0 && type->size <= 8 && type->size != 12 ? "p" : "x"), row_text(r, type->size == 8 ? "d" : "i"), row_text(r, ""), row_int(r, required), row_int(r, has_default), row_int(r, 0), row_text(r, identity), row_text(r, generated), row_int(r, 0), row_int(r, 1), row_int(r, 0), row_int(r, collatable ? 100 : 0);
+  row_null(r), row_null(r), row_null(r), row_null(r);
+  row_end(r);
 }
 
 static void index_attributes(rowset *r, const table *t, const index_ *x) {
   for (int k = 0; k < x->key_columns_n; k++) {
     int c = x->columns[k].column;
     int32_t modifier = -1;
-    const pg_type *type = c >= 0 ? column_type(r, t, &t->columns[c], &modifier) : pg_type_by_oid(c == -1 ? PG_INT8 : PG_TEXT);
+    const pg_type *type = c >= 0 ? pg_column_type(r, t, &t->columns[c], &modifier) : pg_type_by_oid(c == -1 ? PG_INT8 : PG_TEXT);
     attribute_row(r, index_oid(x), c >= 0 ? t->columns[c].name : "expr", k + 1, type, modifier, false, false, "", "");
   }
 }
@@ -165,7 +151,7 @@ static void index_attributes(rowset *r, const table *t, const index_ *x) {
 static void visit_attribute(rowset *r, const table *t, bool temp) {
   (void)temp;
   if (t->kind == TABLE_VIEW) {
-    description d = view_columns(r, t);
+    description d = pg_view_columns(r, t);
     for (int k = 0; k < d.columns_n; k++) {
       const pg_type *type = pg_type_by_oid(d.columns[k].type);
       attribute_row(r, pg_table_oid(t), d.columns[k].label, k + 1, type ? type : pg_type_by_oid(PG_TEXT), d.columns[k].modifier, false, false, "", "");
@@ -175,27 +161,27 @@ static void visit_attribute(rowset *r, const table *t, bool temp) {
   for (int k = 0; k < t->columns_n; k++) {
     const column *c = &t->columns[k];
     int32_t modifier;
-    const pg_type *type = column_type(r, t, c, &modifier);
+    const pg_type *type = pg_column_type(r, t, c, &modifier);
     bool serial = k == t->rowid_column && t->autoincrement;
-    attribute_row(r, pg_table_oid(t), c->name, k + 1, type, modifier, not_null(t, k), c->default_value || c->generated || serial, "", c->generated ? "s" : "");
+    attribute_row(r, pg_table_oid(t), c->name, k + 1, type, modifier, pg_not_null(t, k), c->default_value || c->generated || serial, "", c->generated ? "s" : "");
   }
-  if (row_id_key(t)) {
+  if (pg_has_row_id_key(t)) {
     int32_t modifier;
-    const pg_type *type = column_type(r, t, &t->columns[t->rowid_column], &modifier);
-    attribute_row(r, row_id_index(t), t->columns[t->rowid_column].name, 1, type, modifier, false, false, "", "");
+    const pg_type *type = pg_column_type(r, t, &t->columns[t->rowid_column], &modifier);
+    attribute_row(r, pg_row_id_index(t), t->columns[t->rowid_column].name, 1, type, modifier, false, false, "", "");
   }
   for (const index_ *x = t->indexes; x; x = x->next) index_attributes(r, t, x);
 }
-static void build_attribute(rowset *r) { each_table(r, visit_attribute); }
+static void build_attribute(rowset *r) { pg_each_table(r, visit_attribute); }
 
-static const char *default_text(rowset *r, const table *t, int k) {
+const char *pg_default_text(rowset *r, const table *t, int k) {
   const column *c = &t->columns[k];
   if (k == t->rowid_column && t->autoincrement) return arena_printf(&r->memory, "nextval('%s_%s_seq'::regclass)", t->name, c->name);
   const char *text = c->default_text.n ? arena_strndup(&r->memory, (const char *)c->default_text.p, c->default_text.n) : NULL;
   if (text && strcasecmp(text, "CURRENT_TIMESTAMP") == 0) return "CURRENT_TIMESTAMP";
   if (text && c->default_value && c->default_value->op == EX_TEXT) {
     int32_t modifier;
-    const pg_type *type = column_type(r, t, c, &modifier);
+    const pg_type *type = pg_column_type(r, t, c, &modifier);
     return arena_printf(&r->memory, "%s::%s", text, type->sql);
   }
   return text;
@@ -204,20 +190,20 @@ static const char *default_text(rowset *r, const table *t, int k) {
 static void visit_attrdef(rowset *r, const table *t, bool temp) {
   (void)temp;
   for (int k = 0; t->kind == TABLE_ORDINARY && k < t->columns_n; k++) {
-    const char *text = default_text(r, t, k);
+    const char *text = pg_default_text(r, t, k);
     if (!text) continue;
-    i(r, (int64_t)pg_table_oid(t) * 100 % 2000000000 + k), i(r, pg_table_oid(t)), i(r, k + 1), s(r, text);
-    end_row(r);
+    row_int(r, (int64_t)pg_table_oid(t) * 100 % 2000000000 + k), row_int(r, pg_table_oid(t)), row_int(r, k + 1), row_text(r, text);
+    row_end(r);
   }
 }
-static void build_attrdef(rowset *r) { each_table(r, visit_attrdef); }
+static void build_attrdef(rowset *r) { pg_each_table(r, visit_attrdef); }
 
 /* ---- pg_index, pg_constraint ---- */
 
 static void index_row(rowset *r, uint32_t oid, const table *t, const char *key, int n, bool unique, bool primary, const char *predicate) {
-  i(r, oid), i(r, pg_table_oid(t)), i(r, n), i(r, n), i(r, unique), i(r, 0), i(r, primary), i(r, 0), i(r, 1), i(r, 0), i(r, 1), i(r, 0), i(r, 1), i(r, 1), i(r, 0);
-  s(r, key), s(r, "0"), s(r, "0"), s(r, "0"), null(r), s(r, predicate);
-  end_row(r);
+  row_int(r, oid), row_int(r, pg_table_oid(t)), row_int(r, n), row_int(r, n), row_int(r, unique), row_int(r, 0), row_int(r, primary), row_int(r, 0), row_int(r, 1), row_int(r, 0), row_int(r, 1), row_int(r, 0), row_int(r, 1), row_int(r, 1), row_int(r, 0);
+  row_text(r, key), row_text(r, "0"), row_text(r, "0"), row_text(r, "0"), row_null(r), row_text(r, predicate);
+  row_end(r);
 }
 
 static const char *key_numbers(rowset *r, const index_ *x, char separator) {
@@ -234,7 +220,7 @@ static const char *key_numbers(rowset *r, const index_ *x, char separator) {
 static void visit_index(rowset *r, const table *t, bool temp) {
   (void)temp;
   if (t->kind != TABLE_ORDINARY) return;
-  if (row_id_key(t)) index_row(r, row_id_index(t), t, arena_printf(&r->memory, "%d", t->rowid_column + 1), 1, true, true, NULL);
+  if (pg_has_row_id_key(t)) index_row(r, pg_row_id_index(t), t, arena_printf(&r->memory, "%d", t->rowid_column + 1), 1, true, true, NULL);
   for (const index_ *x = t->indexes; x; x = x->next) {
     const char *where = NULL;
     if (x->where && x->sql) {
@@ -244,7 +230,7 @@ static void visit_index(rowset *r, const table *t, bool temp) {
     index_row(r, index_oid(x), t, key_numbers(r, x, ' '), x->key_columns_n, x->unique, is_primary(t, x), where);
   }
 }
-static void build_index(rowset *r) { each_table(r, visit_index); }
+static void build_index(rowset *r) { pg_each_table(r, visit_index); }
 
 static const char *column_names(rowset *r, const table *t, const int *columns, int n) {
   buf b = BUF_INIT;
@@ -253,17 +239,6 @@ static const char *column_names(rowset *r, const table *t, const int *columns, i
   buf_free(&b);
   return text;
 }
-
-typedef struct constraint_view {
-  uint32_t oid;
-  const char *name, *key, *foreign_key, *definition;
-  char kind;
-  uint32_t index, foreign;
-  char on_update, on_delete;
-  const foreign_key *f;
-  const index_ *x;
-} constraint_view;
-typedef void (*constraint_visitor)(rowset *r, const table *t, const constraint_view *c);
 
 static char action_letter(uint8_t action) {
   static const char letters[] = {'a', 'r', 'n', 'd', 'c'};
@@ -274,23 +249,21 @@ static const char *action_words(uint8_t action) {
   return action < 5 ? words[action] : "";
 }
 
-static void each_constraint(rowset *r, const table *t, constraint_visitor visit) {
+void pg_each_constraint(rowset *r, const table *t, constraint_visitor visit) {
   uint32_t base = (uint32_t)((uint64_t)pg_table_oid(t) * 64 % 1500000000 + 500000000);
   int number = 0;
-  if (row_id_key(t)) {
-    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'p', .name = arena_printf(&r->memory, "%s_pkey", t->name), .index = row_id_index(t),
+  if (pg_has_row_id_key(t)) {
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'p', .name = key_name(r, t), .index = pg_row_id_index(t),
                          .key = arena_printf(&r->memory, "[%d]", t->rowid_column + 1), .on_update = ' ', .on_delete = ' ',
                          .definition = arena_printf(&r->memory, "PRIMARY KEY (%s)", t->columns[t->rowid_column].name)};
     visit(r, t, &c);
   }
   for (const index_ *x = t->indexes; x; x = x->next) {
-    size_t length = strlen(x->name);
-    bool made_key = x->origin == 'c' && length > 5 && strcmp(x->name + length - 5, "_pkey") == 0;
-    if (x->origin != 'u' && x->origin != 'p' && !x->is_primary && !made_key) continue;
+    if (x->origin != 'u' && x->origin != 'p' && !x->is_primary && !pg_index_added_as(x)) continue;
     int columns[64], n = 0;
     for (int k = 0; k < x->key_columns_n && n < 64; k++) columns[n++] = x->columns[k].column;
-    bool primary = is_primary(t, x) || made_key;
-    constraint_view c = {.oid = base + (uint32_t)number++, .kind = primary ? 'p' : 'u', .name = made_key ? x->name : index_name(r, t, x), .index = index_oid(x), .x = x,
+    bool primary = is_primary(t, x);
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = primary ? 'p' : 'u', .name = index_name(r, t, x), .index = index_oid(x), .x = x,
                          .key = arena_printf(&r->memory, "[%s]", key_numbers(r, x, ',')), .on_update = ' ', .on_delete = ' ',
                          .definition = arena_printf(&r->memory, "%s (%s)", primary ? "PRIMARY KEY" : "UNIQUE", column_names(r, t, columns, n))};
     visit(r, t, &c);
@@ -298,38 +271,30 @@ static void each_constraint(rowset *r, const table *t, constraint_visitor visit)
   for (const foreign_key *f = t->foreign_keys; f; f = f->next) {
     int database;
     table *parent = catalog_table(r->db, NULL, f->parent, &database);
-    buf key = BUF_INIT, other = BUF_INIT, name = BUF_INIT, definition = BUF_INIT;
-    buf_printf(&name, "%s", t->name);
+    buf key = BUF_INIT, other = BUF_INIT, definition = BUF_INIT;
     buf_printf(&definition, "FOREIGN KEY (%s) REFERENCES %s(", column_names(r, t, f->child_columns, f->n), f->parent);
     for (int k = 0; k < f->n; k++) {
       const char *column = f->parent_columns ? f->parent_columns[k] : NULL;
       int at = parent && column ? table_column(parent, column) : -1;
       for (int m = 0; parent && !column && m < parent->columns_n; m++)
         if (parent->columns[m].primary_key_position == k + 1) at = m;
-      buf_printf(&name, "_%s", t->columns[f->child_columns[k]].name);
       buf_printf(&key, "%s%d", k ? "," : "[", f->child_columns[k] + 1);
       buf_printf(&other, "%s%d", k ? "," : "[", at + 1);
       buf_printf(&definition, "%s%s", k ? ", " : "", parent && at >= 0 ? parent->columns[at].name : column ? column : "?");
     }
     buf_printf(&definition, ")%s%s%s%s", f->on_update ? " ON UPDATE" : "", action_words(f->on_update), f->on_delete ? " ON DELETE" : "", action_words(f->on_delete));
-    if (f->deferred) buf_text(&definition, " DEFERRABLE INITIALLY DEFERRED");
-    buf_text(&name, "_fkey"), buf_byte(&key, ']'), buf_byte(&other, ']');
+    if (f->deferrable) buf_text(&definition, f->deferred ? " DEFERRABLE INITIALLY DEFERRED" : " DEFERRABLE");
+    buf_byte(&key, ']'), buf_byte(&other, ']');
     constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'f', .f = f, .foreign = parent ? pg_table_oid(parent) : 0,
-                         .name = arena_strndup(&r->memory, (char *)name.p, name.n), .key = arena_strndup(&r->memory, (char *)key.p, key.n),
+                         .name = pg_foreign_key_name(&r->memory, f), .key = arena_strndup(&r->memory, (char *)key.p, key.n),
                          .foreign_key = arena_strndup(&r->memory, (char *)other.p, other.n), .definition = arena_strndup(&r->memory, (char *)definition.p, definition.n),
                          .on_update = action_letter(f->on_update), .on_delete = action_letter(f->on_delete)};
-    buf_free(&key), buf_free(&other), buf_free(&name), buf_free(&definition);
+    buf_free(&key), buf_free(&other), buf_free(&definition);
     visit(r, t, &c);
   }
   for (int k = 0; k < t->checks_n; k++) {
     const check *x = &t->checks[k];
-    const char *name = x->name;
-    if (!name) {
-      const char *column = NULL;
-      for (int m = 0; m < t->columns_n && !column; m++)
-        if (x->text.n > strlen(t->columns[m].name) && memmem(x->text.p, x->text.n, t->columns[m].name, strlen(t->columns[m].name))) column = t->columns[m].name;
-      name = column ? arena_printf(&r->memory, "%s_%s_check", t->name, column) : arena_printf(&r->memory, "%s_check", t->name);
-    }
+    const char *name = pg_check_name(&r->memory, t, k);
     constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'c', .name = name, .on_update = ' ', .on_delete = ' ',
                          .definition = arena_printf(&r->memory, "CHECK (%.*s)", (int)x->text.n, (const char *)x->text.p)};
     visit(r, t, &c);
@@ -338,32 +303,32 @@ static void each_constraint(rowset *r, const table *t, constraint_visitor visit)
 
 static void constraint_row(rowset *r, const table *t, const constraint_view *c) {
   char kind[2] = {c->kind, 0}, update[2] = {c->on_update, 0}, delete[2] = {c->on_delete, 0};
-  i(r, c->oid), s(r, c->name), i(r, PUBLIC), s(r, kind), i(r, c->f && c->f->deferred), i(r, c->f && c->f->deferred), i(r, 1), i(r, pg_table_oid(t)), i(r, 0), i(r, c->index), i(r, 0), i(r, c->foreign);
-  s(r, update), s(r, delete), s(r, c->kind == 'f' ? "s" : " "), i(r, 1), i(r, 0), i(r, c->kind != 'c'), s(r, c->key), s(r, c->foreign_key), s(r, c->definition);
-  end_row(r);
+  row_int(r, c->oid), row_text(r, c->name), row_int(r, PUBLIC), row_text(r, kind), row_int(r, c->f && c->f->deferrable), row_int(r, c->f && c->f->deferred), row_int(r, 1), row_int(r, pg_table_oid(t)), row_int(r, 0), row_int(r, c->index), row_int(r, 0), row_int(r, c->foreign);
+  row_text(r, update), row_text(r, delete), row_text(r, c->kind == 'f' ? "s" : " "), row_int(r, 1), row_int(r, 0), row_int(r, c->kind != 'c'), row_text(r, c->key), row_text(r, c->foreign_key), row_text(r, c->definition);
+  row_end(r);
 }
 static void visit_constraint(rowset *r, const table *t, bool temp) {
   (void)temp;
-  if (t->kind == TABLE_ORDINARY) each_constraint(r, t, constraint_row);
+  if (t->kind == TABLE_ORDINARY) pg_each_constraint(r, t, constraint_row);
 }
-static void build_constraint(rowset *r) { each_table(r, visit_constraint); }
+static void build_constraint(rowset *r) { pg_each_table(r, visit_constraint); }
 
 /* ---- fixed tables ---- */
 
 static void build_namespace(rowset *r) {
   static const struct { int oid; const char *name; } all[] = {{PG_CATALOG, "pg_catalog"}, {PUBLIC, "public"}, {INFORMATION_SCHEMA, "information_schema"}, {PG_TEMP, "pg_temp_1"}};
   for (size_t k = 0; k < 4; k++) {
-    i(r, all[k].oid), s(r, all[k].name), i(r, OWNER), null(r);
-    end_row(r);
+    row_int(r, all[k].oid), row_text(r, all[k].name), row_int(r, OWNER), row_null(r);
+    row_end(r);
   }
 }
 static void build_type(rowset *r) {
   for (int k = 0; k < pg_types_n; k++) {
     const pg_type *t = &pg_types[k];
     char category[2] = {t->category, 0};
-    i(r, t->oid), s(r, t->name), i(r, PG_CATALOG), i(r, OWNER), i(r, t->size), i(r, t->size > 0 && t->size <= 8), s(r, t->category == 'P' ? "p" : "b"), s(r, category), i(r, 0), i(r, 1), s(r, ",");
-    i(r, 0), i(r, t->element), i(r, t->array), i(r, 0), i(r, -1), i(r, 0), i(r, 0), i(r, t->category == 'S' ? 100 : 0), null(r), s(r, "i"), s(r, "x"), i(r, t->category == 'A' ? 750 : 0), i(r, t->category == 'A' ? 750 : 0), null(r);
-    end_row(r);
+    row_int(r, t->oid), row_text(r, t->name), row_int(r, PG_CATALOG), row_int(r, OWNER), row_int(r, t->size), row_int(r, t->size > 0 && t->size <= 8), row_text(r, t->category == 'P' ? "p" : "b"), row_text(r, category), row_int(r, 0), row_int(r, 1), row_text(r, ",");
+    row_int(r, 0), row_int(r, t->element), row_int(r, t->array), row_int(r, 0), row_int(r, -1), row_int(r, 0), row_int(r, 0), row_int(r, t->category == 'S' ? 100 : 0), row_null(r), row_text(r, "i"), row_text(r, "x"), row_int(r, t->category == 'A' ? 750 : 0), row_int(r, t->category == 'A' ? 750 : 0), row_null(r);
+    row_end(r);
   }
 }
 static void build_database(rowset *r) {
@@ -372,64 +337,64 @@ static void build_database(rowset *r) {
   snprintf(name, sizeof name, "%s", slash ? slash + 1 : path ? path : "main");
   char *dot = strrchr(name, '.');
   if (dot && dot > name) *dot = 0;
-  i(r, DATABASE), s(r, name), i(r, OWNER), i(r, 6), s(r, "c"), i(r, 0), i(r, 1), i(r, -1), i(r, 1663), s(r, "C.UTF-8"), s(r, "C.UTF-8"), null(r), null(r), null(r);
-  end_row(r);
+  row_int(r, DATABASE), row_text(r, name), row_int(r, OWNER), row_int(r, 6), row_text(r, "c"), row_int(r, 0), row_int(r, 1), row_int(r, -1), row_int(r, 1663), row_text(r, "C.UTF-8"), row_text(r, "C.UTF-8"), row_null(r), row_null(r), row_null(r);
+  row_end(r);
 }
-static void build_roles(rowset *r) {
-  s(r, "postgres"), i(r, 1), i(r, 1), i(r, 1), i(r, 1), i(r, 1), i(r, 1), i(r, -1), null(r), null(r), i(r, 1), null(r), i(r, OWNER);
-  end_row(r);
+static void build_zones(rowset *r) {
+  row_text(r, "UTC"), row_text(r, "UTC"), row_text(r, "00:00:00"), row_int(r, 0);
+  row_end(r);
 }
 static void build_am(rowset *r) {
-  i(r, HEAP), s(r, "heap"), s(r, "heap_tableam_handler"), s(r, "t");
-  end_row(r);
-  i(r, BTREE), s(r, "btree"), s(r, "bthandler"), s(r, "i");
-  end_row(r);
+  row_int(r, HEAP), row_text(r, "heap"), row_text(r, "heap_tableam_handler"), row_text(r, "t");
+  row_end(r);
+  row_int(r, BTREE), row_text(r, "btree"), row_text(r, "bthandler"), row_text(r, "i");
+  row_end(r);
 }
 static void build_tablespace(rowset *r) {
-  i(r, 1663), s(r, "pg_default"), i(r, OWNER), null(r), null(r);
-  end_row(r);
-  i(r, 1664), s(r, "pg_global"), i(r, OWNER), null(r), null(r);
-  end_row(r);
+  row_int(r, 1663), row_text(r, "pg_default"), row_int(r, OWNER), row_null(r), row_null(r);
+  row_end(r);
+  row_int(r, 1664), row_text(r, "pg_global"), row_int(r, OWNER), row_null(r), row_null(r);
+  row_end(r);
 }
 static void build_collation(rowset *r) {
   static const struct { int oid; const char *name, *collate; } all[] = {{100, "default", NULL}, {950, "C", "C"}, {951, "POSIX", "POSIX"}};
   for (size_t k = 0; k < 3; k++) {
-    i(r, all[k].oid), s(r, all[k].name), i(r, PG_CATALOG), i(r, OWNER), s(r, k ? "c" : "d"), i(r, 1), i(r, -1), s(r, all[k].collate), s(r, all[k].collate), null(r), null(r);
-    end_row(r);
+    row_int(r, all[k].oid), row_text(r, all[k].name), row_int(r, PG_CATALOG), row_int(r, OWNER), row_text(r, k ? "c" : "d"), row_int(r, 1), row_int(r, -1), row_text(r, all[k].collate), row_text(r, all[k].collate), row_null(r), row_null(r);
+    row_end(r);
   }
 }
 static void build_language(rowset *r) {
-  i(r, 14), s(r, "sql"), i(r, OWNER), i(r, 0), i(r, 1);
-  end_row(r);
+  row_int(r, 14), row_text(r, "sql"), row_int(r, OWNER), row_int(r, 0), row_int(r, 1);
+  row_end(r);
 }
 
 static void visit_trigger(rowset *r, const table *t, bool temp) {
   (void)temp;
   for (const trigger *g = t->triggers; g; g = g->next) {
-    i(r, (int64_t)pg_table_oid(t) + 700000000), i(r, pg_table_oid(t)), i(r, 0), s(r, g->name), i(r, 0), i(r, 0), s(r, "O"), i(r, 0), i(r, 0), i(r, 0), i(r, 0), s(r, g->sql);
-    end_row(r);
+    row_int(r, (int64_t)pg_table_oid(t) + 700000000), row_int(r, pg_table_oid(t)), row_int(r, 0), row_text(r, g->name), row_int(r, 0), row_int(r, 0), row_text(r, "O"), row_int(r, 0), row_int(r, 0), row_int(r, 0), row_int(r, 0), row_text(r, g->sql);
+    row_end(r);
   }
 }
-static void build_trigger(rowset *r) { each_table(r, visit_trigger); }
+static void build_trigger(rowset *r) { pg_each_table(r, visit_trigger); }
 
 /* ---- views of PostgreSQL's over the above ---- */
 
 static void visit_tables(rowset *r, const table *t, bool temp) {
   if (t->kind != TABLE_ORDINARY) return;
-  s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, "postgres"), null(r), i(r, t->indexes || row_id_key(t)), i(r, 0), i(r, t->triggers != NULL), i(r, 0);
-  end_row(r);
+  row_text(r, temp ? "pg_temp_1" : "public"), row_text(r, t->name), row_text(r, pg_owner(r->db)), row_null(r), row_int(r, t->indexes || pg_has_row_id_key(t)), row_int(r, 0), row_int(r, t->triggers != NULL), row_int(r, 0);
+  row_end(r);
 }
-static void build_tables(rowset *r) { each_table(r, visit_tables); }
-static const char *view_text(rowset *r, const table *t) {
+static void build_tables(rowset *r) { pg_each_table(r, visit_tables); }
+const char *pg_view_text(rowset *r, const table *t) {
   const char *as = t->sql ? strcasestr(t->sql, " as ") : NULL;
   return as ? arena_printf(&r->memory, " %s;", as + 4) : NULL;
 }
 static void visit_views(rowset *r, const table *t, bool temp) {
   if (t->kind != TABLE_VIEW) return;
-  s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, "postgres"), s(r, view_text(r, t));
-  end_row(r);
+  row_text(r, temp ? "pg_temp_1" : "public"), row_text(r, t->name), row_text(r, pg_owner(r->db)), row_text(r, pg_view_text(r, t));
+  row_end(r);
 }
-static void build_views(rowset *r) { each_table(r, visit_views); }
+static void build_views(rowset *r) { pg_each_table(r, visit_views); }
 
 static const char *index_definition(rowset *r, const table *t, const index_ *x, uint32_t oid) {
   buf b = BUF_INIT;
@@ -454,108 +419,22 @@ static const char *index_definition(rowset *r, const table *t, const index_ *x, 
 }
 static void visit_indexes(rowset *r, const table *t, bool temp) {
   if (t->kind != TABLE_ORDINARY) return;
-  if (row_id_key(t)) {
-    s(r, "public"), s(r, t->name), s(r, arena_printf(&r->memory, "%s_pkey", t->name)), null(r), s(r, index_definition(r, t, NULL, 0));
-    end_row(r);
+  if (pg_has_row_id_key(t)) {
+    row_text(r, "public"), row_text(r, t->name), row_text(r, key_name(r, t)), row_null(r), row_text(r, index_definition(r, t, NULL, 0));
+    row_end(r);
   }
   for (const index_ *x = t->indexes; x; x = x->next) {
-    s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, index_name(r, t, x)), null(r), s(r, index_definition(r, t, x, 0));
-    end_row(r);
+    row_text(r, temp ? "pg_temp_1" : "public"), row_text(r, t->name), row_text(r, index_name(r, t, x)), row_null(r), row_text(r, index_definition(r, t, x, 0));
+    row_end(r);
   }
 }
-static void build_indexes(rowset *r) { each_table(r, visit_indexes); }
-
-/* ---- information_schema ---- */
-
-static const char *catalog_name(rowset *r) {
-  const char *path = r->db->databases[0].filename, *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path ? path : "main";
-  const char *dot = strrchr(name, '.');
-  return dot && dot > name ? arena_strndup(&r->memory, name, (size_t)(dot - name)) : name;
-}
-static void visit_is_tables(rowset *r, const table *t, bool temp) {
-  s(r, catalog_name(r)), s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, t->kind == TABLE_VIEW ? "VIEW" : temp ? "LOCAL TEMPORARY" : "BASE TABLE"), null(r), null(r), null(r), null(r), null(r), s(r, t->kind == TABLE_VIEW ? "NO" : "YES"), s(r, "NO"), null(r);
-  end_row(r);
-}
-static void build_is_tables(rowset *r) { each_table(r, visit_is_tables); }
-static void is_column(rowset *r, const char *table_name, const char *schema_name, const char *name, int number, const char *default_, bool nullable, const pg_type *t, int32_t modifier) {
-  bool text = t->oid == PG_VARCHAR || t->oid == PG_BPCHAR;
-  int precision = t->oid == PG_INT2 ? 16 : t->oid == PG_INT4 ? 32 : t->oid == PG_INT8 ? 64 : t->oid == PG_FLOAT4 ? 24 : t->oid == PG_FLOAT8 ? 53 : 0;
-  s(r, catalog_name(r)), s(r, schema_name), s(r, table_name), s(r, name), i(r, number), s(r, default_), s(r, nullable ? "YES" : "NO"), s(r, t->category == 'A' ? "ARRAY" : t->sql);
-  if (text && modifier >= 4) i(r, modifier - 4), i(r, (modifier - 4) * 4);
-  else if (t->category == 'S') null(r), i(r, 1073741824);
-  else null(r), null(r);
-  if (t->oid == PG_NUMERIC && modifier >= 4) i(r, (modifier - 4) >> 16), i(r, 10), i(r, (modifier - 4) & 0xffff);
-  else if (precision) i(r, precision), i(r, 2), precision > 20 && t->oid != PG_INT4 && t->oid != PG_INT8 ? null(r) : i(r, 0);
-  else if (t->oid == PG_NUMERIC) null(r), i(r, 10), null(r);
-  else null(r), null(r), null(r);
-  if (t->category == 'D') i(r, t->oid == PG_DATE ? 0 : 6);
-  else null(r);
-  s(r, catalog_name(r)), s(r, "pg_catalog"), s(r, t->name), s(r, "NO"), null(r), s(r, "NEVER"), null(r), s(r, "YES");
-  end_row(r);
-}
-static void visit_is_columns(rowset *r, const table *t, bool temp) {
-  const char *schema_name = temp ? "pg_temp_1" : "public";
-  if (t->kind == TABLE_VIEW) {
-    description d = view_columns(r, t);
-    for (int k = 0; k < d.columns_n; k++) {
-      const pg_type *type = pg_type_by_oid(d.columns[k].type);
-      if (type) is_column(r, t->name, schema_name, d.columns[k].label, k + 1, NULL, true, type, d.columns[k].modifier);
-    }
-    return;
-  }
-  for (int k = 0; k < t->columns_n; k++) {
-    int32_t modifier;
-    const pg_type *type = column_type(r, t, &t->columns[k], &modifier);
-    is_column(r, t->name, schema_name, t->columns[k].name, k + 1, default_text(r, t, k), !not_null(t, k), type, modifier);
-  }
-}
-static void build_is_columns(rowset *r) { each_table(r, visit_is_columns); }
-static void build_schemata(rowset *r) {
-  static const char *const all[] = {"public", "pg_catalog", "information_schema"};
-  for (int k = 0; k < 3; k++) {
-    s(r, catalog_name(r)), s(r, all[k]), s(r, "postgres"), null(r), null(r), null(r), null(r);
-    end_row(r);
-  }
-}
-static void is_constraint(rowset *r, const table *t, const constraint_view *c) {
-  s(r, catalog_name(r)), s(r, "public"), s(r, c->name), s(r, catalog_name(r)), s(r, "public"), s(r, t->name);
-  s(r, c->kind == 'p' ? "PRIMARY KEY" : c->kind == 'u' ? "UNIQUE" : c->kind == 'f' ? "FOREIGN KEY" : "CHECK"), s(r, "NO"), s(r, "NO"), s(r, "YES");
-  end_row(r);
-}
-static void visit_is_constraints(rowset *r, const table *t, bool temp) {
-  (void)temp;
-  if (t->kind == TABLE_ORDINARY) each_constraint(r, t, is_constraint);
-}
-static void build_is_constraints(rowset *r) { each_table(r, visit_is_constraints); }
-static void key_columns(rowset *r, const table *t, const constraint_view *c) {
-  if (c->kind == 'c' || !c->key) return;
-  int place = 0;
-  for (const char *p = c->key + 1; *p && *p != ']'; p += strcspn(p, ",]"), p += *p == ',') {
-    int k = atoi(p) - 1;
-    if (k < 0 || k >= t->columns_n) continue;
-    s(r, catalog_name(r)), s(r, "public"), s(r, c->name), s(r, catalog_name(r)), s(r, "public"), s(r, t->name), s(r, t->columns[k].name), i(r, ++place);
-    if (c->kind == 'f') i(r, place);
-    else null(r);
-    end_row(r);
-  }
-}
-static void visit_key_columns(rowset *r, const table *t, bool temp) {
-  (void)temp;
-  if (t->kind == TABLE_ORDINARY) each_constraint(r, t, key_columns);
-}
-static void build_key_columns(rowset *r) { each_table(r, visit_key_columns); }
-static void visit_is_views(rowset *r, const table *t, bool temp) {
-  if (t->kind != TABLE_VIEW) return;
-  s(r, catalog_name(r)), s(r, temp ? "pg_temp_1" : "public"), s(r, t->name), s(r, view_text(r, t)), s(r, "NONE"), s(r, "NO"), s(r, "NO");
-  end_row(r);
-}
-static void build_is_views(rowset *r) { each_table(r, visit_is_views); }
+static void build_indexes(rowset *r) { pg_each_table(r, visit_indexes); }
 
 /* ---- definitions ---- */
 
 static const struct definition {
   const char *name, *columns; /* "name type name type ..." */
-  void (*build)(rowset *);
+  void (*build)(rowset *);       /* NULL: empty, or the session's */
 } definitions[] = {
     {"pg_namespace", "oid oid nspname name nspowner oid nspacl _text", build_namespace},
     {"pg_class", "oid oid relname name relnamespace oid reltype oid reloftype oid relowner oid relam oid relfilenode oid reltablespace oid relpages int4 reltuples float4 relallvisible int4 reltoastrelid oid relhasindex bool relisshared bool relpersistence char relkind char relnatts int2 relchecks int2 relhasrules bool relhastriggers bool relhassubclass bool relrowsecurity bool relforcerowsecurity bool relispopulated bool relreplident char relispartition bool relrewrite oid relfrozenxid oid relminmxid oid relacl _text reloptions _text relpartbound text", build_class},
@@ -565,8 +444,8 @@ static const struct definition {
     {"pg_index", "indexrelid oid indrelid oid indnatts int2 indnkeyatts int2 indisunique bool indnullsnotdistinct bool indisprimary bool indisexclusion bool indimmediate bool indisclustered bool indisvalid bool indcheckxmin bool indisready bool indislive bool indisreplident bool indkey int2vector indcollation oidvector indclass oidvector indoption int2vector indexprs text indpred text", build_index},
     {"pg_constraint", "oid oid conname name connamespace oid contype char condeferrable bool condeferred bool convalidated bool conrelid oid contypid oid conindid oid conparentid oid confrelid oid confupdtype char confdeltype char confmatchtype char conislocal bool coninhcount int4 connoinherit bool conkey _int2 confkey _int2 conbin text", build_constraint},
     {"pg_database", "oid oid datname name datdba oid encoding int4 datlocprovider char datistemplate bool datallowconn bool datconnlimit int4 dattablespace oid datcollate text datctype text daticulocale text datcollversion text datacl _text", build_database},
-    {"pg_roles", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", build_roles},
-    {"pg_authid", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", build_roles},
+    {"pg_roles", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", NULL},
+    {"pg_authid", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", NULL},
     {"pg_am", "oid oid amname name amhandler text amtype char", build_am},
     {"pg_tablespace", "oid oid spcname name spcowner oid spcacl _text spcoptions _text", build_tablespace},
     {"pg_collation", "oid oid collname name collnamespace oid collowner oid collprovider char collisdeterministic bool collencoding int4 collcollate text collctype text colliculocale text collversion text", build_collation},
@@ -575,8 +454,8 @@ static const struct definition {
     {"pg_tables", "schemaname name tablename name tableowner name tablespace name hasindexes bool hasrules bool hastriggers bool rowsecurity bool", build_tables},
     {"pg_views", "schemaname name viewname name viewowner name definition text", build_views},
     {"pg_indexes", "schemaname name tablename name indexname name tablespace name indexdef text", build_indexes},
-    {"pg_proc", "oid oid proname name pronamespace oid proowner oid prolang oid procost float4 prorows float4 prokind char prosecdef bool proleakproof bool proisstrict bool proretset bool provolatile char proparallel char pronargs int2 prorettype oid proargtypes oidvector proargnames _text prosrc text proacl _text", NULL},
-    {"pg_description", "objoid oid classoid oid objsubid int4 description text", NULL},
+    {"pg_proc", "oid oid proname name pronamespace oid proowner oid prolang oid procost float4 prorows float4 provariadic oid prosupport oid prokind char prosecdef bool proleakproof bool proisstrict bool proretset bool provolatile char proparallel char pronargs int2 pronargdefaults int2 prorettype oid proargtypes oidvector proallargtypes _oid proargmodes _text proargnames _text proargdefaults text protrftypes _oid prosrc text probin text prosqlbody text proconfig _text proacl _text", pg_build_procedures},
+    {"pg_description", "objoid oid classoid oid objsubid int4 description text", pg_build_description},
     {"pg_shdescription", "objoid oid classoid oid description text", NULL},
     {"pg_inherits", "inhrelid oid inhparent oid inhseqno int4 inhdetachpending bool", NULL},
     {"pg_policy", "oid oid polname name polrelid oid polcmd char polpermissive bool polroles _oid polqual text polwithcheck text", NULL},
@@ -614,20 +493,60 @@ static const struct definition {
     {"pg_sequence", "seqrelid oid seqtypid oid seqstart int8 seqincrement int8 seqmax int8 seqmin int8 seqcache int8 seqcycle bool", NULL},
     {"pg_sequences", "schemaname name sequencename name sequenceowner name data_type text start_value int8 min_value int8 max_value int8 increment_by int8 cycle bool cache_size int8 last_value int8", NULL},
     {"pg_matviews", "schemaname name matviewname name matviewowner name tablespace name hasindexes bool ispopulated bool definition text", NULL},
-    {"pg_stat_activity", "datid oid datname name pid int4 usename name application_name text state text query text", NULL},
+    {"pg_stat_activity", "datid oid datname name pid int4 leader_pid int4 usesysid oid usename name application_name text client_addr text client_hostname text client_port int4 backend_start timestamptz xact_start timestamptz query_start timestamptz state_change timestamptz wait_event_type text wait_event text state text backend_xid int8 backend_xmin int8 query_id int8 query text backend_type text", NULL},
     {"pg_locks", "locktype text database oid relation oid pid int4 mode text granted bool", NULL},
     {"pg_aggregate", "aggfnoid oid aggkind char aggnumdirectargs int2", NULL},
-    {"pg_prepared_statements", "name text statement text prepare_time timestamptz parameter_types _text from_sql bool", NULL},
-    {"information_schema_tables", "table_catalog name table_schema name table_name name table_type text self_referencing_column_name name reference_generation text user_defined_type_catalog name user_defined_type_schema name user_defined_type_name name is_insertable_into text is_typed text commit_action text", build_is_tables},
-    {"information_schema_columns", "table_catalog name table_schema name table_name name column_name name ordinal_position int4 column_default text is_nullable text data_type text character_maximum_length int4 character_octet_length int4 numeric_precision int4 numeric_precision_radix int4 numeric_scale int4 datetime_precision int4 udt_catalog name udt_schema name udt_name name is_identity text identity_generation text is_generated text generation_expression text is_updatable text", build_is_columns},
-    {"information_schema_schemata", "catalog_name name schema_name name schema_owner name default_character_set_catalog name default_character_set_schema name default_character_set_name name sql_path text", build_schemata},
-    {"information_schema_table_constraints", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name constraint_type text is_deferrable text initially_deferred text enforced text", build_is_constraints},
-    {"information_schema_key_column_usage", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name column_name name ordinal_position int4 position_in_unique_constraint int4", build_key_columns},
-    {"information_schema_views", "table_catalog name table_schema name table_name name view_definition text check_option text is_updatable text is_insertable_into text", build_is_views},
+    {"pg_prepared_statements", "name text statement text prepare_time timestamptz parameter_types _text result_types _text from_sql bool generic_plans int8 custom_plans int8", NULL},
+    {"pg_cursors", "name text statement text is_holdable bool is_binary bool is_scrollable bool creation_time timestamptz", NULL},
+    {"pg_settings", "name text setting text unit text category text short_desc text extra_desc text context text vartype text source text min_val text max_val text enumvals _text boot_val text reset_val text sourcefile text sourceline int4 pending_restart bool", NULL},
+    {"pg_user", "usename name usesysid oid usecreatedb bool usesuper bool userepl bool usebypassrls bool passwd text valuntil timestamptz useconfig _text", NULL},
+    {"pg_shadow", "usename name usesysid oid usecreatedb bool usesuper bool userepl bool usebypassrls bool passwd text valuntil timestamptz useconfig _text", NULL},
+    {"pg_group", "groname name grosysid oid grolist _oid", NULL},
+    {"pg_timezone_names", "name text abbrev text utc_offset interval is_dst bool", build_zones},
+    {"pg_timezone_abbrevs", "abbrev text utc_offset interval is_dst bool", NULL},
+    {"pg_seclabel", "objoid oid classoid oid objsubid int4 provider text label text", NULL},
+    {"pg_seclabels", "objoid oid classoid oid objsubid int4 objtype text objnamespace oid objname text provider text label text", NULL},
+    {"pg_init_privs", "objoid oid classoid oid objsubid int4 privtype char initprivs _text", NULL},
+    {"pg_transform", "oid oid trftype oid trflang oid trffromsql oid trftosql oid", NULL},
+    {"pg_rules", "schemaname name tablename name rulename name definition text", NULL},
+    {"pg_stats", "schemaname name tablename name attname name inherited bool null_frac float4 avg_width int4 n_distinct float4", NULL},
+    {"pg_statistic", "starelid oid staattnum int2 stainherit bool stanullfrac float4 stawidth int4 stadistinct float4", NULL},
+    {"pg_policies", "schemaname name tablename name policyname name permissive text roles _text cmd text qual text with_check text", NULL},
+    {"pg_subscription_rel", "srsubid oid srrelid oid srsubstate char srsublsn text", NULL},
+    {"pg_statistic_ext_data", "stxoid oid stxdinherit bool", NULL},
+    {"pg_largeobject", "loid oid pageno int4 data bytea", NULL},
+    {"pg_shdepend", "dbid oid classid oid objid oid objsubid int4 refclassid oid refobjid oid deptype char", NULL},
+    {"pg_user_mapping", "oid oid umuser oid umserver oid umoptions _text", NULL},
+    {"pg_publication_tables", "pubname name schemaname name tablename name", NULL},
+    {"pg_parameter_acl", "oid oid parname text paracl _text", NULL},
+    {"information_schema_tables", "table_catalog name table_schema name table_name name table_type text self_referencing_column_name name reference_generation text user_defined_type_catalog name user_defined_type_schema name user_defined_type_name name is_insertable_into text is_typed text commit_action text", pg_build_is_tables},
+    {"information_schema_columns", "table_catalog name table_schema name table_name name column_name name ordinal_position int4 column_default text is_nullable text data_type text character_maximum_length int4 character_octet_length int4 numeric_precision int4 numeric_precision_radix int4 numeric_scale int4 datetime_precision int4 udt_catalog name udt_schema name udt_name name is_identity text identity_generation text is_generated text generation_expression text is_updatable text", pg_build_is_columns},
+    {"information_schema_schemata", "catalog_name name schema_name name schema_owner name default_character_set_catalog name default_character_set_schema name default_character_set_name name sql_path text", pg_build_schemata},
+    {"information_schema_table_constraints", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name constraint_type text is_deferrable text initially_deferred text enforced text", pg_build_is_constraints},
+    {"information_schema_key_column_usage", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name column_name name ordinal_position int4 position_in_unique_constraint int4", pg_build_key_columns},
+    {"information_schema_views", "table_catalog name table_schema name table_name name view_definition text check_option text is_updatable text is_insertable_into text", pg_build_is_views},
     {"information_schema_sequences", "sequence_catalog name sequence_schema name sequence_name name data_type text", NULL},
     {"information_schema_routines", "specific_catalog name specific_schema name specific_name name routine_schema name routine_name name routine_type text data_type text", NULL},
 };
 enum { DEFINITIONS = sizeof definitions / sizeof *definitions };
+
+/* Numbers of the catalogs that are tables of their own in PostgreSQL; they have a hidden column tableoid. */
+static const struct {
+  const char *name;
+  int number;
+} classes[] = {{"pg_class", 1259}, {"pg_attribute", 1249}, {"pg_type", 1247}, {"pg_proc", 1255}, {"pg_namespace", 2615}, {"pg_constraint", 2606},
+               {"pg_attrdef", 2604}, {"pg_index", 2610}, {"pg_description", 2609}, {"pg_database", 1262}, {"pg_authid", 1260}, {"pg_am", 2601},
+               {"pg_language", 2612}, {"pg_trigger", 2620}, {"pg_operator", 2617}, {"pg_opclass", 2616}, {"pg_opfamily", 2753}, {"pg_collation", 3456},
+               {"pg_cast", 2605}, {"pg_conversion", 2607}, {"pg_rewrite", 2618}, {"pg_policy", 3256}, {"pg_enum", 3501}, {"pg_extension", 3079},
+               {"pg_tablespace", 1213}, {"pg_depend", 2608}, {"pg_inherits", 2611}, {"pg_foreign_data_wrapper", 2328}, {"pg_foreign_server", 1417},
+               {"pg_publication", 6104}, {"pg_publication_rel", 6106}, {"pg_publication_namespace", 6237}, {"pg_subscription", 6100}, {"pg_event_trigger", 3466},
+               {"pg_statistic_ext", 3381}, {"pg_ts_dict", 3600}, {"pg_ts_config", 3602}, {"pg_ts_parser", 3601}, {"pg_ts_template", 3764},
+               {"pg_default_acl", 826}, {"pg_largeobject_metadata", 2995}, {"pg_transform", 3576}, {"pg_sequence", 2224}, {"pg_user_mapping", 1418}};
+static int class_number(const char *name) {
+  for (size_t k = 0; k < sizeof classes / sizeof *classes; k++)
+    if (strcmp(classes[k].name, name) == 0) return classes[k].number;
+  return 0;
+}
 
 static virtual_module modules[DEFINITIONS];
 static pthread_mutex_t modules_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -641,14 +560,24 @@ static const struct definition *definition_of(const table *t) {
 typedef struct catalog_cursor {
   rowset r;
   const struct definition *d;
+  int class; /* tableoid, 0: there is none */
 } catalog_cursor;
+
+/* Nothing is looked up: every constraint is tested on the rows. */
+static status catalog_best(hdb *db, virtual_plan *p, arena *memory) {
+  (void)db, (void)memory;
+  p->rows = 200;
+  p->cost = 400;
+  return HDB_OK;
+}
 
 static status catalog_open(exec *x, const table *t, void **out) {
   catalog_cursor *c = calloc(1, sizeof *c);
   if (!c) return error_set(x->err, HDB_NOMEM, "out of memory");
   c->d = definition_of(t);
   c->r.db = x->db;
-  c->r.columns = t->columns_n;
+  c->class = c->d ? class_number(c->d->name) : 0;
+  c->r.columns = t->columns_n - (c->class != 0);
   *out = c;
   return HDB_OK;
 }
@@ -667,10 +596,13 @@ static bool is_fresh(rowset *r) {
 static status catalog_filter(exec *x, void *cursor, int number, const char *text, uint64_t given, const value *arguments, int n) {
   catalog_cursor *c = cursor;
   c->r.at = 0;
-  if (is_fresh(&c->r)) return HDB_OK;
+  bool of_session = c->d && !c->d->build;
+  if (is_fresh(&c->r) && !of_session) return HDB_OK;
   c->r.n = 0;
   c->r.built = true;
-  if (c->d && c->d->build) c->d->build(&c->r);
+  arena_clear(&c->r.memory);
+  if (of_session) pg_build_session(&c->r, c->d->name);
+  else if (c->d) c->d->build(&c->r);
   return c->r.failed || c->r.memory.failed ? error_set(x->err, HDB_NOMEM, "out of memory") : HDB_OK;
 }
 static bool catalog_at_end(void *cursor) { return ((catalog_cursor *)cursor)->r.at >= ((catalog_cursor *)cursor)->r.n; }
@@ -679,8 +611,10 @@ static status catalog_next(exec *x, void *cursor) {
   return HDB_OK;
 }
 static status catalog_column(exec *x, void *cursor, int column, value *out) {
-  rowset *r = &((catalog_cursor *)cursor)->r;
-  *out = r->cells[r->at * r->columns + column];
+  const catalog_cursor *c = cursor;
+  const rowset *r = &c->r;
+  if (column == r->columns) *out = value_int(c->class);
+  else *out = r->cells[r->at * r->columns + column];
   return HDB_OK;
 }
 static int64_t catalog_rowid(void *cursor) { return ((catalog_cursor *)cursor)->r.at + 1; }
@@ -697,7 +631,7 @@ static bool make_module(int k) {
   int n = 1;
   for (const char *p = definitions[k].columns; *p; p++) n += *p == ' ';
   n /= 2;
-  virtual_column *columns = calloc((size_t)n, sizeof *columns);
+  virtual_column *columns = calloc((size_t)n + 1, sizeof *columns);
   char *text = strdup(definitions[k].columns), *rest = NULL;
   if (!columns || !text) {
     free(columns);
@@ -710,7 +644,8 @@ static bool make_module(int k) {
     columns[c].type = strtok_r(NULL, " ", &rest);
     word = strtok_r(NULL, " ", &rest);
   }
-  modules[k] = (virtual_module){definitions[k].name, columns, n, NULL, catalog_open, catalog_filter, catalog_at_end, catalog_next, catalog_column, catalog_rowid, catalog_close};
+  if (class_number(definitions[k].name)) columns[n++] = (virtual_column){.name = "tableoid", .type = "oid", .hidden = true};
+  modules[k] = (virtual_module){definitions[k].name, columns, n, catalog_best, catalog_open, catalog_filter, catalog_at_end, catalog_next, catalog_column, catalog_rowid, catalog_close};
   return true;
 }
 
@@ -765,17 +700,17 @@ static void lookup_visit(rowset *r, const table *t, bool temp) {
   lookup *l = (lookup *)r;
   (void)temp;
   if (l->what == 'k') {
-    if (t->kind == TABLE_ORDINARY) each_constraint(r, t, lookup_constraint);
+    if (t->kind == TABLE_ORDINARY) pg_each_constraint(r, t, lookup_constraint);
     return;
   }
   if (l->what == 'v') {
-    if (t->kind == TABLE_VIEW && pg_table_oid(t) == l->number) found_text(l, view_text(r, t));
+    if (t->kind == TABLE_VIEW && pg_table_oid(t) == l->number) found_text(l, pg_view_text(r, t));
     return;
   }
   if (l->what == 'c' && pg_table_oid(t) == l->number) found_text(l, t->name);
   if (t->kind != TABLE_ORDINARY) return;
-  if (row_id_key(t) && row_id_index(t) == l->number) {
-    if (l->what == 'c') found_text(l, arena_printf(&r->memory, "%s_pkey", t->name));
+  if (pg_has_row_id_key(t) && pg_row_id_index(t) == l->number) {
+    if (l->what == 'c') found_text(l, key_name(r, t));
     else lookup_index(l, t, NULL);
   }
   for (const index_ *x = t->indexes; x; x = x->next)
@@ -788,7 +723,7 @@ static void lookup_visit(rowset *r, const table *t, bool temp) {
 static bool look_up(hdb *db, int what, int64_t number, int64_t column, bool pretty, buf *out) {
   lookup l = {.r = {.db = db}, .number = number, .column = column, .out = out, .what = what, .pretty = pretty};
   hdb_lock(db);
-  each_table(&l.r, lookup_visit);
+  pg_each_table(&l.r, lookup_visit);
   hdb_unlock(db);
   rowset_clear(&l.r);
   return l.found;
@@ -806,7 +741,8 @@ bool pg_reg_text(hdb *db, uint32_t reg_type, int64_t number, buf *out) {
     buf_text(out, number == PUBLIC ? "public" : number == PG_CATALOG ? "pg_catalog" : number == INFORMATION_SCHEMA ? "information_schema" : "pg_temp_1");
     return true;
   }
-  if (reg_type == PG_REGROLE) return buf_text(out, "postgres"), true;
+  if (reg_type == PG_REGROLE) return buf_text(out, pg_owner(db)), true;
+  if (reg_type == PG_REGPROC) return pg_procedure_name(number, out);
   if (reg_type != PG_REGCLASS) return false;
   if (look_up(db, 'c', number, 0, false, out)) return true;
   int64_t own;
@@ -825,6 +761,7 @@ bool pg_reg_number(hdb *db, uint32_t reg_type, const char *name, int64_t *number
   }
   if (reg_type == PG_REGNAMESPACE) return *number = strcmp(name, "public") == 0 ? PUBLIC : PG_CATALOG, true;
   if (reg_type == PG_REGROLE) return *number = OWNER, true;
+  if (reg_type == PG_REGPROC) return (*number = pg_procedure_number(name)) != 0;
   if (reg_type != PG_REGCLASS) return false;
   char plain[200];
   if (strncmp(name, "public.", 7) == 0) name += 7;
@@ -840,6 +777,6 @@ bool pg_reg_number(hdb *db, uint32_t reg_type, const char *name, int64_t *number
   hdb_unlock(db);
   if (t || x) return true;
   for (int k = 0; k < DEFINITIONS; k++)
-    if (strcasecmp(definitions[k].name, plain) == 0) return *number = strcmp(plain, "pg_class") == 0 ? 1259 : 12000 + k, true;
+    if (strcasecmp(definitions[k].name, plain) == 0) return *number = class_number(plain) ? class_number(plain) : 12000 + k, true;
   return false;
 }

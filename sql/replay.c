@@ -263,6 +263,11 @@ static void transactions_drop(hdb *db) {
   db->deferred_violations = 0;
 }
 
+static void keep_claims(hdb *db, bool keep) { /* Y3 */
+  for (int i = 0; i < db->databases_n; i++)
+    if (db->databases[i].txn) txn_keep_claims(db->databases[i].txn, keep);
+}
+
 static status take_turn(hdb *db) {
   for (int i = 0; i < db->databases_n; i++) {
     database *d = &db->databases[i];
@@ -304,6 +309,7 @@ status replay_commit(hdb *db, status first) {
   db->commit_hook = NULL, db->update_hook = NULL, db->trace_mask = 0, db->progress = NULL, db->authorize = NULL; /* Y1; the commit hook has been asked */
   db->err = (error)ERROR_INIT;
   r->running = true;
+  keep_claims(db, true);
   status rc = first;
   for (int i = 0; i < RUNS_MAX && is_overtaken(rc); i++) {
     status now = run_log(&k, i == RUNS_MAX - 1);
@@ -313,6 +319,7 @@ status replay_commit(hdb *db, status first) {
   }
   r->running = false;
   r->current = NULL;
+  keep_claims(db, false);
   sql_statement_discard(k.s);
   db->commit_hook = commit_hook, db->update_hook = update_hook, db->trace_mask = trace_mask, db->progress = progress, db->authorize = authorize;
   db->changes = changes, db->total_changes = total, db->last_insert_rowid = rowid;

@@ -8,6 +8,7 @@
  */
 #include "sql/vector.h"
 #include "sql/dml.h"
+#include "sql/violation.h"
 #include "sql/pg.h"
 
 #include <strings.h>
@@ -53,6 +54,7 @@ static status compile_checks(compile *c, writer *w) {
     }
     write_check *check = &w->checks[w->checks_n++];
     check->name = t->checks[i].name;
+    check->number = i;
     TRY(expr_compile_condition(c, e, &check->condition));
   }
   return HDB_OK;
@@ -219,6 +221,7 @@ static status not_null_failed(exec *x, const writer *w, writer_run *r, int k, bo
     return store_as(x, w, k, &r->values[k]);
   }
   if (action == CONFLICT_REPLACE) action = CONFLICT_ABORT;
+  violation_not_null(x, w->t, k, r->values);
   return dml_constraint(x, action, HDB_CONSTRAINT_NOTNULL, "NOT NULL constraint failed: %s.%s", w->t->name, c->name);
 }
 
@@ -264,6 +267,7 @@ status write_check_row(exec *x, const writer *w, writer_run *r) {
     if (truth != 0) continue;
     if (w->conflict == CONFLICT_IGNORE) return EXEC_IGNORE; /* K1 */
     uint8_t action = w->conflict && w->conflict != CONFLICT_REPLACE ? w->conflict : CONFLICT_ABORT;
+    violation_check(x, w->t, w->checks[i].number, r->values);
     return dml_constraint(x, action, HDB_CONSTRAINT_CHECK, "CHECK constraint failed: %s", w->checks[i].name);
   }
   return HDB_OK;
@@ -272,6 +276,7 @@ status write_check_row(exec *x, const writer *w, writer_run *r) {
 /* ---- UNIQUE ---- */
 static status unique_failed(exec *x, const writer *w, const index_ *i, uint8_t action) {
   const table *t = w->t;
+  violation_unique(x, t, i, &x->slots[w->new_slot]);
   if (!i) {
     bool alias = t->rowid_column >= 0;
     return dml_constraint(x, action, alias ? HDB_CONSTRAINT_PRIMARYKEY : HDB_CONSTRAINT_ROWID,
