@@ -299,7 +299,7 @@ static status load_feed_floor(engine *e) {
 }
 
 static status engine_start(engine *e, const char *path, const engine_options *options, error *err) {
-  kv_options o = {.create = options->create, .read_only = options->read_only};
+  kv_options o = {.create = options->create, .read_only = options->read_only, .key = options->key};
   e->memory = path == NULL;
   status rc = kv_open(path, &o, &e->store, err);
   if (rc != HDB_OK) {
@@ -492,7 +492,7 @@ status engine_make_durable(engine *e, int64_t time) { return engine_sync_to(e, t
 int64_t engine_durable(engine *e) { return atomic_load(&e->durable); }
 bool engine_is_memory(const engine *e) { return e->memory; }
 
-static void setting_key(buf *key, const char *name) {
+void setting_key(buf *key, const char *name) {
   buf_text(key, "setting/");
   buf_text(key, name);
 }
@@ -535,4 +535,11 @@ void engine_alarm(engine *e, void (*ring)(void *), void *context) {
 
 void alarm_ring(engine *e) {
   if (atomic_load_explicit(&e->alarm_set, memory_order_relaxed) && atomic_exchange(&e->alarm_set, false)) e->alarm(e->alarm_context);
+}
+
+int engine_references(engine *e) {
+  pthread_mutex_lock(&registry_lock);
+  int n = e->references;
+  pthread_mutex_unlock(&registry_lock);
+  return n;
 }

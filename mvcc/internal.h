@@ -199,6 +199,7 @@ void aside_forget(engine *e, kv_batch *batch, uint32_t tree);
 void watch_tell(engine *e, const write_tree *w, int64_t time);
 void watch_release(engine *e);
 
+void setting_key(buf *key, const char *name); /* of a setting in KV_META */
 view *view_newest(engine *e); /* a reference, NULL: out of memory */
 void view_release(view *v);
 static inline view *view_hold(view *v) {

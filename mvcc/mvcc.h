@@ -34,6 +34,7 @@ typedef struct engine_options {
   bool read_only;
   double retention;     /* seconds of history kept; negative: the stored setting (new on disk: 7 days, memory: 0) */
   int linger_ms;        /* how long it stays open after its last close */
+  struct crypt_key *key; /* the data key of an encrypted directory (kv/base/crypt.h), NULL: a plain one */
 } engine_options;
 
 /* path: the directory; NULL: a private engine in memory (opens in well under 0.1 ms). */
@@ -55,6 +56,7 @@ double engine_retention(engine *e);
 status engine_set_retention(engine *e, double seconds);
 /* Removes history and feed beyond the retention now; it also happens by itself. */
 status engine_collect(engine *e);
+int engine_references(engine *e); /* who has it open */
 bool engine_is_memory(const engine *e);
 
 /* ---- several processes: one owns a directory, the engines of the others reach the storage through it ---- */
@@ -80,6 +82,11 @@ status engine_make_durable(engine *e, int64_t time);
 /* Rings once, at the next commit, on the thread that commits and after everybody can see it; must be quick. One alarm an
  * engine; ring NULL: none. A commit of before may ring late. */
 void engine_alarm(engine *e, void (*ring)(void *), void *context);
+status engine_settings_forget(engine *e, const char *prefix); /* all whose name begins so */
+/* The store as it is now, history and all, into a new directory while others go on: by hard links, under the same key; or
+ * written anew under another one (NULL: plain). kv's words are not kept: HDB_IOERR, HDB_FULL, HDB_CANTOPEN. */
+status engine_copy(engine *e, const char *path);
+status engine_copy_as(engine *e, const char *path, struct crypt_key *key);
 
 /* ---- transactions: one object a connection, used again and again ---- */
 enum txn_sync { TXN_SYNC_OFF, TXN_SYNC_NORMAL, TXN_SYNC_FULL };

@@ -4,6 +4,7 @@
  * connection itself. Called from inside one of its own callbacks it only marks the connection: everybody sees
  * it closed from then on, and the engine's part is closed when the running call has returned (turn.c).
  */
+#include "kv/base/crypt.h"
 #include "py/objects.h"
 
 enum {
@@ -252,7 +253,7 @@ static int connection_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     PyErr_Restore(type, value, traceback);
   }
   Py_XDECREF(o.path);
-  memset(&o.settings, 0, sizeof o.settings); /* keys */
+  crypt_wipe(&o.settings, sizeof o.settings); /* keys */
   if (rc < 0) return -1;
 #if PY_AT_LEAST(10)
   if (PySys_Audit("sqlite3.connect/handle", "O", self) < 0) return -1;
@@ -661,6 +662,9 @@ static PyMethodDef methods[] = {
     {"_database_file", connection_database_file, METH_NOARGS, NULL},
     {"_again", connection_again, METH_NOARGS, NULL},
     {"_save", connection_save, METH_VARARGS, NULL},
+    {"rekey", KEYWORDS(connection_rekey),
+     "rekey($self, /, new_key=None, *, passphrase=None)\n--\n\nGive an encrypted database another key, or another passphrase."},
+    {"_convert", KEYWORDS(connection_convert), NULL},
     {"checkpoint", connection_checkpoint, METH_NOARGS,
      "checkpoint($self, /)\n--\n\nMake everything durable and bring the SQLite file up to date."},
     {"__enter__", connection_enter, METH_NOARGS,

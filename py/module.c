@@ -152,6 +152,9 @@ static PyObject *module_exceptions(PyObject *module, PyObject *unused) {
 
 static PyObject *module_at_exit(PyObject *module, PyObject *unused) {
   connection_checkpoint_all(state_of(module));
+  Py_BEGIN_ALLOW_THREADS
+  hdb_close_lingering();
+  Py_END_ALLOW_THREADS
   Py_RETURN_NONE;
 }
 

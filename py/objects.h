@@ -236,6 +236,8 @@ PyObject *connection_getlimit(PyObject *self, PyObject *category);
 METHOD_FAST(connection_setconfig);
 PyObject *connection_getconfig(PyObject *self, PyObject *option);
 PyObject *connection_checkpoint(PyObject *self, PyObject *unused);
+PyObject *connection_rekey(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *connection_convert(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *connection_enable_load_extension(PyObject *self, PyObject *enable);
 METHOD_KEYWORDS(connection_load_extension);
 void connection_clear_callbacks(connection *c);
@@ -266,6 +268,8 @@ typedef struct settings {
   unsigned char key[32];
   char as_of[64];
 } settings;
+/* 32 bytes or 64 hex digits. */
+int settings_key(module_state *state, PyObject *o, const char *what, unsigned char key[32]);
 int settings_read(module_state *state, const char *filename, PyObject **values, settings *out);
 /* backend.c: server mode. Connects; -1 with an exception. */
 int backend_connect(connection *c, const char *path, double timeout, const settings *s);

@@ -5,6 +5,7 @@
  */
 #include <math.h>
 
+#include "kv/base/crypt.h"
 #include "py/objects.h"
 
 enum {
@@ -114,44 +115,29 @@ static int read_as_of(module_state *state, PyObject *o, settings *out) {
   return rc;
 }
 
-static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-static bool hex_key(const char *p, size_t length, unsigned char *key) {
-  if (length != 64) return false;
-  for (int i = 0; i < 32; i++) {
-    int high = hex_digit(p[2 * i]), low = hex_digit(p[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    key[i] = (unsigned char)(high << 4 | low);
-  }
-  return true;
-}
-
 static int bad_key(module_state *state, const char *what) {
   RAISE(state, EXC_PROGRAMMING, "%s must be 32 bytes or 64 hex digits", what); /* never the value */
   return -1;
 }
 
-static int read_key(module_state *state, PyObject *o, settings *out) {
+int settings_key(module_state *state, PyObject *o, const char *what, unsigned char key[32]) {
   if (PyUnicode_Check(o)) {
     Py_ssize_t length;
     const char *text = PyUnicode_AsUTF8AndSize(o, &length);
     if (!text) return -1;
-    if (!hex_key(text, (size_t)length, out->key)) return bad_key(state, "encryption_key");
-  } else {
-    Py_buffer view;
-    if (PyObject_GetBuffer(o, &view, PyBUF_SIMPLE) < 0) return -1;
-    bool fits = view.len == 32;
-    if (fits) memcpy(out->key, view.buf, 32);
-    PyBuffer_Release(&view);
-    if (!fits) return bad_key(state, "encryption_key");
+    return crypt_key_from_hex(text, (size_t)length, key) ? 0 : bad_key(state, what);
   }
+  Py_buffer view;
+  if (PyObject_GetBuffer(o, &view, PyBUF_SIMPLE) < 0) return -1;
+  bool fits = view.len == 32;
+  if (fits) memcpy(key, view.buf, 32);
+  PyBuffer_Release(&view);
+  return fits ? 0 : bad_key(state, what);
+}
+
+static int read_key(module_state *state, PyObject *o, settings *out) {
   out->engine.encryption_key = out->key;
-  return 0;
+  return settings_key(state, o, "encryption_key", out->key);
 }
 
 static int read_secrets(module_state *state, const char *filename, PyObject **v, settings *out) {
@@ -161,11 +147,15 @@ static int read_secrets(module_state *state, const char *filename, PyObject **v,
     RAISE(state, EXC_PROGRAMMING, "encryption_key and passphrase cannot be given together");
     return -1;
   }
+  if (key && PyObject_TypeCheck(key, state->connection_type)) { /* a branch's connection has its parent's key */
+    out->engine.key_of = ((connection *)key)->db;
+    return 0;
+  }
   if (key) return read_key(state, key, out);
   if (phrase) return text_of(SET_PASSPHRASE, phrase, &out->engine.passphrase);
   const char *stored = out->mode == MODE_SERVER ? NULL : getenv("HELIOSDB_ENCRYPTION_KEY");
   if (!stored || !*stored || !*filename || !strcmp(filename, ":memory:")) return 0;
-  if (!hex_key(stored, strlen(stored), out->key)) return bad_key(state, "HELIOSDB_ENCRYPTION_KEY");
+  if (!crypt_key_from_hex(stored, strlen(stored), out->key)) return bad_key(state, "HELIOSDB_ENCRYPTION_KEY");
   out->engine.encryption_key = out->key;
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kv/base/crypt.h"
 #include "server/server.h"
 #include "sql/hdb.h"
 
@@ -115,6 +116,14 @@ int main(int argc, char **argv) {
     fprintf(stderr, "helios-server: not supported yet: --metrics-port\n");
     return 2;
   }
+  const char *stored = getenv("HELIOSDB_ENCRYPTION_KEY");
+  if (!o.encryption_key && stored && *stored) {
+    if (!crypt_key_from_hex(stored, strlen(stored), key)) {
+      fprintf(stderr, "helios-server: HELIOSDB_ENCRYPTION_KEY must be 64 hex digits\n");
+      return 2;
+    }
+    o.encryption_key = key;
+  }
   if (!o.encryption_key) o.passphrase = getenv("HELIOSDB_PASSPHRASE");
   signal(SIGPIPE, SIG_IGN);
   sigset_t signals;
@@ -124,6 +133,7 @@ int main(int argc, char **argv) {
   sigprocmask(SIG_BLOCK, &signals, NULL);
   char *why;
   server *s = server_start(&o, &why);
+  crypt_wipe(key, sizeof key);
   if (!s) {
     fprintf(stderr, "helios-server: %s\n", why ? why : "out of memory");
     free(why);

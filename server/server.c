@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kv/base/crypt.h"
 #include "server/internal.h"
 
 static char *copy(const char *text) { return text ? strdup(text) : NULL; }
@@ -285,7 +286,11 @@ void server_free(server *s) {
   free(s->read_buffer);
   char *texts[] = {s->database, s->listen, s->socket_dir, s->auth, s->user, s->password, s->password_path, s->stem,
                    s->branch, s->passphrase, s->policy, s->verifiers};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    if (texts[i]) crypt_wipe(texts[i], strlen(texts[i])); /* some are secrets */
+    free(texts[i]);
+  }
+  crypt_wipe(s->key, sizeof s->key);
   pthread_mutex_destroy(&s->mutex);
   pthread_cond_destroy(&s->ended);
   free(s);

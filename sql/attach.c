@@ -1,7 +1,9 @@
 /* ATTACH and DETACH. Their arguments are expressions; a bare name is its own text, as in SQLite.
  *
- * A place in hdb.databases is used again once its database is detached; main and temp keep theirs.
+ * KEY is a passphrase, or 64 hex digits or 32 bytes of a key; without it an encrypted file, or a new one beside an encrypted
+ * main, takes main's; KEY '' is none. A place in hdb.databases is used again once its database is detached; main and temp keep theirs.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -9,7 +11,7 @@
 #include "sql/catalog_build.h"
 
 typedef struct attach {
-  expr_program *file, *name;
+  expr_program *file, *name, *key;
 } attach;
 
 static status compile_argument(compile *c, expr *e, expr_program **out) {
@@ -55,7 +57,28 @@ static status same_encoding(hdb *db, int number) {
   return error_set(&db->err, HDB_ERROR, "attached databases must use the same text encoding as main database");
 }
 
-static status attach_database(exec *x, const char *file, const char *name) {
+/* key: empty takes none. While the file is opened, it stands where main's is. */
+static status open_with_key(hdb *db, database *d, const open_request *request, const value *key) {
+  if (!key) return database_open(db, d, request, NULL);
+  crypt_secret kept = db->secret;
+  hdb_settings settings = {.retention = NAN, .mirror = -1};
+  uint8_t bytes[CRYPT_KEY];
+  slice text = slice_of(key->p, key->type == VAL_TEXT || key->type == VAL_BLOB ? key->n : 0);
+  char *phrase = strndup(text.n ? (const char *)text.p : "", text.n);
+  bool is_key = key->type == VAL_BLOB && text.n == CRYPT_KEY;
+  if (is_key) memcpy(bytes, text.p, CRYPT_KEY);
+  else is_key = text.n && crypt_key_from_hex((const char *)text.p, text.n, bytes);
+  bool good = phrase && crypt_secret_set(&db->secret, is_key ? bytes : NULL, is_key || !text.n ? NULL : phrase);
+  status rc = good ? database_open(db, d, request, text.n ? &settings : NULL) : sql_nomem(&db->err);
+  if (phrase) crypt_wipe(phrase, text.n);
+  free(phrase);
+  crypt_wipe(bytes, sizeof bytes);
+  crypt_secret_clear(&db->secret);
+  db->secret = kept;
+  return rc;
+}
+
+static status attach_database(exec *x, const char *file, const char *name, const value *key) {
   hdb *db = x->db;
   open_request request = {0};
   if (attached_count(db) >= db->limits[HDB_LIMIT_ATTACHED])
@@ -68,7 +91,7 @@ static status attach_database(exec *x, const char *file, const char *name) {
   if (place == db->databases_n) db->databases_n++;
   status rc = uri_parse(file, db->open_flags & ~HDB_OPEN_MEMORY, &request, &db->err);
   if (rc == HDB_OK) {
-    rc = database_open(db, d, &request, NULL);
+    rc = open_with_key(db, d, &request, key);
     if ((rc & 0xff) == HDB_CANTOPEN) rc = error_set(&db->err, rc, "unable to open database: %s", request.path);
   }
   free(request.path);
@@ -103,7 +126,9 @@ static status attach_start(exec *x) {
   char *file = NULL, *name = NULL;
   status rc = evaluate(x, a->file, &file);
   if (rc == HDB_OK) rc = evaluate(x, a->name, &name);
-  if (rc == HDB_OK) rc = attach_database(x, file, name);
+  const value *key = NULL;
+  if (rc == HDB_OK && a->key) rc = expr_eval(x, a->key, &key);
+  if (rc == HDB_OK) rc = attach_database(x, file, name, key);
   free(file);
   free(name);
   return rc;
@@ -143,6 +168,7 @@ status compile_attach(compile *c, statement *s) {
   const char *argument = shown && (shown->op == EX_TEXT || shown->op == EX_ID) ? shown->text : NULL;
   TRY(compile_authorize(c, attaching ? HDB_ATTACH : HDB_DETACH, argument, NULL, -1, &ignore));
   if (attaching) TRY(compile_argument(c, s->attach.file, &a->file));
+  if (attaching) TRY(compile_argument(c, s->attach.key, &a->key));
   TRY(compile_argument(c, s->attach.name, &a->name));
   c->program->needs_no_transaction = true;
   c->program->read_only = true;

@@ -131,17 +131,20 @@ out:
   return rc;
 }
 
-void database_close(hdb *db, database *d) {
+/* What hangs on its engine. */
+void database_let_go(hdb *db, database *d) {
   int number = (int)(d - db->databases);
   for (hdb_stmt *s = db->statements; s; s = s->next)
     if (s->has_exec) exec_forget_database(&s->exec, number);
   schema_release(d->schema);
   d->schema = NULL;
   past_schemas_free(d);
-  if (!d->is_memory) {
-    if (d->engine && d->txn && txn_is_open(d->txn)) txn_rollback(d->txn);
-    mirror_close(db, number);
-  }
+  if (!d->is_memory && d->engine && d->txn && txn_is_open(d->txn)) txn_rollback(d->txn);
+}
+
+void database_close(hdb *db, database *d) {
+  database_let_go(db, d);
+  if (!d->is_memory) mirror_close(db, (int)(d - db->databases));
   if (d->txn) txn_free(d->txn);
   if (d->shared) shared_close(d->shared);
   else if (d->engine) engine_close(d->engine);

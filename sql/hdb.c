@@ -45,8 +45,8 @@ static status settings_apply(hdb *db, const hdb_settings *s) {
     else if (strcmp(s->conflict_policy, "serializable") == 0) db->pragmas.policy = TXN_SERIALIZABLE;
     else return error_set(err, HDB_ERROR, "no such conflict policy: %s", s->conflict_policy);
   }
-  if (s->encryption_key || s->passphrase) return error_set(err, HDB_ERROR, "not supported yet: encryption");
-  return HDB_OK;
+  bool good = s->key_of ? crypt_secret_copy(&db->secret, &s->key_of->secret) : crypt_secret_set(&db->secret, s->encryption_key, s->passphrase);
+  return good ? HDB_OK : sql_nomem(err);
 }
 
 /* connect(as_of=): a read-only connection on the past. */
@@ -130,6 +130,7 @@ static void connection_free(hdb *db) {
   savepoints_free(db);
   error_clear(&db->err);
   error_clear(&db->schema_failure);
+  crypt_secret_clear(&db->secret);
   free(db->branch);
   conflicts_clear(db);
   violation_free(db);
@@ -164,6 +165,8 @@ static int connection_close(hdb *db, bool zombie) {
 
 int hdb_close(hdb *db) { return connection_close(db, false); }
 int hdb_close_v2(hdb *db) { return connection_close(db, true); }
+
+void hdb_close_lingering(void) { engine_close_lingering(); }
 
 int hdb_checkpoint(hdb *db) {
   hdb_lock(db);

@@ -58,8 +58,9 @@ typedef struct hdb_settings {
   const char *conflict_policy; /* NULL: last_commit_wins */
   double retention;            /* seconds; NaN: keep the stored setting */
   int mirror;                  /* -1: stored setting, 0 off, 1 on */
-  const void *encryption_key;  /* 32 bytes or NULL */
+  const void *encryption_key;  /* 32 bytes or NULL; copied, as the passphrase is */
   const char *passphrase;
+  hdb *key_of;                 /* or: the key of this connection; NULL: none */
 } hdb_settings;
 
 /* On failure *out is still a connection whose only use is hdb_errmsg and hdb_close (NULL when out of memory). */
@@ -67,6 +68,7 @@ int hdb_open(const char *filename, hdb **out, int flags);
 int hdb_open_with(const char *filename, hdb **out, int flags, const hdb_settings *settings);
 int hdb_close(hdb *db);    /* HDB_BUSY while statements, blobs or backups are unfinished */
 int hdb_close_v2(hdb *db); /* becomes a zombie until they are finished */
+void hdb_close_lingering(void); /* files stay open for some seconds after their last connection: not any longer (at exit) */
 int hdb_errcode(hdb *db);
 int hdb_extended_errcode(hdb *db);
 int hdb_extended_result_codes(hdb *db, int on);
@@ -93,6 +95,10 @@ int hdb_table_column_metadata(hdb *db, const char *schema, const char *table, co
                               const char **collation, int *not_null, int *primary_key, int *autoincrement);
 /* What a failed commit conflicted with: table and key as text, NULL when there was none. */
 void hdb_conflict(hdb *db, const char **table, const char **key);
+/* Encrypted files. rekey: another key (32 bytes) or passphrase for main's. convert: encrypts main's file in place, or
+ * decrypts it when both are NULL; no other connection may have it, and this one is then good for hdb_close only. */
+int hdb_rekey(hdb *db, const void *key, const char *passphrase);
+int hdb_convert(hdb *db, const void *key, const char *passphrase);
 int hdb_checkpoint(hdb *db); /* everything durable, app.db brought up to date */
 
 enum {

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "kv/base/crypt.h"
 #include "sql/exec.h"
 #include "sql/expr.h"
 #include "sql/plan.h"
@@ -22,6 +23,7 @@ typedef struct database {
   struct past_schemas *past; /* time_schema.c */
   bool read_only;
   struct mirror *mirror; /* app.db's side (mirror.c), NULL for memory */
+  struct sealed *sealed; /* of an encrypted database (sealed.c), which has no mirror */
   int64_t data_version;
   bool is_memory;        /* ":memory:", named memory, temporary: no file */
   struct shared_memory *shared; /* a named memory database: its registry entry */
@@ -51,6 +53,7 @@ struct hdb {
   database databases[DATABASES_MAX];
   int databases_n;
   int open_flags;
+  crypt_secret secret;        /* the user's key, for main and what is attached */
   bool autocommit;            /* no BEGIN open */
   uint8_t begin_mode;         /* enum of BEGIN */
   int busy_timeout_ms;
@@ -189,6 +192,7 @@ status uri_parse(const char *filename, int flags, open_request *out, error *err)
 status database_open(hdb *db, database *d, const open_request *request, const hdb_settings *settings);
 /* As connect() does it: a file that cannot be read as a database is told at its first use. */
 status database_open_lazily(hdb *db, database *d, const open_request *request, const hdb_settings *settings);
+void database_let_go(hdb *db, database *d);
 void database_close(hdb *db, database *d);
 void database_pragmas_default(database *d);
 status database_page_count(hdb *db, int number, int64_t *pages);

@@ -18,6 +18,7 @@
 
 #include "kv/base/leave.h"
 #include "sql/mirror_internal.h"
+#include "sql/sealed.h"
 
 enum { BUSY_MS = 2000, LOOK_MS = 1000 };
 
@@ -183,6 +184,7 @@ static status attach_engine(hdb *db, int number, const char *directory, bool cre
 
 static void detach_engine(hdb *db, int number) {
   database *d = &db->databases[number];
+  sealed_close(d);
   schema_release(d->schema);
   d->schema = NULL;
   txn_free(d->txn);
@@ -306,8 +308,9 @@ status mirror_open(hdb *db, int number, const char *path, unsigned flags, bool i
   if (!real) return fail(db, HDB_CANTOPEN);
   pthread_once(&forks_watched, watch_forks);
   leave_before_wait();
-  status rc = HDB_OK;
-  for (bool again = true; again && rc == HDB_OK;) {
+  bool sealed;
+  status rc = sealed_open(db, number, real, flags, immutable, settings, &sealed);
+  for (bool again = !sealed; again && rc == HDB_OK;) {
     struct mirror *m = mirror_enter(real);
     if (!m) {
       rc = fail(db, HDB_NOMEM);
@@ -345,6 +348,22 @@ void mirror_close(hdb *db, int number) {
   detach_engine(db, number);
   if (mirror_leave(m) == 0) own_close(m);
   pthread_mutex_unlock(&m->lock);
+}
+
+status mirror_leave_alone(hdb *db, int number) {
+  struct mirror *m = db->databases[number].mirror;
+  if (!m) return HDB_OK;
+  pthread_mutex_lock(&m->lock);
+  status rc = is_last(m) ? HDB_OK : HDB_BUSY;
+  if (rc == HDB_OK) own_close(m);
+  pthread_mutex_unlock(&m->lock);
+  return rc;
+}
+
+void mirror_detach(hdb *db, int number) {
+  struct mirror *m = db->databases[number].mirror;
+  detach_engine(db, number);
+  if (m) mirror_leave(m);
 }
 
 status mirror_checkpoint(hdb *db, int number) {

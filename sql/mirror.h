@@ -18,6 +18,15 @@ status mirror_open(hdb *db, int number, const char *path, unsigned flags, bool i
 /* Lets go of the database's txn, engine and file name; the last connection of the process first brings app.db up to
  * date. A file that cannot be written now (locked, full) is no error: the next open or checkpoint writes it. */
 void mirror_close(hdb *db, int number);
+/* Lets go of it without a look at app.db. */
+void mirror_detach(hdb *db, int number);
+/* sealed_rekey, under the lock that guards the files. */
+struct crypt_secret;
+status mirror_rekey(hdb *db, int number, const struct crypt_secret *secret);
+/* Before the directory is exchanged (sealed_convert.c): nothing looks at the file any more; HDB_BUSY: other connections do.
+ * Then: lets go of the database without a word to the file. */
+status mirror_leave_alone(hdb *db, int number);
+void mirror_detach(hdb *db, int number);
 /* app.db equals main when this returns HDB_OK. No transaction may be open on the database. */
 status mirror_checkpoint(hdb *db, int number);
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "sql/mirror_internal.h"
+#include "sql/sealed.h"
 
 static status fail(hdb *db, status rc) { return error_set(&db->err, rc, "%s", status_text(rc)); }
 
@@ -60,6 +61,7 @@ status mirror_write_file(hdb *db, int number, const char *path) {
   sqlite3 *file = NULL;
   struct stat st;
   if (stat(path, &st) == 0 && st.st_size > 0) return error_set(&db->err, HDB_ERROR, "output file already exists");
+  if (db->databases[number].sealed) return sealed_copy(db, number, path);
   TRY(file_open(db, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 2000, &file));
   status rc = export_copy(db, number, file);
   sqlite3_close(file);

@@ -79,6 +79,7 @@ status pragma_analysis_limit(pragma_call *p);
 status pragma_wal_checkpoint(pragma_call *p);
 status pragma_dialect(pragma_call *p);
 status pragma_retention(pragma_call *p);
+status pragma_rekey(pragma_call *p);
 status pragma_conflict_policy(pragma_call *p);
 status pragma_nothing(pragma_call *p);
 /* virtual_vector.c */

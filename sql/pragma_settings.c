@@ -8,6 +8,7 @@
 
 #include "sql/mirror.h"
 #include "sql/pragma.h"
+#include "sql/sealed.h"
 
 status pragma_nothing(pragma_call *p) { return HDB_OK; }
 
@@ -65,6 +66,20 @@ status pragma_retention(pragma_call *p) {
   double kept = engine_retention(d->engine);
   value row = kept < 9e15 && kept == (double)(int64_t)kept ? value_int((int64_t)kept) : value_real(kept);
   return pragma_emit(p, &row, 1);
+}
+
+/* 64 hex digits are a key, all else is a passphrase. */
+status pragma_rekey(pragma_call *p) {
+  uint8_t key[CRYPT_KEY];
+  crypt_secret secret;
+  if (!p->argument || !*p->argument) return error_set(p->err, HDB_ERROR, "a new key is needed: 64 hex digits, or a passphrase");
+  if (!p->db->autocommit) return error_set(p->err, HDB_ERROR, "the key cannot be changed inside a transaction");
+  bool is_key = crypt_key_from_hex(p->argument, strlen(p->argument), key);
+  if (!crypt_secret_set(&secret, is_key ? key : NULL, is_key ? NULL : p->argument)) return sql_nomem(p->err);
+  status rc = sealed_rekey(p->db, p->database, &secret);
+  crypt_secret_clear(&secret);
+  crypt_wipe(key, sizeof key);
+  return rc == HDB_OK ? pragma_emit_text(p, "ok") : rc;
 }
 
 status pragma_conflict_policy(pragma_call *p) {

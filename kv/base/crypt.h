@@ -6,7 +6,7 @@
  * has a random id and a key of its own, HKDF(data key, file id); no two files share one, so the nonces within a file are
  * simply counted.
  *
- * Key header (512 bytes):  "HeliosDB sealed\n" · version (4) · 1 key, 2 passphrase (4) · log2 N, r, p of scrypt (4 each)
+ * Key header (480 bytes):  "HeliosDB sealed\n" · version (4) · 1 key, 2 passphrase (4) · log2 N, r, p of scrypt (4 each)
  *   · database id (16: the same in all headers of one data key) · salt (16) · nonce (12) · wrapped data key (32)
  *   · tag (16, over all before) · zeros
  * File header (64 bytes):  "HelioFil" · version (4) · kind (4) · number (8) · file id (16) · link (8) · tag (16)
@@ -36,7 +36,7 @@ enum {
   CRYPT_KEY = 32,
   CRYPT_TAG = 16,
   CRYPT_ID = 16,
-  CRYPT_HEADER = 512,      /* of the key */
+  CRYPT_HEADER = 480,      /* of the key; no SQLite file is that long */
   CRYPT_FILE_HEADER = 64,
   CRYPT_FRAME = 4096       /* bytes of a table file in one frame */
 };

@@ -1,9 +1,10 @@
-"""The command-line shell: python -m heliosdb_sqlite [file [sql]]."""
+"""The command-line shell: python -m heliosdb_sqlite [file [sql]]; and the tools of _tools.py."""
 import argparse
 import code
 import sys
 
 import heliosdb_sqlite as sqlite3
+from heliosdb_sqlite import _tools
 
 
 def _report(error):
@@ -73,6 +74,9 @@ def _interact(connection, filename):
 
 
 def main(*arguments):
+    given = arguments[0] if arguments else sys.argv[1:]
+    if given and given[0] in _tools.COMMANDS:
+        sys.exit(_tools.main(given))
     options = _parser().parse_args(*arguments)
     connection = sqlite3.connect(options.filename, isolation_level=None)
     try:

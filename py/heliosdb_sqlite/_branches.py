@@ -39,6 +39,8 @@ class Branch:
         files = [row[2] for row in _rows(self._con, "PRAGMA database_list") if row[1] == "main"]
         if not files or not files[0]:
             raise heliosdb_sqlite.NotSupportedError("a database in memory has one connection: use switch_branch()")
+        if keywords.get("encryption_key") is None and keywords.get("passphrase") is None:
+            keywords["encryption_key"] = self._con  # the connection's own, which Python does not get to see
         return heliosdb_sqlite.connect(files[0], branch=self.name, **keywords)
 
     def merge(self, into=None, on_conflict="fail"):

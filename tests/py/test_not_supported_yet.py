@@ -21,7 +21,7 @@ STATEMENTS = [
     ("CREATE VIRTUAL TABLE f USING fts5(x, content='')", "contentless fts5 tables"),
     ("CREATE VIRTUAL TABLE f USING fts4(x, compress=zip, uncompress=unzip)", "compress= of fts4"),
 ]
-KEYWORDS = [("encryption_key", b"k" * 32), ("passphrase", "secret")]
+KEYWORDS = []
 
 
 class NotSupportedYet(unittest.TestCase):

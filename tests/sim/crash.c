@@ -1,6 +1,6 @@
 /* Crashes of a whole database: committing writers, then kill -9, or the power cut in the middle of any write.
  *
- *   sim_crash kill|power ROUNDS [SEED]
+ *   sim_crash kill|power ROUNDS [SEED [sealed]]      sealed: an encrypted database
  *
  * Four threads commit transactions that insert a row into two tables and count it in a third. What a COMMIT
  * acknowledged is noted in memory that outlives the process. After each crash the database is opened again and must
@@ -10,6 +10,7 @@
  */
 #include <dirent.h>
 #include <ftw.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,10 +29,16 @@ static struct shared {
 } *shared;
 static char path[256];
 static uint64_t seed;
+static bool sealed;
 
 static unsigned random_below(unsigned n) {
   seed = seed * 6364136223846793005ull + 1442695040888963407ull;
   return (unsigned)(seed >> 33) % n;
+}
+
+static int open_database(hdb **db, int flags) {
+  hdb_settings settings = {.retention = NAN, .mirror = -1, .encryption_key = sealed ? "0123456789abcdef0123456789abcdef" : NULL};
+  return hdb_open_with(path, db, flags, &settings);
 }
 
 static int64_t number(hdb *db, const char *sql) {
@@ -57,7 +64,7 @@ static int commit_one(hdb *db, int writer, int64_t i) {
 static void *write_rows(void *argument) {
   int writer = (int)(intptr_t)argument;
   hdb *db = NULL;
-  if (hdb_open(path, &db, HDB_OPEN_READWRITE) != HDB_OK) return NULL;
+  if (open_database(&db, HDB_OPEN_READWRITE) != HDB_OK) return NULL;
   char sql[64];
   snprintf(sql, sizeof sql, "SELECT n FROM n WHERE w = %d", writer);
   int64_t i = number(db, sql);
@@ -76,7 +83,7 @@ static void writers(bool power, int cut_at) {
   pthread_t threads[WRITERS];
   if (power) kv_fault_track(true);
   hdb *db = NULL;
-  if (hdb_open(path, &db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE) != HDB_OK) {
+  if (open_database(&db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE) != HDB_OK) {
     fprintf(stderr, "open: %s\n", hdb_errmsg(db));
     _exit(3);
   }
@@ -90,7 +97,7 @@ static int remove_entry(const char *name, const struct stat *st, int flag, struc
 
 static int create(void) {
   hdb *db = NULL;
-  int rc = hdb_open(path, &db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE);
+  int rc = open_database(&db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE);
   if (rc == HDB_OK)
     rc = hdb_exec(db,
                   "CREATE TABLE a(id INTEGER PRIMARY KEY, w INT, i INT, pad TEXT); CREATE INDEX a_w ON a(w, i); CREATE INDEX a_pad ON a(pad);"
@@ -104,7 +111,7 @@ static int create(void) {
 static bool verify(int round) {
   hdb *db = NULL;
   bool good = true;
-  if (hdb_open(path, &db, HDB_OPEN_READWRITE) != HDB_OK) {
+  if (open_database(&db, HDB_OPEN_READWRITE) != HDB_OK) {
     printf("round %d: cannot open: %s\n", round, hdb_errmsg(db));
     hdb_close(db);
     return false;
@@ -177,12 +184,13 @@ static void crash_by_kill(void) {
 
 int main(int argc, char **argv) {
   if (argc < 3) {
-    fprintf(stderr, "usage: sim_crash kill|power ROUNDS [SEED]\n");
+    fprintf(stderr, "usage: sim_crash kill|power ROUNDS [SEED [sealed]]\n");
     return 2;
   }
   bool power = strcmp(argv[1], "power") == 0;
   int rounds = atoi(argv[2]), failed = 0;
   seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+  sealed = argc > 4 && strcmp(argv[4], "sealed") == 0;
   char folder[] = "/tmp/helios-crash-XXXXXX";
   if (!mkdtemp(folder)) return 2;
   snprintf(path, sizeof path, "%s/crash.db", folder);
@@ -196,6 +204,6 @@ int main(int argc, char **argv) {
   int64_t commits = 0;
   for (int w = 0; w < WRITERS; w++) commits += shared->acknowledged[w];
   nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-  printf("%s: %d crashes over %lld commits: %d passed, %d failed\n", argv[1], rounds, (long long)commits, rounds - failed, failed);
+  printf("%s%s: %d crashes over %lld commits: %d passed, %d failed\n", argv[1], sealed ? " sealed" : "", rounds, (long long)commits, rounds - failed, failed);
   return failed || commits == 0;
 }
