@@ -26,6 +26,7 @@ typedef struct kv_backend {
   status (*sync)(kv *store);
   status (*flush)(kv *store);
   status (*settle)(kv *store);
+  void (*wake)(kv *store); /* NULL: nothing to do */
   status (*compact)(kv *store, enum kv_family family, slice from, slice to);
   status (*checkpoint)(kv *store, const char *path); /* NULL: kv.c copies key by key */
   uint64_t (*bytes)(kv *store, enum kv_family family);

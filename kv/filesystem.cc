@@ -815,6 +815,9 @@ char *kv_filesystem_flush(void *db, void **families, int n) {
   return s.ok() ? nullptr : strdup(s.ToString().c_str());
 }
 
+void kv_filesystem_pause(void *db) { rep_of<rocksdb::DB>(db)->PauseBackgroundWork(); }
+void kv_filesystem_continue(void *db) { rep_of<rocksdb::DB>(db)->ContinueBackgroundWork(); }
+
 void kv_fault_set(enum kv_fault kind, const char *name, int nth) {
   std::lock_guard<std::mutex> lock(mutex);
   fault = kind;

@@ -24,6 +24,9 @@ struct rocksdb_logger_t *kv_filesystem_logger(const char *directory);
 void kv_filesystem_logger_free(struct rocksdb_logger_t *logger);
 /* Flushes several families as one; NULL, or the error's text as malloc'ed by RocksDB's own. */
 char *kv_filesystem_flush(void *db, void **families, int n);
+/* Flushes and compactions at work end, no other begins; and they may again. */
+void kv_filesystem_pause(void *db);
+void kv_filesystem_continue(void *db);
 
 #ifdef __cplusplus
 }

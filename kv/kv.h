@@ -87,8 +87,10 @@ status kv_write(kv *store, kv_batch *batch, bool sync);
 status kv_sync(kv *store);
 
 status kv_flush(kv *store); /* from the log into table files; everything durable */
-/* What a close does before it closes: durable, and flushed when much is in the log. Free when nothing was written. */
+/* What a close does before it closes: durable, and flushed when much is in the log. Free when nothing was written. Then
+ * nothing happens in the store's directory any more, whatever its background work had in mind, until kv_wake. */
 status kv_settle(kv *store);
+void kv_wake(kv *store);
 status kv_compact(kv *store, enum kv_family family, slice from, slice to);
 /* A copy of the store at `path` by hard links where possible. */
 status kv_checkpoint(kv *store, const char *path);

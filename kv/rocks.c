@@ -58,7 +58,7 @@ typedef struct rocks_store {
   rocksdb_column_family_handle_t *family[KV_FAMILIES];
   rocksdb_readoptions_t *read; /* of the newest state; shared, never changed */
   rocksdb_writeoptions_t *write, *write_sync;
-  bool read_only;
+  bool read_only, quiet; /* quiet: settled, its background work rests */
   rocksdb_env_t *env, *own_env; /* own_env: of an encrypted store, given back after the close */
   atomic_size_t unflushed; /* bytes of the logs, at most */
   int logs;                /* found at open */
@@ -429,8 +429,18 @@ static uint64_t rocks_bytes(kv *store, enum kv_family family) {
 static status rocks_settle(kv *store) {
   rocks_store *r = (rocks_store *)store;
   if (r->read_only || atomic_load(&r->failed)) return HDB_OK; /* whoever wrote knows of the failure */
+  if (r->quiet) return rocks_sync(store);
   bool small = atomic_load(&r->unflushed) <= CLOSE_FLUSH_BYTES && r->logs < CLOSE_FLUSH_LOGS;
-  return small ? rocks_sync(store) : rocks_flush(store);
+  status rc = small ? rocks_sync(store) : rocks_flush(store);
+  kv_filesystem_pause(r->db);
+  r->quiet = true;
+  return rc;
+}
+
+static void rocks_wake(kv *store) {
+  rocks_store *r = (rocks_store *)store;
+  if (r->quiet) kv_filesystem_continue(r->db);
+  r->quiet = false;
 }
 
 static status rocks_close(kv *store) {
@@ -469,6 +479,7 @@ static const kv_backend rocks_backend = {
     .sync = rocks_sync,
     .flush = rocks_flush,
     .settle = rocks_settle,
+    .wake = rocks_wake,
     .compact = rocks_compact,
     .checkpoint = rocks_checkpoint,
     .bytes = rocks_bytes,

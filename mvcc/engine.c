@@ -360,7 +360,10 @@ status engine_open(const char *path, const engine_options *options, engine **out
         return error_set(err, HDB_READONLY, "the database is open read-only in this process");
       }
       if (e) {
-        e->references++;
+        if (e->references++ == 0) {
+          kv_wake(e->store);
+          pack_rest(e, false);
+        }
         if (options->linger_ms > e->linger_ms) e->linger_ms = options->linger_ms;
         pthread_mutex_unlock(&registry_lock);
         *out = e;
@@ -457,7 +460,9 @@ void engine_close(engine *e) {
       registry_remove(e);
       engine_free(e);
     } else {
-      kv_settle(e->store); /* quiet from now on; a failure shows at the close */
+      pack_rest(e, true);
+      if (retain_is_running(e)) kv_sync(e->store); /* it writes much, perhaps */
+      else kv_settle(e->store); /* quiet from now on; a failure shows at the close */
     }
   }
   pthread_mutex_unlock(&registry_lock);

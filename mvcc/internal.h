@@ -319,6 +319,7 @@ void packing_free(packing *p);
 void pack_request(engine *e, slice place, size_t urgency);
 void pack_settle(engine *e); /* until all that was asked for is done */
 void pack_stop(engine *e);   /* before the engine goes */
+void pack_rest(engine *e, bool resting); /* true: stops behind the place at hand; false: may go on */
 void pack_hold(engine *e);   /* nothing is packed until pack_let */
 void pack_let(engine *e);
 status pack_check_format(engine *e, error *err); /* at open */
@@ -343,6 +344,7 @@ status bulk_remove_unpublished(engine *e); /* at open */
 
 /* ---- retention (retain.c) ---- */
 void retain_when_due(engine *e); /* the leader, after a batch */
+bool retain_is_running(engine *e);
 void alarm_ring(engine *e);
 void retain_stop(engine *e);     /* before the engine goes */
 

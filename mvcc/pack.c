@@ -40,7 +40,7 @@ struct packing {
   pthread_cond_t idle;
   item *first, **last;
   size_t waiting, wanted;
-  bool running, closing;
+  bool running, closing, resting;
   bool told; /* meta knows that there are blocks */
 };
 
@@ -238,7 +238,7 @@ static void work_free(work *w) {
 
 static item *next_item(packing *p) {
   pthread_mutex_lock(&p->lock);
-  item *i = p->closing ? NULL : p->first;
+  item *i = p->closing || p->resting ? NULL : p->first;
   if (i) {
     p->first = i->next, p->waiting--;
     if (!p->first) p->last = &p->first;
@@ -265,7 +265,7 @@ static void *packer(void *argument) {
   while (more) {
     pack_items(argument);
     pthread_mutex_lock(&p->lock);
-    more = p->first && !p->closing;
+    more = p->first && !p->closing && !p->resting;
     if (!more) {
       p->wanted = 0;
       p->running = false;
@@ -280,7 +280,7 @@ static void *packer(void *argument) {
 static void start(engine *e) {
   packing *p = e->packing;
   pthread_t thread;
-  if (p->running || p->closing || !p->first || pthread_create(&thread, NULL, packer, e) != 0) return;
+  if (p->running || p->closing || p->resting || !p->first || pthread_create(&thread, NULL, packer, e) != 0) return;
   pthread_detach(thread);
   p->running = true;
 }
@@ -308,6 +308,15 @@ void pack_settle(engine *e) {
   pthread_mutex_lock(&p->lock);
   start(e);
   while (p->running) pthread_cond_wait(&p->idle, &p->lock);
+  pthread_mutex_unlock(&p->lock);
+}
+
+void pack_rest(engine *e, bool resting) {
+  packing *p = e->packing;
+  if (!p) return;
+  pthread_mutex_lock(&p->lock);
+  p->resting = resting;
+  while (resting && p->running) pthread_cond_wait(&p->idle, &p->lock);
   pthread_mutex_unlock(&p->lock);
 }
 

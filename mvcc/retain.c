@@ -241,6 +241,13 @@ void retain_when_due(engine *e) {
   pthread_mutex_unlock(&e->collect_lock);
 }
 
+bool retain_is_running(engine *e) {
+  pthread_mutex_lock(&e->collect_lock);
+  bool running = e->collecting;
+  pthread_mutex_unlock(&e->collect_lock);
+  return running;
+}
+
 void retain_stop(engine *e) {
   pthread_mutex_lock(&e->collect_lock);
   e->closing = true;

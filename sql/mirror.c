@@ -4,7 +4,8 @@
  *     lets the keeper watch; the last to go brings the file up to date and gives the mirror's connection back.
  * M2  A file in its place whose directory belongs to a deleted one: the directory is set aside as <dir>.stale.
  * M3  File or directory deleted under open connections: those go on without (an orphan), the path begins anew.
- * M4  A forked child writes no file of its parent's: what the parent has open are orphans there.
+ * M4  Only the process that owns the directory's storage touches the file (engine_duty); the others ask it to.
+ * M5  A forked child writes no file of its parent's: what the parent has open are orphans there.
  */
 #include <errno.h>
 #include <ftw.h>
@@ -130,7 +131,7 @@ static void mirror_orphan(struct mirror *m) {
   pthread_mutex_unlock(&list_lock);
 }
 
-/* M4 */
+/* M5 */
 static void after_fork_child(void) {
   pthread_mutex_init(&list_lock, NULL);
   for (int pass = 0; pass < 2; pass++)
@@ -163,6 +164,11 @@ static status settle(struct mirror *m, hdb *db, const hdb_settings *settings) {
   if (!file_look_at(m->path, &look)) return fail(db, HDB_CANTOPEN);
   bool unchanged = file_look_same(&look, &m->note.look) || (look.size == 0 && m->note.look.size == 0 && look.wal_size == 0);
   status rc = HDB_OK;
+  if (!engine_is_owner(mirror_engine(m))) {
+    if (!unchanged) (void)engine_run_duty(mirror_engine(m)); /* what it holds comes in there, or later */
+    m->note.look = look;
+    return HDB_OK;
+  }
   if (!unchanged) rc = mirror_sync(m, false, BUSY_MS);
   if (rc == HDB_OK && m->off != (m->note.header != 0) && !mirror_is_current(m)) (void)mirror_sync(m, true, BUSY_MS);
   if ((rc & 0xff) == HDB_BUSY && engine_newest(mirror_engine(m)) > 0) rc = HDB_OK; /* what it holds comes in later */
@@ -226,8 +232,37 @@ static status create_file(hdb *db, const char *path) {
   return rc;
 }
 
+/* By its looks: has somebody else written it? */
+static bool is_changed(struct mirror *m) {
+  file_look seen;
+  return m->own && !m->orphan && file_look_at(m->path, &seen) && !file_look_same(&seen, &m->note.look) && (seen.size || m->note.look.size);
+}
+
+/* m->lock is held. */
+static status bring_up_to_date(struct mirror *m) {
+  if (!m->own || m->orphan || (mirror_is_current(m) && !is_changed(m))) return HDB_OK;
+  return engine_is_owner(mirror_engine(m)) ? mirror_sync(m, true, BUSY_MS) : engine_run_duty(mirror_engine(m));
+}
+
+/* For another process (M4), on a thread of the engine's. */
+static status run_duty(void *context) {
+  struct mirror *m = context;
+  pthread_mutex_lock(&m->lock);
+  status rc = bring_up_to_date(m);
+  pthread_mutex_unlock(&m->lock);
+  return rc;
+}
+
+/* The owner went: what it knew of the file is to be read anew, and what it left undone to be done. */
+static void take_over(void *context) {
+  struct mirror *m = context;
+  atomic_store(&m->outdated, true);
+  mirror_keeper_wake(m, 0);
+}
+
 static void own_close(struct mirror *m) {
   if (!m->own) return;
+  engine_set_duty(mirror_engine(m), NULL);
   mirror_keeper_forget(m);
   hdb_close(m->own);
   m->own = NULL;
@@ -241,15 +276,20 @@ static status own_open(hdb *db, int number, struct mirror *m, const hdb_settings
   m->rewrite = m->behind = false;
   m->look_at = mirror_ticks() + LOOK_MS;
   status rc = settle(m, db, settings);
-  if (rc != HDB_OK) own_close(m);
-  else mirror_keeper_watch(m);
+  if (rc == HDB_OK) {
+    engine_duty duty = {run_duty, take_over, m};
+    engine_set_duty(mirror_engine(m), &duty);
+    mirror_keeper_watch(m);
+  } else {
+    own_close(m);
+  }
   return rc;
 }
 
 static status switch_mirror(hdb *db, struct mirror *m, const hdb_settings *settings) {
   bool was = m->off;
   TRY(mirror_setting(db, mirror_engine(m), settings ? settings->mirror : -1, &m->off));
-  if (was != m->off) (void)mirror_sync(m, true, BUSY_MS);
+  if (was != m->off) (void)(engine_is_owner(mirror_engine(m)) ? mirror_sync(m, true, BUSY_MS) : engine_run_duty(mirror_engine(m)));
   return HDB_OK;
 }
 
@@ -327,12 +367,6 @@ status mirror_open(hdb *db, int number, const char *path, unsigned flags, bool i
 
 /* ---- the rest of its life ---- */
 
-/* By its looks: has somebody else written it? */
-static bool is_changed(struct mirror *m) {
-  file_look seen;
-  return m->own && !m->orphan && file_look_at(m->path, &seen) && !file_look_same(&seen, &m->note.look) && (seen.size || m->note.look.size);
-}
-
 void mirror_close(hdb *db, int number) {
   database *d = &db->databases[number];
   struct mirror *m = d->mirror;
@@ -344,7 +378,7 @@ void mirror_close(hdb *db, int number) {
   leave_before_wait();
   pthread_mutex_lock(&m->lock);
   /* late is no error: the next open or checkpoint writes it */
-  if (m->own && is_last(m) && !m->orphan && !mirror_is_current(m)) (void)mirror_sync(m, true, BUSY_MS);
+  if (m->own && is_last(m) && !m->orphan && !mirror_is_current(m)) (void)bring_up_to_date(m);
   detach_engine(db, number);
   if (mirror_leave(m) == 0) own_close(m);
   pthread_mutex_unlock(&m->lock);
@@ -371,7 +405,8 @@ status mirror_checkpoint(hdb *db, int number) {
   if (!m || m->orphan) return HDB_OK;
   leave_before_wait();
   pthread_mutex_lock(&m->lock);
-  status rc = m->own && (!mirror_is_current(m) || is_changed(m)) ? tell(db, m, mirror_sync(m, true, BUSY_MS)) : HDB_OK;
+  status rc = bring_up_to_date(m);
+  if (rc != HDB_OK) tell(db, m, rc);
   pthread_mutex_unlock(&m->lock);
   return rc;
 }
@@ -382,8 +417,12 @@ static void look(struct mirror *m, int64_t now) {
   if (pthread_mutex_trylock(&m->lock) != 0) return; /* somebody is at it */
   atomic_store(&m->look_at, now + LOOK_MS);
   bool changed = is_changed(m);
-  if (changed) (void)mirror_sync(m, false, 0); /* locked by the tool: the next look finds it */
-  if (changed && m->own && !mirror_is_current(m)) mirror_keeper_wake(m, LOOK_MS);
+  if (changed && !engine_is_owner(mirror_engine(m))) {
+    if (engine_run_duty(mirror_engine(m)) == HDB_OK) (void)file_look_at(m->path, &m->note.look);
+  } else if (changed) {
+    (void)mirror_sync(m, false, 0); /* locked by the tool: the next look finds it */
+    if (!mirror_is_current(m)) mirror_keeper_wake(m, LOOK_MS);
+  }
   pthread_mutex_unlock(&m->lock);
 }
 

@@ -55,6 +55,7 @@ struct mirror {
   mirror_note note;
   bool off;                /* mirror=False */
   atomic_bool orphan;      /* file or directory were deleted under its connections: nothing is written any more */
+  atomic_bool outdated;    /* another process has kept the file until now: the note is to be read again */
   bool behind;             /* the last try could not write the file */
   bool rewrite;            /* the next write is a whole one */
   char *trouble;           /* ... why; NULL */

@@ -98,7 +98,7 @@ static int64_t wait_for(struct mirror *m, int64_t now) {
 
 /* m->lock is held. Returns in how many ms to come back, 0: at the next commit. */
 static int64_t keep(struct mirror *m, int64_t now) {
-  if (!m->own || m->orphan) return 0;
+  if (!m->own || m->orphan || !engine_is_owner(mirror_engine(m))) return 0;
   if (!mirror_is_current(m)) {
     int64_t wait = wait_for(m, now);
     if (wait > 0) return wait;
@@ -195,6 +195,7 @@ void mirror_keeper_wake(struct mirror *m, int64_t in_ms) {
 static void ring(void *context) { mirror_keeper_wake(context, REST_MS); }
 
 void mirror_keeper_watch(struct mirror *m) {
+  if (!engine_is_owner(mirror_engine(m))) return; /* taking over will wake it */
   engine_alarm(mirror_engine(m), ring, m);
   if (!mirror_is_current(m)) mirror_keeper_wake(m, REST_MS); /* a commit in between may not have rung */
 }

@@ -317,6 +317,7 @@ out:
 }
 
 bool mirror_is_current(struct mirror *m) {
+  if (!engine_is_owner(mirror_engine(m)) || atomic_load(&m->outdated)) return false;
   int64_t newest = engine_newest(mirror_engine(m));
   if (m->off) return m->note.header || newest == 0;
   return newest == 0 || (newest == m->note.time && !m->rewrite);
@@ -326,6 +327,11 @@ status mirror_sync(struct mirror *m, bool write, int busy_ms) {
   status rc = AGAIN;
   if (m->orphan || !m->own) return HDB_OK;
   atomic_store(&m->own->interrupted, false);
+  if (atomic_load(&m->outdated)) {
+    TRY(mirror_note_load(m, m->own));
+    TRY(mirror_setting(m->own, mirror_engine(m), -1, &m->off));
+    atomic_store(&m->outdated, false);
+  }
   m->own->busy_timeout_ms = busy_ms;
   for (int tries = 0; rc == AGAIN && tries < 8; tries++) rc = sync_once(m, write, busy_ms);
   if (rc == AGAIN) rc = error_set(&m->own->err, HDB_BUSY, "%s is being changed by another program", m->path);
