@@ -24,6 +24,7 @@ enum {
   ALONE_WRITES = 4096,  /* requests with more are folded alone */
   RUN_MAX = 4096,       /* writes merged into a group at a time */
   KEEP_BYTES = 1 << 20,
+  STEPS_MAX = 2,         /* groups stepped over before a seek */
   RECENT_KEYS_MAX = 8192 /* a larger request counts as 'the whole tree' when nobody else is open */
 };
 
@@ -214,6 +215,43 @@ static status load_cached(fold *f, slice key, fold_group *g, bool *found) {
   return f->memory.failed ? HDB_NOMEM : take_bytes(f, g, bytes);
 }
 
+static status take_under_iterator(fold *f, fold_group *g) {
+  g->existed = true;
+  g->lower = arena_slice(&f->memory, bound_of(f));
+  slice bytes = arena_slice(&f->memory, f->it->value);
+  if (!bytes.p || !g->lower.p) return HDB_NOMEM;
+  TRY(take_bytes(f, g, bytes));
+  f->it->next(f->it);
+  return f->it->error;
+}
+
+/* Requests go through their trees in order, and the iterator stands behind the group before: often at the wanted one, which
+ * a step finds for a tenth of what a seek costs. */
+static status load_by_steps(fold *f, slice key, fold_group *g, bool *found) {
+  arena_mark mark = arena_save(&f->memory);
+  for (int steps = 0; steps < STEPS_MAX && !*found; steps++) {
+    if (!same_tree(f, g->tree) || slice_compare(bound_of(f), key) > 0) return HDB_OK;
+    if (steps) arena_rewind(&f->memory, mark);
+    TRY(take_under_iterator(f, g));
+    *found = !same_tree(f, g->tree) || slice_compare(bound_of(f), key) > 0;
+  }
+  return HDB_OK;
+}
+
+static status load_by_seek(fold *f, slice key, fold_group *g) {
+  g->existed = false;
+  g->lower = arena_slice(&f->memory, slice_of(NULL, 0));
+  buf_clear(&f->wanted);
+  group_key(&f->wanted, g->tree, key);
+  if (buf_failed(&f->wanted)) return HDB_NOMEM;
+  f->it->seek_for_prev(f->it, buf_slice(&f->wanted));
+  TRY(f->it->error);
+  if (same_tree(f, g->tree)) return take_under_iterator(f, g);
+  put_be32(f->wanted.p, g->tree);
+  f->it->seek(f->it, slice_of(f->wanted.p, 4));
+  return f->it->error;
+}
+
 /* The group that covers the key, from kv; a new one where there is none. Not yet in groups[]. */
 static status load(fold *f, uint32_t tree, slice key, fold_group **out) {
   fold_group *g = arena_zero(&f->memory, sizeof *g);
@@ -223,25 +261,10 @@ static status load(fold *f, uint32_t tree, slice key, fold_group **out) {
   g->tree = tree;
   TRY(load_cached(f, key, g, &found));
   if (found) return HDB_OK;
+  bool stands = f->it != NULL;
   TRY(open_iterator(f));
-  g->lower = arena_slice(&f->memory, slice_of(NULL, 0));
-  buf_clear(&f->wanted);
-  group_key(&f->wanted, tree, key);
-  if (buf_failed(&f->wanted)) return HDB_NOMEM;
-  f->it->seek_for_prev(f->it, buf_slice(&f->wanted));
-  TRY(f->it->error);
-  if (same_tree(f, tree)) {
-    g->existed = true;
-    g->lower = arena_slice(&f->memory, bound_of(f));
-    slice bytes = arena_slice(&f->memory, f->it->value);
-    if (!bytes.p) return HDB_NOMEM;
-    TRY(take_bytes(f, g, bytes));
-    f->it->next(f->it);
-  } else {
-    put_be32(f->wanted.p, tree);
-    f->it->seek(f->it, slice_of(f->wanted.p, 4));
-  }
-  TRY(f->it->error);
+  if (stands) TRY(load_by_steps(f, key, g, &found));
+  if (!found) TRY(load_by_seek(f, key, g));
   if (same_tree(f, tree)) g->upper = arena_slice(&f->memory, bound_of(f));
   return f->memory.failed ? HDB_NOMEM : HDB_OK;
 }
