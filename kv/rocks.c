@@ -568,6 +568,14 @@ static rocksdb_options_t *database_options(rocks_store *r, const char *path, con
   return o;
 }
 
+/* Keys of one tree (their first 4 bytes) are mostly put in order: the memtable then goes on from where the last one was. An
+ * optimisation: a RocksDB that does not take it by name goes without. */
+static void hint_inserts(const rocksdb_options_t *from, rocksdb_options_t *to) {
+  char *error = NULL;
+  rocksdb_get_options_from_string(from, "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.4", to, &error);
+  rocksdb_free(error);
+}
+
 static void set_table_options(rocksdb_options_t *o, rocksdb_cache_t *cache, bool filter) {
   rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
   rocksdb_block_based_options_set_block_cache(t, cache);
@@ -599,6 +607,7 @@ static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_optio
   const rocksdb_options_t *families[KV_FAMILIES];
   for (enum kv_family f = 0; f < KV_FAMILIES; f++) {
     rocksdb_options_t *fo = rocksdb_options_create_copy(o);
+    hint_inserts(o, fo);
     set_family_options(fo, f, cache, log_bytes);
     families[f] = fo;
   }
