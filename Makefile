@@ -41,6 +41,7 @@ check:
 
 # The long checks: crashes by kill -9 and by power loss.
 soak: build
+	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_crypt
 	@$(BUILD)/tests/sim_crash kill 200
 	@$(BUILD)/tests/sim_crash power 1000
 
