@@ -11,6 +11,10 @@
  * N1  A connection has at most one task at a time; the task owns everything in `session`. The loop thread touches only
  *     what the connection's mutex guards, and the uv handle, which nobody else touches.
  * N2  A task that produces more than OUTPUT_LIMIT bytes nobody reads waits in connection_send.
+ * N5  A worker that has a plain connection (owned) reads the next messages and writes the answers itself, without the
+ *     loop, and gives it back when nothing has come for LINGER_MS, at the client's end, or when the loop takes it back
+ *     because a statement runs long (somebody must notice that the client goes). While it waits (lingering) the socket is
+ *     not closed.
  * N3  A connection is freed when its handle is closed and no task runs.
  * N4  Input that nobody has taken is at most INPUT_LIMIT, or the one message that is not yet whole: the socket is not
  *     read further. The task is called when a message is whole, not for each of its pieces.
@@ -94,6 +98,9 @@ struct connection {
   bool paused;              /* mutex: the socket is not read (N4) */
   uint64_t end_since;       /* loop thread: when `end` was first seen */
   size_t in_flight;         /* mutex: bytes handed to uv */
+  int fd;                   /* the socket, for N5 */
+  bool owned, lingering;    /* mutex: the worker reads and writes the socket itself; it waits for input just now (N5) */
+  bool unread;              /* loop thread: uv does not read the socket */
   bool task, closed, end, is_dirty; /* mutex: a task runs; the peer is gone; close when all is sent */
   uint32_t process, secret;
   atomic_llong deadline_ns; /* statement timeout, 0 none */

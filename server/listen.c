@@ -6,6 +6,8 @@
  * L3  After server_stop: no new connections; idle sessions end at once, busy ones when their statement ends, or are
  *     interrupted after STOP_GRACE_MS. When the last is gone the loop ends.
  */
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +19,7 @@
 
 #include "server/internal.h"
 
-enum { STOP_GRACE_MS = 3000, TICK_MS = 20, TICK_SLOW_MS = 1000, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000, END_LIMIT_MS = 10000, EOF_LIMIT_MS = 500, KEEPALIVE_SECONDS = 60 };
+enum { STOP_GRACE_MS = 3000, TICK_MS = 20, TICK_SLOW_MS = 1000, READ_SIZE = 64 << 10, STARTUP_LIMIT_MS = 60000, END_LIMIT_MS = 10000, EOF_LIMIT_MS = 500, KEEPALIVE_SECONDS = 60, LINGER_MS = 4 };
 
 uint64_t now_ns(void) {
   struct timespec t;
@@ -73,6 +75,15 @@ bool connection_send(connection *c, buf *out) {
     pthread_mutex_unlock(&c->mutex);
     buf_clear(out);
     return false;
+  }
+  if (c->owned && c->out.n == 0 && c->in_flight == 0 && !out->failed) { /* N5 */
+    ssize_t sent = send(c->fd, out->p, out->n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent == (ssize_t)out->n) {
+      pthread_mutex_unlock(&c->mutex);
+      buf_clear(out);
+      return true;
+    }
+    if (sent > 0) memmove(out->p, out->p + sent, out->n -= (size_t)sent);
   }
   bool was_empty = c->out.n == 0;
   if (was_empty) {
@@ -168,20 +179,38 @@ static void say_goodbye(uv_handle_t *handle, int how) {
 
 static void connection_close(connection *c) {
   pthread_mutex_lock(&c->mutex);
-  bool was = c->closed;
+  bool was = c->closed, lingering = c->lingering;
   c->closed = true;
+  c->owned = false;
   hdb *db = c->db;
   if (!was && c->task && db) hdb_interrupt(db);
   pthread_cond_broadcast(&c->drained);
   pthread_mutex_unlock(&c->mutex);
   if (uv_is_closing(&c->handle)) return;
-  say_goodbye(&c->handle, SHUT_WR);
-  uv_close(&c->handle, on_closed);
+  say_goodbye(&c->handle, lingering ? SHUT_RDWR : SHUT_WR);
+  if (!lingering) uv_close(&c->handle, on_closed); /* else connection_flush does, behind the worker */
 }
 
 /* Large buffers go back when they are empty: a thousand idle connections are small. */
 static void shrink(buf *b) {
   if (b->n == 0 && b->capacity > KEEP_BYTES) buf_free(b);
+}
+
+/* N5: waits a moment for more input, with the mutex held before and behind. false: the loop gets the connection back. */
+static bool linger(connection *c) {
+  c->lingering = true;
+  pthread_mutex_unlock(&c->mutex);
+  struct pollfd p = {.fd = c->fd, .events = POLLIN};
+  int ready = poll(&p, 1, LINGER_MS);
+  pthread_mutex_lock(&c->mutex);
+  c->lingering = false;
+  if (c->closed) return true; /* the turn ends with it */
+  size_t most = c->wanted > c->in.n + READ_SIZE ? INPUT_LIMIT : READ_SIZE / 4; /* of a long message more at once */
+  uint8_t *at = ready > 0 && (p.revents & POLLIN) ? buf_reserve(&c->in, most) : NULL;
+  ssize_t n = at ? recv(c->fd, at, most, MSG_DONTWAIT) : -1;
+  if (n > 0) c->in.n += (size_t)n;
+  else c->owned = false;
+  return n > 0;
 }
 
 /* A worker's turn with a connection. */
@@ -220,12 +249,14 @@ static void run_task(void *data) {
       pthread_mutex_lock(&c->mutex);
       bool no_more = c->in.n == left || c->in.n < c->wanted;
       if (no_more && c->eof) c->end = true;
-      if (no_more && !c->closed && !c->end) {
+      bool was_owned = c->owned;
+      if (no_more && !c->closed && !c->end && !(c->owned && linger(c))) {
         shrink(&c->in);
         shrink(&c->out);
         c->task = false;
         pthread_mutex_unlock(&c->mutex);
         buf_free(&work);
+        if (was_owned) wake(c);
         return;
       }
       buf_clear(&work);
@@ -254,7 +285,7 @@ static void run_task(void *data) {
     owner->dirty = c;
   }
   pthread_mutex_lock(&c->mutex);
-  c->task = false;
+  c->task = c->owned = false;
   pthread_mutex_unlock(&c->mutex);
   pthread_mutex_unlock(&owner->mutex);
   uv_async_send(&owner->wake);
@@ -265,8 +296,13 @@ static void connection_kick(connection *c) {
   bool failed = c->in.failed;
   bool start = !c->task && !c->closed && c->in.n >= c->wanted && !failed;
   if (start) c->task = true;
+  if (start && !c->ssl && !c->eof && !c->end && c->fd >= 0 && !uv_is_closing(&c->handle)) { /* N5 */
+    uv_read_stop(&c->stream);
+    c->owned = c->unread = true;
+    c->paused = false;
+  }
   size_t most = c->wanted > INPUT_LIMIT ? c->wanted : INPUT_LIMIT;
-  if (c->in.n > most && !c->paused && !uv_is_closing(&c->handle)) { /* N4 */
+  if (c->in.n > most && !c->paused && !c->owned && !uv_is_closing(&c->handle)) { /* N4 */
     c->paused = true;
     uv_read_stop(&c->stream);
   }
@@ -300,8 +336,8 @@ static void on_written(uv_write_t *request, int rc) {
   if (rc < 0 || done) connection_close(c);
 }
 
-/* Sends bytes (owned by the call from here on). */
-static void send_bytes(connection *c, buf *bytes, size_t plain) {
+/* Sends bytes (owned by the call from here on), which in_flight counts already. */
+static void send_counted(connection *c, buf *bytes, size_t plain) {
   write_request *w = calloc(1, sizeof *w);
   if (!w || bytes->failed) {
     free(w);
@@ -313,9 +349,6 @@ static void send_bytes(connection *c, buf *bytes, size_t plain) {
   w->bytes = *bytes;
   w->plain = plain;
   *bytes = (buf)BUF_INIT;
-  pthread_mutex_lock(&c->mutex);
-  c->in_flight += plain;
-  pthread_mutex_unlock(&c->mutex);
   uv_buf_t b = uv_buf_init((char *)w->bytes.p, (unsigned)w->bytes.n);
   if (uv_write(&w->request, &c->stream, &b, 1, on_written) < 0) {
     pthread_mutex_lock(&c->mutex);
@@ -327,11 +360,22 @@ static void send_bytes(connection *c, buf *bytes, size_t plain) {
   }
 }
 
+static void send_bytes(connection *c, buf *bytes, size_t plain) {
+  pthread_mutex_lock(&c->mutex);
+  c->in_flight += plain;
+  pthread_mutex_unlock(&c->mutex);
+  send_counted(c, bytes, plain);
+}
+
 static void on_allocate(uv_handle_t *handle, size_t wanted, uv_buf_t *b);
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b);
 
 static void connection_flush(connection *c) {
   pthread_mutex_lock(&c->mutex);
+  if (c->unread && !c->owned && !c->closed && !uv_is_closing(&c->handle)) { /* N5: given back */
+    c->unread = false;
+    uv_read_start(&c->stream, on_allocate, on_read);
+  }
   if (c->paused && !c->eof && !c->closed && !uv_is_closing(&c->handle) && (c->in.n <= INPUT_LIMIT || c->in.n < c->wanted)) {
     c->paused = false;
     uv_read_start(&c->stream, on_allocate, on_read);
@@ -340,9 +384,13 @@ static void connection_flush(connection *c) {
   c->out = (buf)BUF_INIT;
   bool end = c->end && out.n == 0 && c->in_flight == 0;
   bool closed = c->closed;
+  bool close_now = closed && !c->lingering && !uv_is_closing(&c->handle); /* it was put off (N5) */
+  c->in_flight += out.n;
+  size_t plain = out.n;
   pthread_mutex_unlock(&c->mutex);
   if (closed || uv_is_closing(&c->handle)) {
     buf_free(&out);
+    if (close_now) uv_close(&c->handle, on_closed);
     if (c->handle_closed) connection_settle(c);
     return;
   }
@@ -351,16 +399,15 @@ static void connection_flush(connection *c) {
     if (end) connection_close(c);
     return;
   }
-  size_t plain = out.n;
   if (!c->ssl) {
-    send_bytes(c, &out, plain);
+    send_counted(c, &out, plain);
     return;
   }
   buf cipher = BUF_INIT;
   bool ok = tls_write(c->ssl, buf_slice(&out), &cipher);
   buf_free(&out);
   if (ok) {
-    send_bytes(c, &cipher, plain);
+    send_counted(c, &cipher, plain);
   } else {
     buf_free(&cipher);
     connection_close(c);
@@ -526,6 +573,7 @@ static void on_connection(uv_stream_t *listener, int rc) {
   c->raw = true;
   c->is_local = listener->type == UV_NAMED_PIPE;
   c->peer_uid = -1;
+  c->fd = -1;
   atomic_store(&c->idle_since_ns, (long long)now_ns());
   pthread_mutex_init(&c->mutex, NULL);
   pthread_cond_init(&c->drained, NULL);
@@ -557,6 +605,7 @@ static void on_connection(uv_stream_t *listener, int rc) {
     refuse(c, "53300", "sorry, too many clients already");
     return;
   }
+  if (uv_fileno(&c->handle, &fd) == 0) c->fd = fd;
   uv_read_start(&c->stream, on_allocate, on_read);
 }
 
@@ -591,6 +640,10 @@ static bool watch_connection(server *s, connection *c, uint64_t now) {
     if (!late) atomic_store(&c->timed_out, true);
     atomic_store(&c->deadline_ns, 0);
     hdb_interrupt(db);
+  }
+  if (running && c->owned && !c->lingering && !uv_is_closing(&c->handle)) { /* N5: a long statement */
+    c->owned = c->unread = false;
+    uv_read_start(&c->stream, on_allocate, on_read);
   }
   bool idle = !c->task && !c->closed;
   uint64_t since = (uint64_t)atomic_load(&c->idle_since_ns);
