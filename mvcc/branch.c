@@ -366,6 +366,17 @@ status branch_tree(txn *t, uint32_t tree, uint32_t *own) {
   return HDB_OK;
 }
 
+status branch_each_delta(engine *e, const erase_tree *spec, branch_delta_visitor visit, void *context) {
+  status rc = HDB_OK;
+  pthread_mutex_lock(&e->branches_lock);
+  for (branch *b = e->branches; b && rc == HDB_OK; b = b->next) {
+    uint32_t own = b->dropped ? 0 : find_delta(b, spec->tree);
+    if (own) rc = visit(context, own, spec);
+  }
+  pthread_mutex_unlock(&e->branches_lock);
+  return rc;
+}
+
 uint32_t branch_tree_behind(txn *t, uint32_t own) {
   uint32_t tree = own;
   pthread_mutex_lock(&t->engine->branches_lock);

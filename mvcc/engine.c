@@ -77,6 +77,7 @@ static view *view_make(engine *e, int64_t time, int64_t schema_time) {
   atomic_init(&v->references, 1);
   v->branch = BRANCH_MAIN, v->time = time, v->schema_time = schema_time, v->engine = e;
   v->snapshot = kv_snapshot_open(e->store);
+  atomic_fetch_add_explicit(&e->views, v->snapshot != NULL, memory_order_relaxed);
   if (v->snapshot) return v;
   free(v);
   return NULL;
@@ -85,6 +86,7 @@ static view *view_make(engine *e, int64_t time, int64_t schema_time) {
 void view_release(view *v) {
   if (!v || atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel) != 1) return;
   kv_snapshot_close(v->engine->store, v->snapshot);
+  atomic_fetch_sub_explicit(&v->engine->views, 1, memory_order_relaxed);
   free(v);
 }
 
@@ -173,7 +175,10 @@ static void engine_free(engine *e) {
   images_free(e->images);
   packing_free(e->packing);
   recent_free(&e->recent);
-  if (e->store) kv_close(e->store);
+  if (e->store) {
+    erase_finish(e);
+    kv_close(e->store);
+  }
   trees_free(e);
   branches_free(e);
   pthread_mutex_destroy(&e->branches_lock);

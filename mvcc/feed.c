@@ -55,11 +55,7 @@ static void put_part(feed_record *r, kv_batch *batch) {
   r->part++;
 }
 
-void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key) {
-  if (r->bytes.n > FEED_PART) {
-    put_part(r, batch);
-    header(r);
-  }
+static void append_key(feed_record *r, uint32_t tree, slice key) {
   open_list(r, tree);
   size_t shared = slice_common(buf_slice(&r->previous), key);
   buf_varint(&r->bytes, shared + 1);
@@ -68,6 +64,14 @@ void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key) {
   r->previous.n = shared;
   buf_append(&r->previous, key.p + shared, key.n - shared);
   r->any = true;
+}
+
+void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key) {
+  if (r->bytes.n > FEED_PART) {
+    put_part(r, batch);
+    header(r);
+  }
+  append_key(r, tree, key);
 }
 
 void feed_whole(feed_record *r, kv_batch *batch, uint32_t tree) {
@@ -204,6 +208,42 @@ status feed_changes(engine *e, int64_t since, int64_t upto, feed_visitor visit, 
   }
   arena_clear(&c.memory);
   free(c.list);
+  return rc;
+}
+
+/* ---- forgetting ---- */
+
+typedef struct copy {
+  feed_record out;
+  feed_forgets forgets;
+  void *context;
+  bool changed;
+} copy;
+
+static status copy_key(void *context, uint32_t tree, slice key, bool whole) {
+  copy *c = context;
+  if (whole) {
+    feed_whole(&c->out, NULL, tree);
+  } else if (c->forgets(c->context, tree, key)) {
+    c->changed = true;
+  } else {
+    append_key(&c->out, tree, key);
+  }
+  return HDB_OK;
+}
+
+status feed_without(slice part, feed_forgets forgets, void *context, buf *out, buf *key, bool *changed) {
+  copy c = {.forgets = forgets, .context = context};
+  uint64_t branch = 0;
+  if (part.n > 1 && !varint_get(part.p + 1, part.p + part.n, &branch)) return HDB_CORRUPT;
+  feed_begin(&c.out, 0, (uint32_t)branch);
+  status rc = read_part(part, key, &branch, copy_key, &c);
+  close_list(&c.out);
+  *changed = c.changed;
+  buf_clear(out);
+  buf_append(out, c.out.bytes.p, c.out.bytes.n);
+  if (rc == HDB_OK && (buf_failed(&c.out.bytes) || buf_failed(&c.out.previous) || buf_failed(out))) rc = HDB_NOMEM;
+  feed_free(&c.out);
   return rc;
 }
 

@@ -87,7 +87,7 @@ void fold_end(fold *f) {
 }
 
 bool fold_wants_alone(const txn *t) {
-  if (t->sweep) return true;
+  if (t->sweep || t->erase) return true;
   if (t->writes.log_n > ALONE_WRITES) return true;
   for (size_t i = 0; i < t->writes.trees_n; i++) {
     if (t->writes.trees[i]->root.cleared || t->writes.trees[i]->bulk) return true;
@@ -95,7 +95,7 @@ bool fold_wants_alone(const txn *t) {
   return false;
 }
 
-static status tree_of(fold *f, uint32_t tree, fold_tree **out) {
+status fold_tree_of(fold *f, uint32_t tree, fold_tree **out) {
   for (size_t i = f->trees_n; i-- > 0;) {
     if (f->trees[i].info->tree == tree) {
       *out = &f->trees[i];
@@ -550,7 +550,7 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
     TRY(fold_locate(f, w->tree, write_key(p.entry), &g));
     do {
       TRY(collect_run(f, g, w, &p, recent));
-      TRY(tree_of(f, w->tree, &t));
+      TRY(fold_tree_of(f, w->tree, &t));
       if (f->run_n) TRY(apply_run(f, g, t));
       *changed = *changed || f->run_n;
       if (alone && g->applied > RUN_MAX) {
@@ -568,7 +568,7 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
 
 static status apply_tree(fold *f, write_tree *w, bool alone, bool recent, bool *changed) {
   fold_tree *t;
-  TRY(tree_of(f, w->tree, &t));
+  TRY(fold_tree_of(f, w->tree, &t));
   if (w->root.cleared) {
     TRY(fold_clear(f, w->tree, t));
     aside_forget(f->engine, f->batch, w->tree);
@@ -743,6 +743,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   *changed = false;
   f->time = time, f->alone = alone;
   if (t->sweep) return sweep(f, t, changed);
+  if (t->erase) return erase_fold(f, t, changed);
   if (t->view_time < f->schema_time && !t->branch) { /* a branch's own: watch_schema */
     /* The schema moved under it: an index or table that it does not know would be left out. */
     *outcome = HDB_BUSY_SNAPSHOT;
@@ -770,7 +771,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
     watch_tell(e, w, time);
     if (!recent) TRY(recent_add_whole(&e->recent, w->tree));
     fold_tree *ft;
-    TRY(tree_of(f, w->tree, &ft));
+    TRY(fold_tree_of(f, w->tree, &ft));
     ft->time = time;
     atomic_store_explicit(&ft->info->changed_time, time, memory_order_relaxed);
     if (w->tree == TREE_SCHEMA) f->schema_time = time;

@@ -49,6 +49,7 @@ struct fold {
   feed_record feed;
 };
 
+status fold_tree_of(fold *f, uint32_t tree, fold_tree **out);
 /* Its rows as an array; before anything looks at rows, n or prefix. */
 status fold_decode(fold *f, fold_group *g);
 size_t fold_rows(const fold_group *g); /* how many, decoded or not */

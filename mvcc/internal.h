@@ -59,6 +59,18 @@ typedef struct sweep_item {
 } sweep_item;
 
 enum { REQUEST_LEADS = 2, REQUEST_DONE = 3 };
+/* erase.c */
+typedef struct erase_part {
+  uint32_t tree; /* itself, or a branch's part of it */
+  const erase_tree *spec;
+} erase_part;
+typedef struct erase_request {
+  erase_part *parts; /* ascending by tree */
+  size_t parts_n, parts_capacity;
+  const erase_tree *counted; /* whose rows the report counts */
+  erase_report *report;
+} erase_request;
+
 typedef struct request {
   struct request *next;
   txn *owner;
@@ -142,6 +154,7 @@ struct engine {
   atomic_int open_count; /* transactions open now */
 
   pthread_mutex_t view_lock;
+  atomic_int views; /* that hold a snapshot */
   view *newest; /* NULL: made by the next reader (memory engines) */
 
   /* the queue: one lock for turn and commits */
@@ -250,6 +263,7 @@ struct txn {
   buf conflict_key;
   const struct sweep_item *sweep; /* retention's request: groups to delete if they are empty */
   size_t sweep_n;
+  const erase_request *erase; /* a request to erase */
   reads reads;    /* TXN_SERIALIZABLE */
   bool unwatched; /* ... but not now: a read of our own */
   value_rises rises; /* of txn_put_rising */
@@ -336,11 +350,18 @@ void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key);
 void feed_whole(feed_record *r, kv_batch *batch, uint32_t tree);
 status feed_end(feed_record *r, kv_batch *batch);
 void feed_free(feed_record *r);
+/* A part of the feed without the keys that are to be forgotten: into out, when *changed. key: room for keys. */
+typedef bool (*feed_forgets)(void *context, uint32_t tree, slice key);
+status feed_without(slice part, feed_forgets forgets, void *context, buf *out, buf *key, bool *changed);
 
 /* ---- bulk (bulk.c) ---- */
 void bulk_publish(engine *e, kv_batch *batch, uint32_t tree);
 void bulk_remove(engine *e, uint32_t tree);
 status bulk_remove_unpublished(engine *e); /* at open */
+
+/* ---- erasing (erase.c) ---- */
+status erase_fold(struct fold *f, const txn *t, bool *changed); /* the leader's */
+void erase_finish(engine *e); /* before the store closes: what an erasing could not compact away is */
 
 /* ---- retention (retain.c) ---- */
 void retain_when_due(engine *e); /* the leader, after a batch */
@@ -355,6 +376,9 @@ int64_t branches_oldest(engine *e); /* the oldest live branch point; INT64_MAX *
 status retain_for_branches(engine *e); /* history is kept from now on */
 /* The tree that holds what the transaction's branch has of `tree`; made when it is not there. */
 status branch_tree(txn *t, uint32_t tree, uint32_t *own);
+/* Each part that a branch has of the tree. */
+typedef status (*branch_delta_visitor)(void *context, uint32_t own, const erase_tree *spec);
+status branch_each_delta(engine *e, const erase_tree *spec, branch_delta_visitor visit, void *context);
 uint32_t branch_tree_behind(txn *t, uint32_t own);
 status branch_expect(txn *t, uint32_t tree, slice prefix);
 int64_t branch_schema_time(txn *t);

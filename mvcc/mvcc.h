@@ -243,6 +243,22 @@ bool txn_is_main_now(const txn *t); /* neither on a branch nor on the past */
 typedef status (*branch_key_visitor)(void *context, slice key);
 status branch_keys(txn *t, uint32_t id, uint32_t tree, branch_key_visitor visit, void *context);
 
+/* ---- erasing: as if it had never been there ---- */
+typedef struct erase_tree {
+  uint32_t tree;
+  bool rebuild; /* keys that are not all row ids: groups are cut anew, since their bounds tell of keys */
+  bool (*matches)(void *context, slice key);
+  void *context;
+} erase_tree;
+typedef struct erase_report {
+  int64_t rows; /* of the first tree, in main and in branches' parts of it */
+  int64_t versions, feed_keys;
+  int views; /* views from before that others hold: what they see is in the files until the engine closes */
+} erase_report;
+/* Takes the keys that match out of the trees, of main and of all branches, with their history and what the feed says of
+ * them, and compacts. The caller's transaction is not open, and gives its view back. HDB_BUSY: somebody has the turn. */
+status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_ms, erase_report *report);
+
 /* ---- the feed: what changed since a time ---- */
 /* Called for each key of main that commits in (since, upto] touched, in order of (tree, key), once;
  * whole = true: the whole tree must be looked at. Stops at the first status other than HDB_OK. */

@@ -17,7 +17,7 @@
 
 #include "kv/base/record.h"
 #include "mvcc/internal.h"
-#include "mvcc/undo.h"
+#include "mvcc/pack.h"
 
 enum {
   QUEUE_MAX = 8192, /* bounds that wait */
@@ -65,66 +65,54 @@ void packing_free(packing *p) {
 
 /* ---- reading what there is ---- */
 
-typedef struct entry {
-  slice key;
-  undo_version v;
-} entry;
-
-typedef struct work {
-  engine *e;
-  kv_batch *batch;
-  arena memory;
-  entry *entries;
-  size_t n, capacity;
-  size_t records, bytes; /* read since the last block was written */
-  buf value, chain, columns, key;
-} work;
-
 static status take_version(void *context, slice key, const undo_version *v, bool *skip) {
-  work *w = context;
+  pack_work *w = context;
   if (w->n == w->capacity) {
     size_t capacity = w->capacity ? 2 * w->capacity : 256;
-    entry *entries = realloc(w->entries, capacity * sizeof *entries);
+    pack_entry *entries = realloc(w->entries, capacity * sizeof *entries);
     if (!entries) return HDB_NOMEM;
     w->entries = entries, w->capacity = capacity;
   }
   uint8_t *copy = arena_copy(&w->memory, key.n ? key.p : (const uint8_t *)"", key.n);
   if (!copy) return HDB_NOMEM;
-  w->entries[w->n++] = (entry){slice_of(copy, key.n), *v};
+  w->entries[w->n++] = (pack_entry){slice_of(copy, key.n), *v};
   return HDB_OK;
 }
 
-static status take_record(work *w, const kv_iter *it) {
-  int64_t time = (int64_t)~get_be64(it->key.p + it->key.n - 8);
-  uint8_t *copy = arena_alloc(&w->memory, it->value.n + 1);
+status pack_take(pack_work *w, int64_t time, slice value) {
+  uint8_t *copy = arena_alloc(&w->memory, value.n + 1);
   if (!copy) return HDB_NOMEM;
-  if (it->value.n) memcpy(copy, it->value.p, it->value.n);
+  if (value.n) memcpy(copy, value.p, value.n);
+  return version_each(&w->key, time, slice_of(copy, value.n), take_version, w);
+}
+
+static status take_record(pack_work *w, const kv_iter *it) {
   w->records++, w->bytes += it->value.n;
   kv_batch_delete(w->batch, KV_VERSIONS, it->key);
-  return version_each(&w->key, time, slice_of(copy, it->value.n), take_version, w);
+  return pack_take(w, version_time(it->key), it->value);
 }
 
 /* ---- writing blocks ---- */
 
 static int by_time(const void *a, const void *b) {
-  const entry *x = a, *y = b;
+  const pack_entry *x = a, *y = b;
   if (x->v.time != y->v.time) return x->v.time < y->v.time ? -1 : 1;
   return slice_compare(x->key, y->key);
 }
 
 static int by_key_newest_first(const void *a, const void *b) {
-  const entry *x = a, *y = b;
+  const pack_entry *x = a, *y = b;
   int c = slice_compare(x->key, y->key);
   return c ? c : (x->v.time < y->v.time) - (x->v.time > y->v.time);
 }
 
 /* The block of entries [from, to), ascending in time, under the bound's key with the newest of their times. */
-static status put_block(work *w, slice place, size_t from, size_t to) {
+static status put_block(pack_work *w, slice place, size_t from, size_t to) {
   int64_t oldest = w->entries[from].v.time, newest = w->entries[to - 1].v.time;
   size_t commits = 1;
   for (size_t i = from + 1; i < to; i++) commits += w->entries[i].v.time != w->entries[i - 1].v.time;
   qsort(w->entries + from, to - from, sizeof *w->entries, by_key_newest_first);
-  const entry *first = &w->entries[from], *last = &w->entries[to - 1];
+  const pack_entry *first = &w->entries[from], *last = &w->entries[to - 1];
   slice prefix = slice_of(first->key.p, slice_common(first->key, last->key));
   buf_clear(&w->value);
   version_block_begin(&w->value, prefix, newest, oldest, commits);
@@ -149,11 +137,11 @@ static status put_block(work *w, slice place, size_t from, size_t to) {
   return HDB_OK;
 }
 
-static size_t entry_bytes(const entry *x) {
+static size_t entry_bytes(const pack_entry *x) {
   return x->v.bytes.n + 8;
 }
 
-static void tell_format(work *w) {
+static void tell_format(pack_work *w) {
   packing *p = w->e->packing;
   if (p->told || w->e->memory) return;
   uint8_t format = FORMAT_BLOCKS;
@@ -161,27 +149,33 @@ static void tell_format(work *w) {
   p->told = true;
 }
 
-/* What was read becomes blocks, filled from the oldest on. */
-static status write_blocks(work *w, slice place) {
-  qsort(w->entries, w->n, sizeof *w->entries, by_time);
-  for (size_t from = 0; from < w->n;) {
+/* Filled from the oldest on. */
+status pack_blocks(pack_work *w, slice place, size_t from, size_t end) {
+  if (from < end) qsort(w->entries + from, end - from, sizeof *w->entries, by_time);
+  while (from < end) {
     size_t to = from, bytes = 0, whole = 0; /* whole: end of the last commit that fits */
-    for (; to < w->n; to++) {
+    for (; to < end; to++) {
       if (to > from && w->entries[to].v.time != w->entries[to - 1].v.time) whole = to;
       bytes += entry_bytes(&w->entries[to]);
       if (bytes > BLOCK_AIM && whole) break;
     }
-    if (to < w->n) to = whole;
+    if (to < end) to = whole;
     TRY(put_block(w, place, from, to));
     from = to;
   }
   tell_format(w);
-  status rc = w->memory.failed ? HDB_NOMEM : kv_write(w->e->store, w->batch, false);
+  return w->memory.failed ? HDB_NOMEM : HDB_OK;
+}
+
+/* What was read becomes blocks. */
+static status write_blocks(pack_work *w, slice place) {
+  status rc = pack_blocks(w, place, 0, w->n);
+  if (rc == HDB_OK) rc = kv_write(w->e->store, w->batch, false);
   kv_batch_clear(w->batch);
   return rc;
 }
 
-static void begin_chunk(work *w) {
+static void begin_chunk(pack_work *w) {
   arena_clear(&w->memory);
   kv_batch_clear(w->batch);
   w->n = w->records = w->bytes = 0;
@@ -192,7 +186,7 @@ static bool is_block(slice value) {
 }
 
 /* All records under one bound. */
-static status pack_place(work *w, slice place) {
+static status pack_place(pack_work *w, slice place) {
   kv_iter *it;
   buf end = BUF_INIT;
   buf_append(&end, place.p, place.n);
@@ -227,8 +221,7 @@ out:
   return rc;
 }
 
-static void work_free(work *w) {
-  kv_batch_free(w->batch);
+void pack_free(pack_work *w) {
   arena_clear(&w->memory);
   free(w->entries);
   buf_free(&w->value), buf_free(&w->chain), buf_free(&w->columns), buf_free(&w->key);
@@ -249,14 +242,15 @@ static item *next_item(packing *p) {
 
 static void pack_items(engine *e) {
   packing *p = e->packing;
-  work w = {.e = e, .batch = kv_batch_new(e->store)};
+  pack_work w = {.e = e, .batch = kv_batch_new(e->store)};
   for (item *i; (i = next_item(p)); free(i)) {
     pthread_mutex_lock(&p->work_lock); /* K5 */
     if (w.batch && !atomic_load(&e->broken))
       pack_place(&w, slice_of(i->place, i->n)); /* K4; damage shows when it is read */
     pthread_mutex_unlock(&p->work_lock);
   }
-  work_free(&w);
+  kv_batch_free(w.batch);
+  pack_free(&w);
 }
 
 static void *packer(void *argument) {

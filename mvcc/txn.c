@@ -109,7 +109,7 @@ static void finish(txn *t, bool committed) {
   t->open = false;
   t->ended++;
   t->doomed = HDB_OK;
-  t->sweep = NULL;
+  t->sweep = NULL, t->erase = NULL;
   t->schema_local = 0;
   if (atomic_load_explicit(&e->txns_n, memory_order_relaxed) > 1 && !t->active && t->view) { /* T2 */
     view_release(t->view);
