@@ -465,6 +465,7 @@ void engine_close(engine *e) {
       registry_remove(e);
       engine_free(e);
     } else {
+      erase_finish(e);
       pack_rest(e, true);
       if (retain_is_running(e)) kv_sync(e->store); /* it writes much, perhaps */
       else kv_settle(e->store); /* quiet from now on; a failure shows at the close */

@@ -9,7 +9,7 @@
  * E2  The feed says `whole` of main's trees at the time of the erasing: whoever follows it compares them.
  * E3  Open transactions that wrote such a tree conflict. Images and cached groups are dropped.
  * E4  The bytes are gone from the files when no view from before is left: then the log is flushed and the ranges are
- *     compacted; if one is held, that happens again at the engine's close (meta: `erased`).
+ *     compacted; if one is held, that happens again at the last close (meta: `erased`).
  * Cost: a walk over the trees and their history; memory for what is written anew (of trees of other keys: all of it).
  */
 #include <stdlib.h>
@@ -333,6 +333,7 @@ status erase_fold(fold *f, const txn *t, bool *changed) {
   if (rc == HDB_OK && e->feed) rc = feed_end(&f->feed, f->batch);
   if (rc == HDB_OK && !e->memory)
     kv_batch_put(f->batch, KV_META, slice_str("erased"), slice_of("1", 1)); /* E4 */
+  if (rc == HDB_OK) kv_batch_delete(f->batch, KV_META, slice_str("setting/erase"));
   pack_free(&x.w);
   free(x.rows);
   buf_free(&x.key), buf_free(&x.bytes);
@@ -350,6 +351,7 @@ static status compact(engine *e, const erase_request *r) {
     TRY(kv_compact(e->store, KV_ROWS, slice_of(from, 4), slice_of(to, 4)));
     TRY(kv_compact(e->store, KV_VERSIONS, slice_of(from, 4), slice_of(to, 4)));
   }
+  TRY(kv_compact(e->store, KV_META, slice_of(NULL, 0), slice_of(NULL, 0)));
   return kv_compact(e->store, KV_COMMITS, slice_of(NULL, 0), slice_of(NULL, 0));
 }
 
@@ -368,8 +370,8 @@ void erase_finish(engine *e) {
   if (kv_get(e->store, NULL, KV_META, slice_str("erased"), &value) != HDB_OK) return;
   kv_release(&value);
   if (kv_flush(e->store) != HDB_OK) return; /* the next close tries again */
-  static const enum kv_family families[] = {KV_ROWS, KV_VERSIONS, KV_COMMITS};
-  for (int i = 0; i < 3; i++)
+  static const enum kv_family families[] = {KV_META, KV_ROWS, KV_VERSIONS, KV_COMMITS};
+  for (int i = 0; i < 4; i++)
     if (kv_compact(e->store, families[i], slice_of(NULL, 0), slice_of(NULL, 0)) != HDB_OK) return;
   forget_erased(e);
 }

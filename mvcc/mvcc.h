@@ -256,7 +256,8 @@ typedef struct erase_report {
   int views; /* views from before that others hold: what they see is in the files until the engine closes */
 } erase_report;
 /* Takes the keys that match out of the trees, of main and of all branches, with their history and what the feed says of
- * them, and compacts. The caller's transaction is not open, and gives its view back. HDB_BUSY: somebody has the turn. */
+ * them, and compacts. The caller's transaction is not open, and gives its view back. HDB_BUSY: somebody has the turn. The
+ * setting `erase`, if there is one, goes in the same write. */
 status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_ms, erase_report *report);
 
 /* ---- the feed: what changed since a time ---- */

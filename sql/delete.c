@@ -2,6 +2,7 @@
  * with nothing that must see each row, the table and its indexes are emptied at once.
  */
 #include "sql/dml.h"
+#include "sql/erase.h"
 #include "sql/virtual.h"
 
 enum { CLEAR_ROWS = 20000 };
@@ -13,6 +14,7 @@ typedef struct delete_program {
   int old_slot;
   writer *w;
   bool everything;
+  bool top; /* the statement itself, not a trigger's */
 } delete_program;
 
 /* ---- all rows ---- */
@@ -56,7 +58,7 @@ static status delete_rows(exec *x, const delete_program *p) {
   if (!r) return x->err->code;
   while ((rc = row_search_next(x, &p->search, &row)) == HDB_ROW) {
     arena_mark mark = arena_save(&x->memory);
-    bool found = true, written;
+    bool found = true, written = false;
     if (p->target.t->kind == TABLE_VIRTUAL) {
       int64_t rowid = row.row[0].i;
       virtual_change change = {.old = &rowid};
@@ -66,6 +68,7 @@ static status delete_rows(exec *x, const delete_program *p) {
     } else {
       TRY(row_search_read(x, &p->search, r->table, p->old_slot, &row, &found));
       if (found) TRY(writer_delete(x, p->w, &row.stored, &written));
+      if (found && written && p->top && x->db->erasing) TRY(dml_failed(x, erase_note(x->db->erasing, row.stored.key)));
     }
     arena_rewind(&x->memory, mark);
     TRY(exec_tick(x));
@@ -88,7 +91,7 @@ static bool may_clear(exec *x, const delete_program *p) {
 
 static status delete_work(exec *x, void *self) {
   const delete_program *p = self;
-  if (p->everything && may_clear(x, p)) return clear_table(x, p);
+  if (p->everything && !x->db->erasing && may_clear(x, p)) return clear_table(x, p);
   TRY(row_search_start(x, &p->search));
   return delete_rows(x, p);
 }
@@ -113,6 +116,7 @@ status compile_delete(compile *c, delete_statement *s) {
   with *outer = c->with;
   bool ignore = false;
   if (!p) return dml_no_memory(c->err);
+  p->top = !c->parent;
   TRY(dml_program(c, &p->target, p, delete_work, CONFLICT_NONE));
   p->head.stop = delete_stop;
   TRY(dml_find_target(c, &s->table, ST_DELETE, NULL, &p->target));

@@ -119,6 +119,7 @@ struct hdb {
   int mirror_setting;         /* hdb_settings: -1, 0, 1 */
   char *branch;               /* NULL: main */
   struct merge_conflicts *conflicts; /* of the last merge */
+  struct erase_keys *erasing;        /* the DELETE at work is an ERASE's: it notes the keys */
   const int64_t *known_times; /* of the statement that is being compiled again (time.h) */
   int known_times_n;
   int64_t time_guess; /* unknown times are compiled for the schema of this one (time.h) */

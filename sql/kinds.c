@@ -1,4 +1,5 @@
 /* A parsed statement becomes a program, by its kind; EXPLAIN wraps whatever it is. */
+#include "sql/erase.h"
 #include "sql/internal.h"
 
 /* ---- SELECT ---- */
@@ -153,7 +154,7 @@ static status compile_kind(compile *c, statement *s) {
   case ST_ANALYZE: return compile_analyze(c, s);
   case ST_REINDEX: return compile_reindex(c, s);
   case ST_VACUUM: return compile_vacuum(c, s);
-  case ST_ERASE: return error_set(c->err, HDB_ERROR, "not supported yet: ERASE FROM");
+  case ST_ERASE: return compile_erase(c, s);
   default: return error_set(c->err, HDB_ERROR, "not supported yet: this statement");
   }
 }

@@ -208,6 +208,15 @@ static status commit_stamped(sync_ *k, int64_t time, uint64_t stamp) {
   return file_run(k->own, k->file, "COMMIT");
 }
 
+/* Something was erased that the file may have had. */
+static bool was_erased(const sync_ *k) {
+  buf b = BUF_INIT;
+  int64_t time = 0;
+  if (engine_setting_get(k->e, "mirror.erased", &b) == HDB_OK && b.n == sizeof time) memcpy(&time, b.p, sizeof time);
+  buf_free(&b);
+  return k->verdict != BLANK && k->base < time;
+}
+
 /* In a transaction of the file under RESERVED, which it ends. */
 static status write_forward(sync_ *k) {
   struct mirror *m = k->m;
@@ -223,7 +232,7 @@ static status write_forward(sync_ *k) {
   txn_rollback(t);
   TRY(rc);
   TRY(commit_stamped(k, time, stamp));
-  if (m->off) { /* the header alone takes three pages */
+  if (m->off || was_erased(k)) { /* the header alone takes three pages; what was erased is not to stay in free ones */
     TRY(file_run(k->own, k->file, "VACUUM; BEGIN IMMEDIATE"));
     TRY(commit_stamped(k, time, stamp));
   }

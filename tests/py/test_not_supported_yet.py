@@ -13,7 +13,6 @@ CREATE TABLE g(a, v AS (a + 1));
 INSERT INTO t VALUES(1, 2, 3);
 """
 STATEMENTS = [
-    ("ERASE FROM t WHERE a = 1", "ERASE FROM"),
     ("UPDATE t SET (b, c) = (SELECT DISTINCT 1, 2)", "assigning a row of a compound or DISTINCT query"),
     ("UPDATE t SET (b, c) = (SELECT * FROM (SELECT 1, 2))", "assigning a row of SELECT *"),
     ("CREATE INDEX i ON w USING hnsw (e vector_l2_ops)", "USING hnsw on a WITHOUT ROWID table"),
