@@ -35,6 +35,7 @@ struct fold {
   kv_batch *batch;
   size_t batch_bytes; /* when it was complete */
   cache_reader reader;
+  int steps; /* that are tried before a seek */
   kv_iter *it; /* over the newest rows; closed before the batch is written */
   int64_t time, schema_time;
   bool shrunk, alone;
