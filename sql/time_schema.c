@@ -12,6 +12,7 @@
 enum { KEPT = 8 };
 struct past_schemas {
   int64_t newest;   /* of the schema that the list was read under */
+  int64_t oldest;   /* where history began then: changes before are not in the list, so the kept ones go when it moves */
   int64_t *changes; /* ascending, each once */
   size_t n, capacity;
   struct { schema *s; int64_t from, used; } kept[KEPT];
@@ -53,6 +54,11 @@ static status read_changes(struct past_schemas *p, database *d) {
   p->n = 0;
   int64_t oldest = engine_oldest(d->engine), now = txn_view_time(d->txn);
   if (now < oldest) now = oldest;
+  for (int i = 0; i < KEPT && p->oldest != oldest; i++) {
+    schema_release(p->kept[i].s);
+    p->kept[i].s = NULL;
+  }
+  p->oldest = oldest;
   TRY(versions_between(d->txn, TREE_SCHEMA, oldest, now, take_version, p));
   if (p->n) qsort(p->changes, p->n, sizeof *p->changes, ascending);
   size_t kept = 0;

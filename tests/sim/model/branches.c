@@ -1,7 +1,9 @@
 /* Branches and the past. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "sql/internal.h"
 #include "tests/sim/model/run.h"
 
 static answer told;
@@ -176,4 +178,86 @@ bool run_past(sim *m, const op *o) {
                want.at[0].v[0], want.at[0].v[1], want.at[0].v[2]);
 }
 
-bool run_versions(sim *m, const op *o) { return true; }
+typedef struct version {
+  row r;
+  int64_t from, to; /* to 0: still */
+  bool gone;
+} version;
+
+static int read_versions(sim *m, const op *o, int from, int to, version *list, int most) {
+  const shape *h = &shapes[o->table];
+  char sql[300];
+  hdb_stmt *s = NULL;
+  int n = 0, rc;
+  snprintf(sql, sizeof sql, "SELECT *, _version_from, _version_to, _version_op FROM %s VERSIONS BETWEEN %lld AND %lld", h->name,
+           (long long)w_.commits[from].time, (long long)w_.commits[to].time);
+  rc = hdb_prepare(m->db[o->conn], sql, -1, 0, &s, NULL);
+  while (rc == HDB_OK && n < most && hdb_step(s) == HDB_ROW) {
+    version *v = &list[n++];
+    memset(v, 0, sizeof *v);
+    for (int i = 0; i < h->columns_n; i++) v->r.v[i] = hdb_column_type(s, i) == HDB_NULL ? NIL : (int32_t)hdb_column_int64(s, i);
+    v->from = hdb_column_int64(s, h->columns_n), v->to = hdb_column_int64(s, h->columns_n + 1);
+    v->gone = strcmp(hdb_column_text(s, h->columns_n + 2), "delete") == 0;
+  }
+  rc = hdb_finalize(s);
+  if (rc != HDB_OK) fails(m, "%s: %s", sql, hdb_errmsg(m->db[o->conn]));
+  return rc == HDB_OK ? n : -1;
+}
+
+/* The versions current at each commit between are its rows, and nothing else. */
+static bool versions_say(sim *m, const op *o, const version *list, int n, int at) {
+  static rows then;
+  const shape *h = &shapes[o->table];
+  const rows *want = &world_at(0, at)->t[o->table];
+  int64_t time = w_.commits[at].time;
+  then.n = 0;
+  for (int i = 0; i < n; i++) {
+    const version *v = &list[i];
+    if (v->from > time || (v->to && v->to <= time)) continue;
+    if (model_find(&then, h, v->r.v[0], v->r.v[1])) return fails(m, "VERSIONS of %s: two at a time of row %d", h->name, v->r.v[0]);
+    if (!v->gone) model_put(&then, h, &v->r);
+    else if (model_find(want, h, v->r.v[0], v->r.v[1])) return fails(m, "VERSIONS of %s: row %d is said to be deleted", h->name, v->r.v[0]);
+  }
+  bool same = then.n == want->n;
+  for (int i = 0; same && i < then.n; i++) same = memcmp(then.at[i].v, want->at[i].v, (size_t)h->columns_n * 4) == 0;
+  return same || fails(m, "VERSIONS of %s: %d rows at commit %d, not %d, or others", h->name, then.n, at, want->n);
+}
+
+bool run_versions(sim *m, const op *o) {
+  enum { MOST = 4000 };
+  static version list[MOST];
+  session *s = &m->s[o->conn];
+  int newest = s->has_view && s->open ? s->view : w_.commits_n - 1;
+  if (s->branch != 0 || s->doomed || o->table == TABLE_D || newest < m->floor) return true;
+  int from = m->floor + o->x % (newest - m->floor + 1), to = from + o->y % (newest - from + 1);
+  if (s->open) session_view(s, s->branch);
+  int n = read_versions(m, o, from, to, list, MOST);
+  if (crash_seen(m) || n == MOST) return true;
+  for (int at = from; n >= 0 && at <= to; at++)
+    if (!versions_say(m, o, list, n, at)) return false;
+  return n >= 0;
+}
+
+/* ---- retention ---- */
+
+int64_t learn_floor(sim *m, hdb *db) {
+  int64_t oldest = engine_oldest(db->databases[DB_MAIN].engine);
+  while (m->floor < w_.commits_n - 1 && w_.commits[m->floor].time < oldest) m->floor++;
+  return oldest;
+}
+
+/* Everything that nobody needs goes; what somebody needs stays: open views, branch points. */
+bool run_collect(sim *m, const op *o) {
+  engine *e = m->db[o->conn]->databases[DB_MAIN].engine;
+  if (o->x % 3 || m->turn >= 0) return true; /* it would wait for the turn */
+  status rc = engine_set_retention(e, 0.000001);
+  if (rc == HDB_OK) rc = engine_collect(e);
+  if (rc == HDB_OK) rc = engine_set_retention(e, INFINITY);
+  if (rc != HDB_OK) return crash_seen(m) || fails(m, "collecting: %d", rc);
+  int64_t oldest = learn_floor(m, m->db[o->conn]);
+  for (int i = 0; i < vary.connections; i++) {
+    const session *s = &m->s[i];
+    if (s->open && s->has_view && !s->doomed && w_.commits[s->view].time < oldest) return fails(m, "history that connection %d needs is gone", i);
+  }
+  return check_all(m);
+}

@@ -91,6 +91,7 @@ static bool forget_lost(sim *m, int64_t time) {
     for (int k = i; k < w_.commits_n; k++)
       if (w_.commits[k].synced) return fails(m, "after the crash %d commits are gone, one of them acknowledged and synced", w_.commits_n - n);
   w_.commits_n = n;
+  if (m->floor >= n) m->floor = n - 1;
   for (int b = 1; b < w_.branches_n; b++) {
     if (!w_.branches[b].alive || branch_is_there(m, b)) continue;
     if (w_.branches[b].synced) return fails(m, "after the crash branch %s is gone", w_.branches[b].name);
@@ -117,6 +118,7 @@ bool recover(sim *m) {
   if (!cut && time < w_.commits[w_.commits_n - 1].time) return fails(m, "commits are gone though the power was not cut");
   if (m->options->loud) printf("      recovered: cut %d, newest commit there %+lld of the model's, in doubt %d\n", cut, (long long)(time - w_.commits[w_.commits_n - 1].time), m->in_doubt);
   if (!forget_lost(m, time) || !adopt_doubtful(m, time, &taken)) return false;
+  learn_floor(m, observe(m, 0));
   m->in_doubt = false, m->doubtful.outcomes_n = 0;
   for (int i = 0; i < CONNECTIONS; i++)
     if (!w_.branches[m->s[i].branch].alive) m->s[i].branch = 0;

@@ -30,7 +30,7 @@ static int remove_entry(const char *name, const struct stat *st, int flag, struc
 }
 
 static void run_plan(const plan *p) {
-  alarm(60);
+  alarm(20);
   sim_run(p, &options, &shared->f);
   if (options.disk) nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }

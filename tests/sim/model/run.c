@@ -138,6 +138,16 @@ static bool committed(sim *m, int conn, const state *after, const keys *written,
   return true;
 }
 
+/* A commit of nothing that the model keeps: sqlite_sequence. */
+static void committed_nothing(sim *m, int conn) {
+  static const keys none;
+  int64_t time = hdb_last_commit_timestamp(m->db[conn]);
+  if (time <= w_.commits[w_.commits_n - 1].time) return;
+  static state same;
+  same = *world_now(m->s[conn].branch);
+  w_.commits[world_commit(m->s[conn].branch, time, &same, &none, false)].synced = m->full_sync[conn];
+}
+
 static bool alone(sim *m, const op *o) {
   session *s = &m->s[o->conn];
   static state now, before;
@@ -172,6 +182,7 @@ static bool alone(sim *m, const op *o) {
   }
   if (!compare(m, o, &expected) || !check_ids(m, o->conn, o, &before, &given)) return false;
   if (!hdb_get_autocommit(m->db[o->conn])) return fails(m, "%s: left a transaction open", sql);
+  if (!writes) committed_nothing(m, o->conn);
   if (expected.code || o->kind == OP_SELECT || !writes) return true;
   return committed(m, o->conn, &now, &written, ddl) && check_state(m, s->branch, -1);
 }
@@ -239,6 +250,7 @@ static bool run_commit(sim *m, const op *o) {
   if (m->turn >= 0 && m->turn != o->conn && writes && told.code == LOCKED) return true;
   if (!writes) {
     if (!wants(m, o, 0)) return false;
+    if (!told.code) committed_nothing(m, o->conn);
     if (!told.code) leave(m, s);
     return true;
   }
@@ -363,7 +375,7 @@ static bool run_op(sim *m, const op *o) {
   case OP_DROP_BRANCH: return run_branching(m, o);
   case OP_REOPEN: return run_reopen(m, o);
   case OP_CHECK: return check_all(m);
-  case OP_COLLECT: return true;
+  case OP_COLLECT: return run_collect(m, o);
   case OP_CRASH:
   case OP_FAULT: return run_crash(m, o);
   default: return run_transaction(m, o);

@@ -48,6 +48,8 @@ void kv_track(bool on);
 bool run_branching(sim *m, const op *o);
 bool run_past(sim *m, const op *o);
 bool run_versions(sim *m, const op *o);
+bool run_collect(sim *m, const op *o);
+int64_t learn_floor(sim *m, hdb *db); /* the oldest time that can be read as of */
 int branch_of(const op *o, int16_t x); /* -1: there is none of this name */
 
 #endif
