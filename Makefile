@@ -9,6 +9,7 @@ VENV    := .venv
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire
+.PHONY: sim-faults
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -54,6 +55,12 @@ sim: build
 wire: build
 	@tests/tools/test-packages.sh $(VENV)
 	@HELIOS_WIRE_LONG=1 $(VENV)/bin/python -m pytest -q -s tests/wire
+
+# Faults planted into the engine: each must be found within 100 seeds.
+sim-faults: build
+	@ninja -C $(BUILD) sim_planted >/dev/null
+	@for fault in 1 2 3 4 6 7; do $(BUILD)/tests/sim_planted -plant $$fault 1 100 || exit 1; done
+	@$(BUILD)/tests/sim_planted -plant 5 -disk -crashes 4 1 100
 
 # Looks for crashes, hangs and answers that are not SQLite's; seeds are printed.
 fuzz:

@@ -18,6 +18,7 @@
 #include "mvcc/cache.h"
 #include "mvcc/group.h"
 #include "mvcc/mvcc.h"
+#include "mvcc/plant.h"
 #include "mvcc/writeset.h"
 
 /* ---- views: a branch at a time, with the kv snapshot that shows it (engine.c) ---- */

@@ -198,9 +198,9 @@ status engine_collect(engine *e) {
   int64_t now = engine_now();
   double keep = retention * 1e6;
   int64_t floor = keep < (double)now ? now - (int64_t)keep : 0;
-  int64_t oldest = txn_oldest_view(e, atomic_load(&e->visible)); /* X3 */
+  int64_t oldest = PLANTED(PLANT_VIEW_PIN_LOST) ? atomic_load(&e->visible) : txn_oldest_view(e, atomic_load(&e->visible)); /* X3 */
   if (floor > oldest) floor = oldest;
-  int64_t point = branches_oldest(e); /* B1 of branch.c */
+  int64_t point = PLANTED(PLANT_BRANCH_PIN_LOST) ? INT64_MAX : branches_oldest(e); /* B1 of branch.c */
   if (floor > point) floor = point;
   if (e->history && floor > atomic_load(&e->history_floor)) {
     TRY(put_floor(e, "history_floor", floor));

@@ -165,7 +165,7 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   TRY(t->doomed);
   status rc = queue_commit(e, t, timeout_ms);
   if (rc == HDB_BUSY) return rc;
-  if (rc == HDB_OK && t->sync == TXN_SYNC_FULL) rc = engine_sync_to(e, t->request.time);
+  if (rc == HDB_OK && t->sync == TXN_SYNC_FULL && !PLANTED(PLANT_ACKNOWLEDGED_UNSYNCED)) rc = engine_sync_to(e, t->request.time);
   if (rc != HDB_OK) {
     t->doomed = rc;
     return rc;

@@ -1,7 +1,8 @@
-/* sim_model [-disk] [-crashes N] [-n OPERATIONS] [-v] FIRST [LAST]: seeds against the model.
+/* sim_model [-plant FAULT] [-disk] [-crashes N] [-n OPERATIONS] [-v] FIRST [LAST]: seeds against the model.
  *
  * Seeds run in children, so that a crash is a failing seed too. A failing plan is made shorter by leaving out operations
  * as long as it fails, and printed with what went wrong; the seed alone brings it back. Exit 1 when one failed.
+ * sim_planted takes a fault of mvcc/plant.h: then the first seed that finds it is printed, and exit 1 when none does.
  */
 #include <dirent.h>
 #include <ftw.h>
@@ -13,9 +14,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mvcc/plant.h"
 #include "tests/sim/model/sim.h"
 
 enum { CHILD_SEEDS = 50 };
+#ifdef HDB_PLANTED
+int hdb_planted;
+#else
+static int hdb_planted;
+#endif
 static sim_options options;
 static struct shared {
   failure f;
@@ -130,6 +137,18 @@ static bool make_folder(void) {
   return mkdtemp(folder) != NULL;
 }
 
+static int planted_is_found(uint64_t first, uint64_t last) {
+  static const char *const names[PLANTS] = {"nothing", "writes are not validated", "facts are not validated", "reads are not validated",
+                                            "history of indexes is dropped", "acknowledged before fsync", "branch points are not pinned", "views are not pinned"};
+  uint64_t seed = find_failing(first, last);
+  printf("%s: ", names[hdb_planted % PLANTS]);
+  if (seed) printf("found by seed %llu: %.70s\n", (unsigned long long)seed, shared->f.text);
+  else printf("NOT FOUND by %llu seeds\n", (unsigned long long)(last - first + 1));
+  nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+  rmdir(folder);
+  return seed == 0;
+}
+
 int main(int argc, char **argv) {
   int at = 1, failed = 0, most = 1;
   options.operations = 250;
@@ -139,6 +158,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[at], "-crashes") && at + 1 < argc) options.crashes = atoi(argv[++at]);
     else if (!strcmp(argv[at], "-n") && at + 1 < argc) options.operations = atoi(argv[++at]);
     else if (!strcmp(argv[at], "-most") && at + 1 < argc) most = atoi(argv[++at]);
+    else if (!strcmp(argv[at], "-plant") && at + 1 < argc) hdb_planted = atoi(argv[++at]);
     else at = argc;
   }
   if (at >= argc || options.operations > OPERATIONS || !make_folder()) {
@@ -149,6 +169,7 @@ int main(int argc, char **argv) {
   uint64_t first = strtoull(argv[at], NULL, 10), last = at + 1 < argc ? strtoull(argv[at + 1], NULL, 10) : first, from = first;
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return 2;
+  if (hdb_planted) return planted_is_found(first, last);
   struct timespec begun, ended;
   clock_gettime(CLOCK_MONOTONIC, &begun);
   for (uint64_t seed; failed < most && from <= last && (seed = find_failing(from, last)) != 0; from = seed + 1) {
