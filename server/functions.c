@@ -56,8 +56,9 @@ static bool signal_session(session *s, int64_t process, bool terminate) {
     pthread_mutex_lock(&c->mutex);
     hdb *db = c->db;
     if (terminate) atomic_store(&c->terminated, true);
+    else if (atomic_load(&c->busy)) atomic_store(&c->cancelled, true);
     if (db && (atomic_load(&c->busy) || terminate)) hdb_interrupt(db);
-    if (terminate) server_poke(v);
+    server_poke(v);
     pthread_mutex_unlock(&c->mutex);
   }
   pthread_mutex_unlock(&v->mutex);

@@ -2,6 +2,7 @@
  *
  *   listen.c   the loop thread: sockets, TLS, cancel requests, timeouts
  *   pool.c     worker threads
+ *   metrics.c  /metrics and /health; log.c: events
  *   session.c  a connection's protocol: start-up, authentication, dispatch of messages
  *   query.c    simple and extended query; portals
  *   utility.c  statements that are the session's own: SET, SHOW, cursors, PREPARE
@@ -71,7 +72,11 @@ struct server {
   uint64_t stop_deadline;
   server *next_living;      /* of this process, for its forks */
   bool abandoned;           /* in a forked child: the parent's */
-  atomic_long statements_run, errors_sent, connections_total;
+  atomic_long statements_run, errors_sent, connections_total, refused_total, authentication_failures, received_bytes, sent_bytes;
+  atomic_llong statement_ns;
+  uint64_t started_ns;
+  int metrics_port;         /* -1: none */
+  struct metrics *metrics;  /* loop thread */
   struct role *roles;       /* CREATE ROLE during this run (session.c) */
 };
 
@@ -89,7 +94,8 @@ struct connection {
   bool is_local;            /* Unix socket */
   bool handle_closed;
   int peer_uid;
-  char peer[64];
+  char peer[64];            /* address and port, or the socket's */
+  long long opened_ns, run_ns; /* when; when the statement at work began (task) */
   pthread_mutex_t mutex;
   pthread_cond_t drained;
   buf in, out;              /* mutex */
@@ -122,7 +128,15 @@ void *server_loop(void *s);
 void server_poke(server *s);        /* from a session's task: a deadline or an end was set, look soon */
 void server_fork_child(server *s);  /* closes this process's copies of the sockets; calls nothing but close */
 uint64_t now_ns(void);
-void server_log(server *s, const char *level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- log.c ---- */
+/* An event and pairs of name and text, NULL at the end; a NULL text is left out. */
+void server_log(server *s, const char *level, const char *event, ...) __attribute__((sentinel));
+
+/* ---- metrics.c ---- */
+int metrics_listen(server *s, int port, char **why); /* under 0: uv's code */
+void metrics_close(server *s);
+void metrics_fork_child(server *s);
 
 /* ---- pool.c ---- */
 pool *pool_new(int most);

@@ -6,9 +6,9 @@
  * L3  After server_stop: no new connections; idle sessions end at once, busy ones when their statement ends, or are
  *     interrupted after STOP_GRACE_MS. When the last is gone the loop ends.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -25,33 +25,6 @@ uint64_t now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-void server_log(server *s, const char *level, const char *format, ...) {
-  if (s->quiet) return;
-  char text[1024], stamp[40];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  struct timespec t;
-  struct tm parts;
-  clock_gettime(CLOCK_REALTIME, &t);
-  gmtime_r(&t.tv_sec, &parts);
-  size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
-  snprintf(stamp + n, sizeof stamp - n, ".%03ldZ", t.tv_nsec / 1000000);
-  if (!s->log_json) {
-    fprintf(stderr, "%s %s %s\n", stamp, level, text);
-    return;
-  }
-  char escaped[2100];
-  size_t k = 0;
-  for (const char *p = text; *p && k < sizeof escaped - 8; p++) {
-    if (*p == '"' || *p == '\\') escaped[k++] = '\\';
-    escaped[k++] = (unsigned char)*p < 32 ? ' ' : *p;
-  }
-  escaped[k] = 0;
-  fprintf(stderr, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"%s\"}\n", stamp, level, escaped);
 }
 
 /* ---- from the workers ---- */
@@ -78,6 +51,7 @@ bool connection_send(connection *c, buf *out) {
   }
   if (c->owned && c->out.n == 0 && c->in_flight == 0 && !out->failed) { /* N5 */
     ssize_t sent = send(c->fd, out->p, out->n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0) atomic_fetch_add(&c->server->sent_bytes, sent);
     if (sent == (ssize_t)out->n) {
       pthread_mutex_unlock(&c->mutex);
       buf_clear(out);
@@ -115,6 +89,26 @@ bool connection_gone(connection *c) {
   bool gone = c->closed;
   pthread_mutex_unlock(&c->mutex);
   return gone;
+}
+
+/* ---- the timer: short while something has a deadline, long while there are connections, else still ---- */
+
+static void on_tick(uv_timer_t *timer);
+
+static void set_tick(server *s, int ms) {
+  if (ms == s->tick_ms) return;
+  s->tick_ms = ms;
+  if (ms) uv_timer_start(&s->tick, on_tick, (uint64_t)ms, (uint64_t)ms);
+  else uv_timer_stop(&s->tick);
+}
+
+static int slow_tick(const server *s) {
+  int ms = s->idle_timeout_ms > 0 ? s->idle_timeout_ms / 4 : TICK_SLOW_MS;
+  return ms < TICK_MS ? TICK_MS : ms > TICK_SLOW_MS ? TICK_SLOW_MS : ms;
+}
+
+void server_poke(server *s) {
+  if (!atomic_exchange(&s->fast, true)) uv_async_send(&s->wake);
 }
 
 /* ---- a connection's life ---- */
@@ -184,8 +178,10 @@ static void connection_close(connection *c) {
   c->owned = false;
   hdb *db = c->db;
   if (!was && c->task && db) hdb_interrupt(db);
+  bool busy = c->task;
   pthread_cond_broadcast(&c->drained);
   pthread_mutex_unlock(&c->mutex);
+  if (busy) set_tick(c->server, TICK_MS); /* until the task has ended */
   if (uv_is_closing(&c->handle)) return;
   say_goodbye(&c->handle, lingering ? SHUT_RDWR : SHUT_WR);
   if (!lingering) uv_close(&c->handle, on_closed); /* else connection_flush does, behind the worker */
@@ -208,9 +204,13 @@ static bool linger(connection *c) {
   size_t most = c->wanted > c->in.n + READ_SIZE ? INPUT_LIMIT : READ_SIZE / 4; /* of a long message more at once */
   uint8_t *at = ready > 0 && (p.revents & POLLIN) ? buf_reserve(&c->in, most) : NULL;
   ssize_t n = at ? recv(c->fd, at, most, MSG_DONTWAIT) : -1;
-  if (n > 0) c->in.n += (size_t)n;
-  else c->owned = false;
-  return n > 0;
+  if (n <= 0) {
+    c->owned = false;
+    return false;
+  }
+  c->in.n += (size_t)n;
+  atomic_fetch_add(&c->server->received_bytes, n);
+  return true;
 }
 
 /* A worker's turn with a connection. */
@@ -348,6 +348,7 @@ static void send_counted(connection *c, buf *bytes, size_t plain) {
   w->c = c;
   w->bytes = *bytes;
   w->plain = plain;
+  atomic_fetch_add(&c->server->sent_bytes, (long)bytes->n);
   *bytes = (buf)BUF_INIT;
   uv_buf_t b = uv_buf_init((char *)w->bytes.p, (unsigned)w->bytes.n);
   if (uv_write(&w->request, &c->stream, &b, 1, on_written) < 0) {
@@ -420,26 +421,6 @@ static void send_plain(connection *c, const void *p, size_t n) {
   send_bytes(c, &b, n);
 }
 
-/* ---- the timer: short while something has a deadline, long while there are connections, else still ---- */
-
-static void on_tick(uv_timer_t *timer);
-
-static void set_tick(server *s, int ms) {
-  if (ms == s->tick_ms) return;
-  s->tick_ms = ms;
-  if (ms) uv_timer_start(&s->tick, on_tick, (uint64_t)ms, (uint64_t)ms);
-  else uv_timer_stop(&s->tick);
-}
-
-static int slow_tick(const server *s) {
-  int ms = s->idle_timeout_ms > 0 ? s->idle_timeout_ms / 4 : TICK_SLOW_MS;
-  return ms < TICK_MS ? TICK_MS : ms > TICK_SLOW_MS ? TICK_SLOW_MS : ms;
-}
-
-void server_poke(server *s) {
-  if (!atomic_exchange(&s->fast, true)) uv_async_send(&s->wake);
-}
-
 /* ---- reading ---- */
 
 static void cancel(server *s, uint32_t process, uint32_t secret) {
@@ -451,6 +432,7 @@ static void cancel(server *s, uint32_t process, uint32_t secret) {
     if (db && atomic_load(&c->busy)) {
       atomic_store(&c->cancelled, true);
       hdb_interrupt(db);
+      set_tick(s, TICK_MS);
     }
     pthread_mutex_unlock(&c->mutex);
   }
@@ -495,8 +477,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
   if (n == 0) return;
   if (n < 0) {
     pthread_mutex_lock(&c->mutex);
-    c->eof = n == UV_EOF && c->task && !atomic_load(&c->busy) && !c->ssl;
-    bool answered_first = c->eof;
+    bool polite = n == UV_EOF && !c->ssl, unsent = c->out.n || c->in_flight;
+    c->eof = polite && c->task && !atomic_load(&c->busy);
+    if (polite && !c->task && unsent) c->end = true;
+    bool answered_first = c->eof || (polite && unsent && !c->task);
     pthread_mutex_unlock(&c->mutex);
     if (answered_first) {
       uv_read_stop(stream);
@@ -510,6 +494,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
   bool over = c->end;
   pthread_mutex_unlock(&c->mutex);
   if (over) return; /* nobody listens any more */
+  atomic_fetch_add(&c->server->received_bytes, n);
   bool ok = true;
   if (c->ssl) {
     buf reply = BUF_INIT, plain = BUF_INIT;
@@ -564,6 +549,18 @@ static void refuse(connection *c, const char *sqlstate, const char *message) {
   }
 }
 
+static void name_peer(connection *c) {
+  struct sockaddr_storage address;
+  int length = sizeof address;
+  char host[INET6_ADDRSTRLEN] = "?";
+  if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &length) < 0) return;
+  bool six = address.ss_family == AF_INET6;
+  if (six) uv_ip6_name((struct sockaddr_in6 *)&address, host, sizeof host);
+  else uv_ip4_name((struct sockaddr_in *)&address, host, sizeof host);
+  unsigned port = six ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port;
+  snprintf(c->peer, sizeof c->peer, six ? "[%s]:%u" : "%s:%u", host, ntohs((uint16_t)port));
+}
+
 static void on_connection(uv_stream_t *listener, int rc) {
   server *s = listener->data;
   if (rc < 0 || atomic_load(&s->stopping)) return;
@@ -574,6 +571,8 @@ static void on_connection(uv_stream_t *listener, int rc) {
   c->is_local = listener->type == UV_NAMED_PIPE;
   c->peer_uid = -1;
   c->fd = -1;
+  c->opened_ns = (long long)now_ns();
+  snprintf(c->peer, sizeof c->peer, "local");
   atomic_store(&c->idle_since_ns, (long long)now_ns());
   pthread_mutex_init(&c->mutex, NULL);
   pthread_cond_init(&c->drained, NULL);
@@ -598,10 +597,13 @@ static void on_connection(uv_stream_t *listener, int rc) {
   if (c->is_local && uv_fileno(&c->handle, &fd) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
     c->peer_uid = (int)peer.uid;
   if (!c->is_local) {
+    name_peer(c);
     uv_tcp_nodelay(&c->tcp, 1);
     uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_SECONDS); /* a client's machine that is gone is noticed */
   }
   if (n > s->max_connections) {
+    atomic_fetch_add(&s->refused_total, 1);
+    server_log(s, "warning", "too many connections", "peer", c->peer, NULL);
     refuse(c, "53300", "sorry, too many clients already");
     return;
   }
@@ -630,16 +632,16 @@ static void on_wake(uv_async_t *handle) {
 
 /* Statement and idle timeouts; sessions that must end because the server stops. */
 static bool watch_connection(server *s, connection *c, uint64_t now) {
-  long long deadline = atomic_load(&c->deadline_ns);
-  bool soon = deadline != 0 || atomic_load(&c->terminated);
   bool stopping = atomic_load(&s->stopping), late = stopping && now > s->stop_deadline;
   pthread_mutex_lock(&c->mutex);
-  bool running = c->task && atomic_load(&c->busy);
+  long long deadline = atomic_load(&c->deadline_ns);
+  bool running = c->task && atomic_load(&c->busy), expired = deadline && now > (uint64_t)deadline;
+  bool unwanted = expired || late || c->closed || atomic_load(&c->cancelled);
+  bool soon = deadline || atomic_load(&c->terminated) || (running && unwanted) || (c->closed && c->task);
   hdb *db = c->db;
-  if (running && db && ((deadline && now > (uint64_t)deadline) || late)) {
-    if (!late) atomic_store(&c->timed_out, true);
-    atomic_store(&c->deadline_ns, 0);
-    hdb_interrupt(db);
+  if (running && db && unwanted) {
+    if (expired && !late) atomic_store(&c->timed_out, true);
+    hdb_interrupt(db); /* again each time: between two statements of the engine an interrupt meets nobody */
   }
   if (running && c->owned && !c->lingering && !uv_is_closing(&c->handle)) { /* N5: a long statement */
     c->owned = c->unread = false;
@@ -649,7 +651,7 @@ static bool watch_connection(server *s, connection *c, uint64_t now) {
   uint64_t since = (uint64_t)atomic_load(&c->idle_since_ns);
   bool tired = idle && db && s->idle_timeout_ms > 0 && now > since + (uint64_t)s->idle_timeout_ms * 1000000u;
   bool silent = idle && !db && now > since + (uint64_t)STARTUP_LIMIT_MS * 1000000u;
-  bool end = c->end, eof = c->eof;
+  bool end = c->end, eof = c->eof, stuck = c->out.n + c->in_flight > OUTPUT_LIMIT;
   pthread_mutex_unlock(&c->mutex);
   if (uv_is_closing(&c->handle)) return soon;
   if (eof) {
@@ -660,7 +662,7 @@ static bool watch_connection(server *s, connection *c, uint64_t now) {
   }
   if (end && !c->end_since) c->end_since = now;
   if (end && now > c->end_since + (uint64_t)END_LIMIT_MS * 1000000u) late = true; /* it does not read its last words */
-  if (late && (end || !running)) {
+  if (late && (end || stuck || !running)) {
     connection_close(c); /* a client that does not read */
   } else if (end) {
     return soon;
@@ -682,6 +684,7 @@ static void on_tick(uv_timer_t *timer) {
   uint64_t now = now_ns();
   if (atomic_load(&s->stopping) && !s->closing) {
     s->closing = true;
+    server_log(s, "info", "stopping", NULL);
     s->stop_deadline = now + (uint64_t)STOP_GRACE_MS * 1000000u;
     say_goodbye((uv_handle_t *)&s->tcp, SHUT_RDWR);
     uv_close((uv_handle_t *)&s->tcp, NULL);
@@ -712,6 +715,7 @@ static void loop_maybe_end(server *s) {
   if (!none) return;
   uv_close((uv_handle_t *)&s->tick, NULL);
   uv_close((uv_handle_t *)&s->wake, NULL);
+  metrics_close(s);
 }
 
 void server_fork_child(server *s) {
@@ -720,6 +724,7 @@ void server_fork_child(server *s) {
   if (!s->closing && s->has_pipe && uv_fileno((uv_handle_t *)&s->pipe, &fd) == 0) close(fd);
   for (connection *c = s->connections; c; c = c->next)
     if (!c->handle_closed && uv_fileno(&c->handle, &fd) == 0) close(fd);
+  metrics_fork_child(s);
 }
 
 void *server_loop(void *data) {
@@ -729,10 +734,11 @@ void *server_loop(void *data) {
   pool_free(s->workers);
   s->workers = NULL;
   if (s->keeper) {
-    hdb_checkpoint(s->keeper);
+    if (hdb_checkpoint(s->keeper) != HDB_OK) server_log(s, "error", "checkpoint failed", NULL);
     hdb_close_v2(s->keeper);
     s->keeper = NULL;
   }
+  server_log(s, "info", "stopped", NULL);
   pthread_mutex_lock(&s->mutex);
   s->over = true;
   pthread_cond_broadcast(&s->ended);
@@ -783,6 +789,7 @@ void server_unlisten(server *s) {
   uv_close((uv_handle_t *)&s->tick, NULL);
   uv_close((uv_handle_t *)&s->wake, NULL);
   if (s->has_pipe) uv_close((uv_handle_t *)&s->pipe, NULL);
+  metrics_close(s);
   uv_run(&s->loop, UV_RUN_DEFAULT);
   uv_loop_close(&s->loop);
 }

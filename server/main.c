@@ -12,6 +12,7 @@
 
 static const char usage[] =
     "usage: helios-server [flags] app.db\n"
+    "       helios-server passwd [--md5 | --delete] FILE USER     writes a password file\n"
     "  --listen ADDRESS        127.0.0.1\n"
     "  --port N                5432; 0 any free one\n"
     "  --socket-dir DIR        a Unix socket as well\n"
@@ -25,7 +26,7 @@ static const char usage[] =
     "  --idle-timeout MS       0: none\n"
     "  --encryption-key-file FILE   32 bytes or 64 hex digits\n"
     "  --branch NAME           main\n"
-    "  --metrics-port N        Prometheus metrics and /health\n"
+    "  --metrics-port N        /metrics for Prometheus, and /health, by HTTP on the same address\n"
     "  --log-format json|text\n";
 
 static bool read_key(const char *path, uint8_t key[32]) {
@@ -107,13 +108,10 @@ static int parse(int argc, char **argv, server_options *o, uint8_t key[32]) {
 
 int main(int argc, char **argv) {
   server_options o = {.port = 5432, .metrics_port = -1};
+  if (argc > 1 && strcmp(argv[1], "passwd") == 0) return password_tool(argc - 1, argv + 1);
   uint8_t key[32];
   if (parse(argc, argv, &o, key) != 0) {
     fputs(usage, stderr);
-    return 2;
-  }
-  if (o.metrics_port >= 0) {
-    fprintf(stderr, "helios-server: not supported yet: --metrics-port\n");
     return 2;
   }
   const char *stored = getenv("HELIOSDB_ENCRYPTION_KEY");
@@ -140,6 +138,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   printf("helios-server: %s on %s:%d\n", server_database(s), server_host(s), server_port(s));
+  if (server_metrics_port(s) >= 0) printf("helios-server: metrics on http://%s:%d/metrics\n", server_host(s), server_metrics_port(s));
   if (server_password_path(s)) printf("helios-server: password of %s is in %s\n", server_user(s), server_password_path(s));
   fflush(stdout);
   int signal_number;

@@ -11,18 +11,24 @@
 
 void run_begin(session *s) {
   connection *c = s->c;
+  pthread_mutex_lock(&c->mutex); /* a cancel for the statement before does not meet this one */
   atomic_store(&c->timed_out, false);
   atomic_store(&c->cancelled, false);
   long timeout = s->statement_timeout_ms;
-  atomic_store(&c->deadline_ns, timeout > 0 ? (long long)(now_ns() + (uint64_t)timeout * 1000000u) : 0);
-  if (timeout > 0) server_poke(s->server);
+  c->run_ns = (long long)now_ns();
+  atomic_store(&c->deadline_ns, timeout > 0 ? c->run_ns + timeout * 1000000ll : 0);
   atomic_store(&c->busy, true);
+  pthread_mutex_unlock(&c->mutex);
+  if (timeout > 0) server_poke(s->server);
   atomic_fetch_add(&s->server->statements_run, 1);
 }
 
 void run_end(session *s) {
+  if (atomic_load(&s->c->busy)) atomic_fetch_add(&s->server->statement_ns, (long long)now_ns() - s->c->run_ns);
+  pthread_mutex_lock(&s->c->mutex);
   atomic_store(&s->c->busy, false);
   atomic_store(&s->c->deadline_ns, 0);
+  pthread_mutex_unlock(&s->c->mutex);
 }
 
 status run_text(session *s, const char *sql) {

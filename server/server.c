@@ -192,6 +192,8 @@ static void copy_options(server *s, const server_options *o) {
   s->quiet = o->quiet;
   s->log_json = o->log_json;
   s->uri = o->uri;
+  s->metrics_port = -1;
+  s->started_ns = now_ns();
   s->retention = o->has_retention ? o->retention : NAN;
   s->mirror = o->mirror > 0 ? 1 : o->mirror < 0 ? 0 : -1;
 }
@@ -215,7 +217,7 @@ server *server_start(const server_options *o, char **why) {
   bool listened = false;
   if (ok) {
     listened = true;
-    ok = server_listen(s, why) == 0 && make_verifiers(s, o, why);
+    ok = server_listen(s, why) == 0 && (o->metrics_port < 0 || metrics_listen(s, o->metrics_port, why) >= 0) && make_verifiers(s, o, why);
   }
   if (ok && !(s->workers = pool_new(s->max_connections + 2))) ok = false;
   sigset_t all, before;
@@ -227,7 +229,12 @@ server *server_start(const server_options *o, char **why) {
     die(s);
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (ok) return s;
+  if (ok) {
+    char port[16];
+    snprintf(port, sizeof port, "%d", s->port);
+    server_log(s, "info", "listening", "address", s->listen, "port", port, "database", s->stem, "auth", s->auth, NULL);
+    return s;
+  }
   if (listened) server_unlisten(s);
   s->over = true;
   pool_free(s->workers);
@@ -241,6 +248,7 @@ server *server_start(const server_options *o, char **why) {
 }
 
 int server_port(const server *s) { return s->port; }
+int server_metrics_port(const server *s) { return s->metrics_port; }
 const char *server_host(const server *s) { return s->listen; }
 const char *server_user(const server *s) { return s->user; }
 const char *server_password(const server *s) { return s->password; }
@@ -284,6 +292,7 @@ void server_free(server *s) {
   if (s->password_path) unlink(s->password_path);
   tls_context_free(s->tls);
   free(s->read_buffer);
+  free(s->metrics);
   char *texts[] = {s->database, s->listen, s->socket_dir, s->auth, s->user, s->password, s->password_path, s->stem,
                    s->branch, s->passphrase, s->policy, s->verifiers};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {

@@ -25,7 +25,7 @@ typedef struct server_options {
   int max_connections;       /* 0: 1000 */
   int statement_timeout_ms;  /* 0: none */
   int idle_timeout_ms;
-  int metrics_port;          /* -1: none */
+  int metrics_port;          /* -1: none, 0: any free one */
   bool log_json;
   bool quiet;                /* no log lines at all */
   const char *branch;
@@ -41,6 +41,7 @@ typedef struct server_options {
 /* NULL: *why (malloc'ed) says why not. Strings are copied. */
 server *server_start(const server_options *options, char **why);
 int server_port(const server *s);
+int server_metrics_port(const server *s); /* -1: none */
 const char *server_host(const server *s);
 const char *server_user(const server *s);
 /* The password clients need; NULL when a password file or trust was asked for. */
@@ -52,5 +53,8 @@ void server_wait(server *s);                 /* until all is closed and the data
 bool server_wait_ms(server *s, long milliseconds); /* false: not yet */
 /* A forked child has none of the server's threads: its copy is closed at the fork, and these calls do nothing. */
 void server_free(server *s);
+
+/* helios-server passwd: the program's exit code. */
+int password_tool(int argc, char **argv);
 
 #endif

@@ -32,6 +32,9 @@ void session_free(session *s) {
   s->c->db = NULL;
   pthread_mutex_unlock(&s->c->mutex);
   if (s->db) {
+    char seconds[32];
+    snprintf(seconds, sizeof seconds, "%.3f", (double)((long long)now_ns() - s->c->opened_ns) / 1e9);
+    server_log(s->server, "info", "disconnected", "user", s->user, "database", s->database, "peer", s->c->peer, "seconds", seconds, NULL);
     if (!hdb_get_autocommit(s->db)) hdb_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     hdb_close_v2(s->db);
   }
@@ -149,6 +152,7 @@ static void welcome(session *s) {
     proto_parameter_status(&s->out, reported[i], v ? v : "");
   }
   proto_backend_key(&s->out, s->c->process, s->c->secret);
+  server_log(s->server, "info", "connected", "user", s->user, "database", s->database, "peer", s->c->peer, NULL);
   s->state = STATE_READY;
   session_ready(s);
 }
@@ -234,7 +238,8 @@ static bool verifier_of(session *s, buf *out) {
 }
 
 static void refused(session *s) {
-  server_log(s->server, "warning", "authentication failed from process %u", s->c->process);
+  atomic_fetch_add(&s->server->authentication_failures, 1);
+  server_log(s->server, "warning", "authentication failed", "user", s->user, "peer", s->c->peer, NULL);
   session_fatal(s, "28P01", "password authentication failed for user \"%s\"", s->user);
 }
 
