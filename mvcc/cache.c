@@ -103,6 +103,12 @@ status cache_new(size_t bytes_max, cache **out) {
   return c->head ? HDB_OK : HDB_NOMEM;
 }
 
+void cache_size(cache *c, size_t *bytes, size_t *bytes_max) {
+  pthread_mutex_lock(&c->lock);
+  *bytes = c->bytes, *bytes_max = c->bytes_max;
+  pthread_mutex_unlock(&c->lock);
+}
+
 static void free_retired(cache *c, bool all) {
   uint64_t oldest = UINT64_MAX;
   for (cache_reader *r = c->readers; r && !all; r = r->next) {

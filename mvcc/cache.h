@@ -25,6 +25,7 @@ typedef struct cache_reader {
 
 status cache_new(size_t bytes_max, cache **out);
 void cache_free(cache *c); /* no reader may be left */
+void cache_size(cache *c, size_t *bytes, size_t *bytes_max);
 void cache_add_reader(cache *c, cache_reader *r);
 void cache_remove_reader(cache *c, cache_reader *r);
 

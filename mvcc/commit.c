@@ -13,6 +13,7 @@
  *     until it is opened again.
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "mvcc/internal.h"
 
@@ -49,6 +50,7 @@ static void serve_line(engine *e) {
     w->granted = true;
     if (w->wants_turn) {
       e->turn = w->owner;
+      e->turn_thread = w->thread, e->turn_since_ms = engine_ticks_ms();
     } else {
       enqueue(e, &w->owner->request);
       if (!e->leading) {
@@ -60,9 +62,15 @@ static void serve_line(engine *e) {
   }
 }
 
+static int this_thread(void) {
+  static _Thread_local int id;
+  if (!id) id = (int)gettid();
+  return id;
+}
+
 /* Waits in line; false: the deadline passed. */
 static bool wait_in_line(engine *e, txn *t, bool wants_turn, int timeout_ms) {
-  waiter w = {.owner = t, .wants_turn = wants_turn};
+  waiter w = {.owner = t, .wants_turn = wants_turn, .thread = this_thread()};
   struct timespec until;
   if (timeout_ms <= 0) return false;
   engine_deadline(&until, timeout_ms);
@@ -82,6 +90,7 @@ status queue_take_turn(engine *e, txn *t, int timeout_ms) {
   pthread_mutex_lock(&e->queue_lock);
   if (!e->turn) {
     e->turn = t;
+    e->turn_thread = this_thread(), e->turn_since_ms = engine_ticks_ms();
   } else if (!wait_in_line(e, t, true, timeout_ms)) {
     rc = HDB_BUSY;
   }

@@ -85,6 +85,7 @@ typedef struct waiter { /* in line while somebody holds the turn */
   struct waiter *next;
   txn *owner;
   bool wants_turn, granted;
+  int thread;
 } waiter;
 
 /* ---- recently committed keys (recent.c) ---- */
@@ -164,6 +165,8 @@ struct engine {
   bool leading;
   pthread_cond_t idle; /* no leader any more */
   const txn *turn;     /* who holds the writer's turn */
+  int turn_thread;     /* ... and since when, for engine_tell */
+  int64_t turn_since_ms;
   waiter *line, **line_tail;
 
   pthread_mutex_t sync_lock;
@@ -333,6 +336,7 @@ void packing_free(packing *p);
 /* The records under this place (tree . bound in chunks) are to be packed; the thread starts when enough of it came together. */
 void pack_request(engine *e, slice place, size_t urgency);
 void pack_settle(engine *e); /* until all that was asked for is done */
+size_t pack_waiting(engine *e);
 void pack_stop(engine *e);   /* before the engine goes */
 void pack_rest(engine *e, bool resting); /* true: stops behind the place at hand; false: may go on */
 void pack_hold(engine *e);   /* nothing is packed until pack_let */

@@ -260,6 +260,25 @@ typedef struct erase_report {
  * setting `erase`, if there is one, goes in the same write. */
 status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_ms, erase_report *report);
 
+/* ---- for operators: what the engine is doing (report.c) ---- */
+typedef struct engine_report {
+  int64_t format;
+  int64_t bytes_rows, bytes_versions, bytes_feed, bytes_branches, bytes_vectors, bytes_meta; /* about, on disk and in memory */
+  int64_t cache_bytes, cache_bytes_max;
+  int open_transactions, transaction_objects;
+  int64_t oldest_view;   /* of an open transaction; 0: none is open */
+  int64_t branch_pin;    /* history back to here is kept for branches; 0: no branch */
+  bool turn_held;        /* BEGIN IMMEDIATE, DDL, MERGE: by this thread (as gettid says) for so long */
+  int turn_thread;
+  int64_t turn_ms;
+  int waiting_in_line;
+  bool collecting;       /* retention is at work */
+  int64_t packing_waiting; /* places of history to be packed */
+  bool broken;
+} engine_report;
+void engine_tell(engine *e, engine_report *out);
+int64_t engine_group_bytes(void); /* about, of a group of rows */
+
 /* ---- the feed: what changed since a time ---- */
 /* Called for each key of main that commits in (since, upto] touched, in order of (tree, key), once;
  * whole = true: the whole tree must be looked at. Stops at the first status other than HDB_OK. */

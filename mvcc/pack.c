@@ -314,6 +314,15 @@ void pack_rest(engine *e, bool resting) {
   pthread_mutex_unlock(&p->lock);
 }
 
+size_t pack_waiting(engine *e) {
+  packing *p = e->packing;
+  if (!p) return 0;
+  pthread_mutex_lock(&p->lock);
+  size_t n = p->waiting;
+  pthread_mutex_unlock(&p->lock);
+  return n;
+}
+
 void pack_stop(engine *e) {
   packing *p = e->packing;
   if (!p) return;

@@ -9,6 +9,7 @@
 #include "sql/exec.h"
 #include "sql/expr.h"
 #include "sql/plan.h"
+#include "sql/stats.h"
 #include "sql/write.h"
 
 enum { PAGES_MAX = 1073741823 }; /* PRAGMA max_page_count when nobody set it */
@@ -150,6 +151,8 @@ struct hdb_stmt {
   uint64_t generation;  /* hdb.generation it was compiled under */
   error failure;        /* what the last step failed with: reset reports it again */
   int64_t started_ns;   /* for TRACE_PROFILE */
+  statement_stats stats;
+  bool inside;          /* a statement of our own (sql_run): not counted */
   unsigned compiled;    /* how often */
   int64_t *known_times; /* what its AS OF were in the last execution that made it compile again */
   int known_times_n;

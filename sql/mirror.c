@@ -411,6 +411,26 @@ status mirror_checkpoint(hdb *db, int number) {
   return rc;
 }
 
+void mirror_tell(hdb *db, int number, mirror_facts *out) {
+  struct mirror *m = db->databases[number].mirror;
+  *out = (mirror_facts){0};
+  if (!m || m->orphan) return;
+  leave_before_wait();
+  pthread_mutex_lock(&m->lock);
+  if (m->own) {
+    file_look seen;
+    out->file = true;
+    out->off = m->off, out->foreign = m->note.foreign;
+    out->kept_elsewhere = !engine_is_owner(mirror_engine(m));
+    out->current = mirror_is_current(m);
+    out->time = m->note.time;
+    out->file_bytes = file_look_at(m->path, &seen) ? seen.size : 0;
+    out->writes = m->writes, out->cost_us = m->cost_us;
+    if (m->trouble) snprintf(out->trouble, sizeof out->trouble, "%s", m->trouble);
+  }
+  pthread_mutex_unlock(&m->lock);
+}
+
 /* Has a tool changed the file? At most once a second, by its looks alone when it has not. */
 static void look(struct mirror *m, int64_t now) {
   leave_before_wait();

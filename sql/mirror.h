@@ -34,6 +34,16 @@ status mirror_checkpoint(hdb *db, int number);
  * d->mirror is not NULL. */
 void mirror_look_when_due(hdb *db, int number);
 
+/* For the operators' views. */
+typedef struct mirror_facts {
+  bool file;           /* there is one */
+  bool off, current, foreign, kept_elsewhere;
+  int64_t time;        /* the file equals main as of then */
+  int64_t file_bytes, writes, cost_us;
+  char trouble[160];   /* why the last try failed, "" */
+} mirror_facts;
+void mirror_tell(hdb *db, int number, mirror_facts *out);
+
 /* The database as the bytes of an SQLite file (malloc'd), and back: its content replaces the database's. */
 status mirror_serialize(hdb *db, int number, unsigned char **out, int64_t *bytes);
 status mirror_deserialize(hdb *db, int number, const void *data, int64_t bytes);

@@ -168,6 +168,7 @@ static void statement_unlink(hdb_stmt *s) {
 }
 
 static void statement_free(hdb_stmt *s) {
+  stats_keep(s);
   if (s->has_exec) exec_close(&s->exec);
   bindings_free(s);
   program_free(s->program);
@@ -256,7 +257,9 @@ static status statement_first(hdb *db, const char *sql, size_t limit, hdb_stmt *
 }
 
 status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
-  return statement_make(db, text, out, tail);
+  status rc = statement_make(db, text, out, tail);
+  if (*out) (*out)->inside = true;
+  return rc;
 }
 
 int hdb_prepare(hdb *db, const char *sql, int bytes, unsigned flags, hdb_stmt **out, const char **tail) {
@@ -443,6 +446,12 @@ static void statement_stop(hdb_stmt *s) {
   if (s->program->stop) s->program->stop(&s->exec);
   exec_rewind(&s->exec);
   s->row = NULL;
+  if (s->stats.started && !s->inside) {
+    uint64_t ticks = stats_end(&s->stats);
+    if (ticks > stats_slow_ticks) stats_slow(s, ticks);
+    if (s->stats.calls > 10000) stats_keep(s);
+    s->stats.started = 0;
+  }
   statement_uncount(s);
   /* PRAGMA defer_foreign_keys is for one transaction, be it that of a lone statement */
   if (db->autocommit && atomic_load(&db->active) == 0 && !s->program->needs_no_transaction && (s->program->reads | s->program->writes))
@@ -538,12 +547,18 @@ static status statement_start(hdb_stmt *s) {
       return rc;
     }
     statement_count(s);
-    if (tries == 0) trace_statement(s);
+    if (tries == 0) {
+      trace_statement(s);
+      stats_begin(&s->stats);
+    }
     rc = statement_run(s, &again);
     if (rc == HDB_OK) return rc;
     int64_t started = s->started_ns;
+    uint64_t begun = s->stats.started;
+    if (again) s->stats.started = 0; /* all tries are one execution */
     statement_stop(s);
     s->started_ns = started;
+    if (again) s->stats.started = begun;
     if (!again) break;
     if (tries == 0) since = clock_ns();
     else statement_insist(s, tries + 1, since);
@@ -566,6 +581,7 @@ status sql_statement_step(hdb_stmt *s) {
   status rc = s->program->next(&s->exec, &row);
   if (rc == HDB_ROW) {
     s->row = row;
+    s->stats.rows++;
     if ((db->trace_mask & HDB_TRACE_ROW) && db->trace) db->trace(HDB_TRACE_ROW, db->trace_data, s, NULL);
     return rc;
   }

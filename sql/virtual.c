@@ -20,9 +20,16 @@ static struct made {
 const virtual_module *virtual_find(const char *name) {
   static const virtual_module *const all[] = {&virtual_series, &virtual_json_each, &virtual_json_tree, &virtual_transactions,
                                               &virtual_vector_indexes, &virtual_vector_stats, &virtual_recall, &virtual_vector_check,
-                                              &virtual_branches, &virtual_conflicts, &virtual_diff, &virtual_mirror_log};
+                                              &virtual_branches, &virtual_conflicts, &virtual_diff, &virtual_mirror_log, &virtual_info, &virtual_stats};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (strcasecmp(all[i]->name, name) == 0) return all[i];
+  return NULL;
+}
+
+/* The product's own names for some of them, under which they are tables too. */
+static const virtual_module *find_alias(const char *name) {
+  if (strcasecmp(name, "pg_database_branches") == 0) return &virtual_branches;
+  if (strcasecmp(name, "pg_snapshots") == 0) return &virtual_transactions;
   return NULL;
 }
 
@@ -75,7 +82,9 @@ table *catalog_eponymous(hdb *db, const char *name) {
     if (strcasecmp(x->t.name, name) == 0) found = x;
   if (!found) {
     const virtual_module *m = postgres ? postgres : virtual_find(name);
-    if (m && m->columns) found = make(m->name, m, m->columns, m->columns_n, NULL);
+    const virtual_module *alias = m ? NULL : find_alias(name);
+    if (alias) found = make(strcasecmp(name, "pg_snapshots") == 0 ? "pg_snapshots" : "pg_database_branches", alias, alias->columns, alias->columns_n, NULL);
+    else if (m && m->columns) found = make(m->name, m, m->columns, m->columns_n, NULL);
     else if (strncasecmp(name, "pragma_", 7) == 0) found = make_pragma(name);
   }
   pthread_mutex_unlock(&lock);

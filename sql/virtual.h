@@ -98,7 +98,8 @@ extern const virtual_kind virtual_fts5, virtual_fts4, virtual_fts3, virtual_fts5
 /* The built-in modules; NULL: none of this name. */
 const virtual_module *virtual_find(const char *name);
 extern const virtual_module virtual_series, virtual_json_each, virtual_json_tree, virtual_pragma;
-extern const virtual_module virtual_mirror_log; /* mirror_log.c */
+extern const virtual_module virtual_mirror_log;            /* mirror_log.c */
+extern const virtual_module virtual_info, virtual_stats; /* virtual_operator.c */
 /* virtual_vector.c: heliosdb_vector_indexes, heliosdb_recall */
 extern const virtual_module virtual_vector_indexes, virtual_vector_stats, virtual_recall, virtual_vector_check;
 
