@@ -559,6 +559,12 @@ expr_list *build_sort_term(parser *p, expr_list *list, expr *e, bool descending,
   return list;
 }
 
+expr_list *build_order(parser *p, expr_list *list) {
+  for (int i = 0; list && postgres(p) && i < list->n; i++)
+    if (!list->items[i].nulls) list->items[i].nulls = list->items[i].descending ? 1 : 2;
+  return list;
+}
+
 expr_list *build_result_column(parser *p, expr_list *list, expr *e, const uint8_t *from, const uint8_t *to, token as) {
   list = ast_list_add(p->memory, list, e);
   if (!list) return NULL;

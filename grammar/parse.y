@@ -416,7 +416,7 @@ indexed_by(A) ::= NOT INDEXED. { A = (struct index_hint){{0, 0}, true}; }
 %type sortorder {int}
 %type nulls {int}
 orderby_opt(A) ::= . { A = NULL; }
-orderby_opt(A) ::= ORDER BY sortlist(X). { A = X; }
+orderby_opt(A) ::= ORDER BY sortlist(X). { A = build_order(p, X); }
 sortlist(A) ::= sortlist(L) COMMA expr(Y) sortorder(Z) nulls(X). { A = build_sort_term(p, L, Y, Z > 0, X); }
 sortlist(A) ::= expr(Y) sortorder(Z) nulls(X). { A = build_sort_term(p, NULL, Y, Z > 0, X); }
 sortorder(A) ::= ASC. { A = 0; }
@@ -542,7 +542,7 @@ expr(A) ::= CAST(F) LP expr(E) AS typetoken(T) RP. { A = build_cast(p, F, E, T);
 expr(A) ::= idj(X) LP distinct(D) exprlist(Y) RP. { A = build_function(p, X, D, Y, false); }
 expr(A) ::= idj(X) LP distinct(D) exprlist(Y) ORDER BY sortlist(O) RP. {
   A = build_function(p, X, D, Y, false);
-  if (A) A->order_by = O;
+  if (A) A->order_by = build_order(p, O);
 }
 expr(A) ::= idj(X) LP STAR RP. { A = build_function(p, X, false, NULL, true); }
 expr(A) ::= idj(X) LP distinct(D) exprlist(Y) RP filter_over(Z). {
@@ -550,7 +550,7 @@ expr(A) ::= idj(X) LP distinct(D) exprlist(Y) RP filter_over(Z). {
 }
 expr(A) ::= idj(X) LP distinct(D) exprlist(Y) ORDER BY sortlist(O) RP filter_over(Z). {
   A = build_window_call(p, build_function(p, X, D, Y, false), Z.filter, Z.over);
-  if (A) A->order_by = O;
+  if (A) A->order_by = build_order(p, O);
 }
 expr(A) ::= idj(X) LP STAR RP filter_over(Z). {
   A = build_window_call(p, build_function(p, X, false, NULL, true), Z.filter, Z.over);
@@ -905,8 +905,8 @@ window(A) ::= PARTITION(F) BY nexprlist(X) orderby_opt(Y) frame_opt(Z). {
   A = build_window(p, F, ALWAYS_NONE, X, Y, Z);
 }
 window(A) ::= nm(W) PARTITION BY nexprlist(X) orderby_opt(Y) frame_opt(Z). { A = build_window(p, W, W, X, Y, Z); }
-window(A) ::= ORDER(F) BY sortlist(Y) frame_opt(Z). { A = build_window(p, F, ALWAYS_NONE, NULL, Y, Z); }
-window(A) ::= nm(W) ORDER BY sortlist(Y) frame_opt(Z). { A = build_window(p, W, W, NULL, Y, Z); }
+window(A) ::= ORDER(F) BY sortlist(Y) frame_opt(Z). { A = build_window(p, F, ALWAYS_NONE, NULL, build_order(p, Y), Z); }
+window(A) ::= nm(W) ORDER BY sortlist(Y) frame_opt(Z). { A = build_window(p, W, W, NULL, build_order(p, Y), Z); }
 window(A) ::= frame_opt(Z). { A = build_window(p, p->last, ALWAYS_NONE, NULL, NULL, Z); }
 window(A) ::= nm(W) frame_opt(Z). { A = build_window(p, W, W, NULL, NULL, Z); }
 frame_opt(A) ::= . { A = NULL; }

@@ -102,6 +102,7 @@ expr *build_raise(parser *p, token first, enum conflict action, token message);
 
 expr_list *build_list(parser *p, expr_list *list, expr *e);
 struct expr_item *last_item(expr_list *list);
+expr_list *build_order(parser *p, expr_list *list); /* of ORDER BY: the postgres dialect sorts NULL last */
 expr_list *build_sort_term(parser *p, expr_list *list, expr *e, bool descending, int nulls);
 expr_list *build_result_column(parser *p, expr_list *list, expr *e, const uint8_t *from, const uint8_t *to, token as);
 name_list *build_names(parser *p, name_list *list, token t);

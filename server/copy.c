@@ -18,9 +18,10 @@ struct copy_state {
   description d;
   arena memory, row_memory;
   buf line;          /* what is not yet a whole row */
-  int64_t rows;
-  bool extended;
-  const char *table;
+  int64_t rows, line_number;
+  bool extended, match;
+  const char *table, *column; /* column: at work, for the error's context */
+  slice field;
   hdb_stmt *query;
 };
 
@@ -84,7 +85,7 @@ static status read_options(session *s, copy_state *c, const translation *t, int 
       i++;
     } else if (word(t, i, "header")) {
       i++;
-      if (word(t, i, "match")) i++, c->header = true;
+      if (word(t, i, "match")) i++, c->header = c->match = true;
       else c->header = boolean_at(t, &i);
     } else if (word(t, i, "freeze")) {
       i++;
@@ -105,6 +106,9 @@ static status read_options(session *s, copy_state *c, const translation *t, int 
       free(c->null);
       c->null = strdup(t->tokens[i++].text);
     } else if (word(t, i, "encoding")) {
+      const char *encoding = i + 1 < t->tokens_n ? t->tokens[i + 1].text : "";
+      if (strcasecmp(encoding, "utf8") != 0 && strcasecmp(encoding, "utf-8") != 0 && strcasecmp(encoding, "unicode") != 0)
+        return error_set(&s->err, HDB_ERROR, "not supported yet: COPY with encoding %s", encoding);
       i += 2;
     } else if ((word(t, i, "force_quote") && i + 1 < t->tokens_n && strcmp(t->tokens[i + 1].text, "*") == 0)) {
       c->force_all = true;
@@ -114,6 +118,10 @@ static status read_options(session *s, copy_state *c, const translation *t, int 
                  ? error_set(&s->err, HDB_ERROR, "not supported yet: COPY %s", t->tokens[i].text)
                  : syntax(s, t, i);
     }
+  }
+  for (; i < t->tokens_n; i++) {
+    if (punct(t, i, ')')) continue;
+    return word(t, i, "where") ? error_set(&s->err, HDB_ERROR, "not supported yet: COPY .. WHERE") : syntax(s, t, i);
   }
   if (!c->delimiter) c->delimiter = c->format == COPY_CSV ? ',' : '\t';
   if (!c->quote) c->quote = '"';
@@ -324,14 +332,19 @@ static status line_in(session *s, copy_state *c, slice line) {
       }
     }
     bool null = !quoted && (size_t)(p - from) == null_n && memcmp(from, c->null, null_n) == 0;
+    c->column = NULL;
     if (n >= c->d.columns_n) return error_set(&s->err, HDB_ERROR, "extra data after last expected column");
+    c->column = c->d.columns[n].label;
+    c->field = slice_of(field, k);
     if (!null) TRY(wire_get(c->d.columns[n].type, 0, slice_of(field, k), &c->row_memory, &values[n], &s->err));
     else values[n] = value_null();
     n++;
     more = p < end;
     p++;
   }
+  c->column = NULL;
   if (n < c->d.columns_n) return error_set(&s->err, HDB_ERROR, "missing data for column \"%s\"", c->d.columns[n].label);
+  c->column = NULL;
   status rc = insert_row(s, c, values);
   arena_rewind(&c->row_memory, (arena_mark){0, 0});
   return rc;
@@ -354,6 +367,22 @@ static size_t line_end(const copy_state *c, slice b, size_t from) {
   return b.n;
 }
 
+/* HEADER MATCH: names without quotes around them, as they come. */
+static status match_header(session *s, copy_state *c, slice line) {
+  const uint8_t *p = line.p, *end = line.p + line.n;
+  for (int k = 0; k < c->d.columns_n; k++) {
+    const uint8_t *from = p;
+    while (p < end && *p != (uint8_t)c->delimiter) p++;
+    size_t n = (size_t)(p - from);
+    const char *wanted = c->d.columns[k].label;
+    if (c->format == COPY_CSV && n >= 2 && *from == (uint8_t)c->quote && from[n - 1] == (uint8_t)c->quote) from++, n -= 2;
+    if (n != strlen(wanted) || memcmp(from, wanted, n) != 0)
+      return session_fail(s, "22P04", NULL, NULL, "column name mismatch in header line field %d: got \"%.*s\", expected \"%s\"", k + 1, (int)n, (const char *)from, wanted);
+    if (p < end) p++;
+  }
+  return p < end ? session_fail(s, "22P04", NULL, NULL, "wrong number of fields in header line: expected %d", c->d.columns_n) : HDB_OK;
+}
+
 static status text_in(session *s, copy_state *c, bool last) {
   size_t at = 0;
   while (at < c->line.n && !c->ended) {
@@ -366,8 +395,10 @@ static status text_in(session *s, copy_state *c, bool last) {
       c->ended = true;
       break;
     }
+    c->line_number++;
     if (c->skip_line) {
       c->skip_line = false;
+      if (c->match) TRY(match_header(s, c, line));
       continue;
     }
     TRY(line_in(s, c, line));
@@ -416,6 +447,7 @@ static status binary_in(session *s, copy_state *c, bool last) {
       p += length;
     }
     if (!whole) break;
+    c->line_number++;
     if (rc == HDB_OK) rc = insert_row(s, c, values);
     arena_rewind(&c->row_memory, (arena_mark){0, 0});
     at = p;
@@ -432,6 +464,10 @@ static status binary_in(session *s, copy_state *c, bool last) {
 static void in_failed(session *s) {
   copy_state *c = s->copy;
   bool extended = c->extended, own = c->own_transaction;
+  char context[600];
+  int n = snprintf(context, sizeof context, "COPY %.200s, line %lld", c->table ? c->table : "", (long long)c->line_number);
+  if (c->column) snprintf(context + n, sizeof context - (size_t)n, ", column %.100s: \"%.*s\"", c->column, (int)(c->field.n < 100 ? c->field.n : 100), (const char *)c->field.p);
+  if (c->line_number) s->failure.context = strdup(context);
   report_error(s);
   copy_free(s);
   s->state = STATE_READY;
@@ -529,6 +565,7 @@ static void put_name(buf *out, const char *name) {
 static status parse_and_run(session *s, copy_state *c, const translation *t, const char *sql) {
   int i = 1;
   char *query = NULL;
+  const char *plain_table = "";
   buf table = BUF_INIT, columns = BUF_INIT;
   if (word(t, i, "binary")) c->format = COPY_BINARY, i++;
   if (punct(t, i, '(')) {
@@ -544,7 +581,7 @@ static status parse_and_run(session *s, copy_state *c, const translation *t, con
       if (punct(t, i, '.')) buf_byte(&table, '.');
       else if (punct(t, i + 1, '.') && (word(t, i, "public"))) buf_text(&table, "main");
       else if (punct(t, i + 1, '.') && strncmp(t->tokens[i].text, "pg_temp", 7) == 0) buf_text(&table, "temp");
-      else put_name(&table, t->tokens[i].text);
+      else put_name(&table, t->tokens[i].text), plain_table = t->tokens[i].text;
     }
     if (punct(t, i, '(')) {
       for (i++; i < t->tokens_n && !punct(t, i, ')'); i++)
@@ -565,6 +602,7 @@ static status parse_and_run(session *s, copy_state *c, const translation *t, con
     rc = error_set(&s->err, HDB_ERROR, "not supported yet: COPY with files and programs of the server");
   if (rc == HDB_OK) rc = read_options(s, c, t, i + 2);
   if (rc != HDB_OK) return rc;
+  c->table = arena_strdup(&c->memory, plain_table);
   if (in) return copy_in(s, c, table_text, column_text);
   if (!query) query = arena_printf(&c->memory, "SELECT %s FROM %s", column_text ? column_text : "*", table_text);
   return query ? copy_out(s, c, query) : error_set(&s->err, HDB_NOMEM, "out of memory");

@@ -180,6 +180,7 @@ void failure_clear(session *s) {
   free(s->failure.table);
   free(s->failure.column);
   free(s->failure.constraint);
+  free(s->failure.context);
   s->failure = (struct failure){0};
 }
 
@@ -227,6 +228,17 @@ static int character_position(const char *sql, uint32_t offset) {
   return n;
 }
 
+/* Where the query's text first has the name as a word of its own; the engine does not say. */
+static int name_position(const char *sql, const char *name) {
+  if (starts(name, "main.")) name += 5;
+  size_t n = strlen(name);
+  for (const char *p = sql; n && (p = strcasestr(p, name)) != NULL; p++) {
+    bool begins = p == sql || !(isalnum((unsigned char)p[-1]) || p[-1] == '_' || p[-1] == '\''), ends = !(isalnum((unsigned char)p[n]) || p[n] == '_');
+    if (begins && ends) return (int)(p - sql) - (p > sql && p[-1] == '"');
+  }
+  return -1;
+}
+
 void report_error(session *s) {
   buf words = BUF_INIT;
   error_fields f = {.severity = "ERROR"};
@@ -238,6 +250,7 @@ void report_error(session *s) {
   } else {
     f.sqlstate = sqlstate_of(s->err.code, m, &words, &f);
   }
+  f.context = s->failure.context;
   if ((s->err.code & 0xff) == HDB_INTERRUPT) {
     if (atomic_load(&s->c->timed_out)) {
       buf_clear(&words);
@@ -261,7 +274,10 @@ void report_error(session *s) {
       f.detail = detail;
     }
   }
-  if (s->err.offset >= 0 && s->query) {
+  int named = s->err.offset < 0 && s->query && starts(m, "no such table: ") ? name_position(s->query, m + 15) : -1;
+  if (named >= 0) {
+    f.position = character_position(s->query, (uint32_t)named);
+  } else if (s->err.offset >= 0 && s->query) {
     uint32_t at = s->current ? translation_position(s->current, (uint32_t)s->err.offset) : (uint32_t)s->err.offset;
     if (at <= strlen(s->query)) f.position = character_position(s->query, at);
   }

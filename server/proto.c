@@ -228,6 +228,7 @@ static void put_fields(buf *out, uint8_t type, const error_fields *f) {
   put_field(out, 'M', f->message);
   put_field(out, 'D', f->detail);
   put_field(out, 'H', f->hint);
+  put_field(out, 'W', f->context);
   put_field(out, 's', f->schema);
   put_field(out, 't', f->table);
   put_field(out, 'c', f->column);

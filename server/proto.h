@@ -100,7 +100,7 @@ void proto_simple(buf *out, uint8_t type); /* ParseComplete '1', BindComplete '2
 
 typedef struct error_fields {
   const char *severity, *sqlstate, *message;
-  const char *detail, *hint, *schema, *table, *column, *constraint; /* NULL: left out */
+  const char *detail, *hint, *schema, *table, *column, *constraint, *context; /* NULL: left out */
   int position; /* characters from 1; 0: left out */
   const char *code, *offset, *conflict_table, *conflict_key; /* of the engine itself: fields k, o, T, K (remote.c) */
 } error_fields;

@@ -193,8 +193,9 @@ status prepare_statement(session *s, const char *name, const char *sql, slice un
     prepared_free(p);
     return rc;
   }
-  if (p->statement && p->d.columns_n != hdb_column_count(p->statement)) { /* what could not be told is text */
-    int columns = hdb_column_count(p->statement);
+  int columns = p->statement ? hdb_column_count(p->statement) - p->t.hidden : 0;
+  if (p->d.columns_n == columns + p->t.hidden) p->d.columns_n -= p->t.hidden;
+  if (p->statement && p->d.columns_n != columns) { /* what could not be told is text */
     described_column *all = arena_zero(&p->memory, (size_t)(columns + 1) * sizeof *all);
     if (!all) {
       prepared_free(p);
@@ -451,8 +452,9 @@ static status run_engine(session *s, const translation *t, const char *sql) {
   if (rc == HDB_OK && p->statement) {
     if (hdb_bind_parameter_count(p->statement) > 0)
       rc = error_set(&s->err, HDB_ERROR, "there is no parameter $1");
-    int columns = hdb_column_count(p->statement);
+    int columns = hdb_column_count(p->statement) - p->t.hidden;
     if (rc == HDB_OK && columns) rc = hdb_describe(s->db, t->texts[0], NULL, 0, &p->memory, &p->d);
+    if (p->d.columns_n == columns + p->t.hidden) p->d.columns_n -= p->t.hidden;
     if (rc == HDB_OK && p->d.columns_n != columns) {
       p->d.columns = arena_zero(&p->memory, (size_t)(columns + 1) * sizeof *p->d.columns);
       p->d.columns_n = p->d.columns ? columns : 0;

@@ -15,6 +15,7 @@ typedef struct rewriter {
   size_t last_operator; /* where in text the last operator begins */
   const char *operator_text;
   int texts_capacity;
+  bool is_query;       /* the statement is a SELECT: its columns are the client's */
 } rewriter;
 
 status rewrite_unsupported(rewriter *r, int at, const char *what);
@@ -32,6 +33,12 @@ status rewrite_type(rewriter *r, int at, int end, const char **type, int *next);
 status rewrite_finish(rewriter *r);                        /* the text so far is one of the statement's texts */
 /* [schema .] name at *at: written to *name; the schema is "public" or left out, else *schema says main, temp, ... */
 status rewrite_qualified(rewriter *r, int *at, const char **schema, const char **name);
+
+/* The query at from..to, tokens cut_from..cut_to left out, fills a new table. */
+status rewrite_query_into(rewriter *r, int from, int to, int cut_from, int cut_to, const char *schema, const char *name, bool temp);
+
+/* translate_distinct.c: at SELECT DISTINCT ON */
+status rewrite_distinct_on(rewriter *r, int *at, int end);
 
 /* translate_ddl.c */
 status rewrite_create(rewriter *r);

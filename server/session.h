@@ -76,7 +76,7 @@ struct session {
   error err;
   struct failure {       /* what err has beside its message; NULL fields: nothing */
     char sqlstate[6];
-    char *detail, *hint, *table, *column, *constraint;
+    char *detail, *hint, *table, *column, *constraint, *context;
   } failure;
   const translation *current; /* what ran when an error came; NULL: positions are of the query itself */
   slice pending;         /* simple query: what a COPY interrupted goes on with */
@@ -177,6 +177,9 @@ void text_row(session *s, int n, const char *const *values);
 /* ---- utility.c, again ---- */
 /* What a utility statement gives back: SHOW, FETCH, EXECUTE, EXPLAIN; false: no rows. */
 bool utility_describe(session *s, const translation *t, arena *memory, description *d);
+
+/* ---- create_as.c ---- */
+status create_as_run(session *s, const translation *t);
 
 /* ---- alter.c ---- */
 status alter_run(session *s, const translation *t, const char *query);

@@ -259,7 +259,7 @@ static bool after_operand(const rewriter *r, int at) {
   const pg_token *t = &r->t[at - 1];
   if (t->kind == PT_PUNCT) return t->text[0] == ')' || t->text[0] == ']';
   if (t->kind == PT_OPERATOR || t->kind == PT_END) return false;
-  return !is_reserved(t) || token_word(t, "end");
+  return !is_reserved(t) || token_word(t, "end") || token_word(t, "asc") || token_word(t, "desc") || token_word(t, "all");
 }
 
 static status rewrite_operator(rewriter *r, int at, const char *op) {
@@ -556,10 +556,15 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
     buf_byte(&r->text, ' ');
     return HDB_OK;
   }
+  if (rewrite_is(r, i, "select") && rewrite_is(r, i + 1, "distinct") && rewrite_is(r, i + 2, "on")) return rewrite_distinct_on(r, at, end);
   if (rewrite_is(r, i, "similar") && rewrite_is(r, i + 1, "to")) return rewrite_unsupported(r, i, "SIMILAR TO");
-  if (rewrite_is(r, i, "lateral")) return rewrite_unsupported(r, i, "LATERAL");
-  if (rewrite_is(r, i, "distinct") && rewrite_is(r, i + 1, "on")) return rewrite_unsupported(r, i, "DISTINCT ON");
-  if (rewrite_is(r, i, "at") && rewrite_is(r, i + 1, "time")) return rewrite_unsupported(r, i, "AT TIME ZONE");
+  if (rewrite_is(r, i, "lateral")) {
+    if (!is_name(r, i + 1) || !rewrite_punct(r, i + 2, '(')) return rewrite_unsupported(r, i, "LATERAL");
+    *at = i + 1; /* a function sees what stands left of it anyway */
+    if (!rewrite_is(r, i + 1, "generate_series") && !rewrite_is(r, i + 1, "unnest")) return HDB_OK;
+    return rewrite_table_function(r, at, end);
+  }
+  if (rewrite_is(r, i, "distinct") && rewrite_is(r, i + 1, "on")) return rewrite_unsupported(r, i, "DISTINCT ON in this place");
   if (rewrite_is(r, i, "within") && rewrite_is(r, i + 1, "group")) return rewrite_unsupported(r, i, "WITHIN GROUP");
   if ((rewrite_is(r, i, "offset") || rewrite_is(r, i, "limit") || (rewrite_is(r, i, "fetch") && (rewrite_is(r, i + 1, "first") || rewrite_is(r, i + 1, "next")))) && after_operand(r, i))
     return rewrite_limit(r, at, end);
@@ -725,6 +730,40 @@ status rewrite_range(rewriter *r, int from, int to) {
 
 /* ---- statements ---- */
 
+/* DELETE FROM t [AS] a USING sources WHERE condition: the rows are found by a query over both. */
+static status delete_using(rewriter *r, int using, int table_at, const char *schema, const char *name, const char *alias) {
+  int where = using + 1, depth = 0, returning = r->n;
+  for (; where < r->n; where++) {
+    if (rewrite_punct(r, where, '(')) depth++;
+    if (rewrite_punct(r, where, ')')) depth--;
+    if (depth == 0 && (rewrite_is(r, where, "where") || rewrite_is(r, where, "returning"))) break;
+  }
+  depth = 0;
+  for (int i = where; i < r->n && returning == r->n; i++) {
+    if (rewrite_punct(r, i, '(')) depth++;
+    if (rewrite_punct(r, i, ')')) depth--;
+    if (depth == 0 && rewrite_is(r, i, "returning")) returning = i;
+  }
+  buf_text(&r->text, " WHERE rowid IN (SELECT ");
+  rewrite_name(r, table_at, alias ? alias : name);
+  buf_text(&r->text, ".rowid FROM ");
+  if (schema) {
+    rewrite_name(r, table_at, schema);
+    buf_byte(&r->text, '.');
+  }
+  rewrite_name(r, table_at, name);
+  if (alias) {
+    buf_text(&r->text, " AS ");
+    rewrite_name(r, table_at, alias);
+  }
+  buf_byte(&r->text, ',');
+  TRY(rewrite_range(r, using + 1, where));
+  buf_byte(&r->text, ' ');
+  TRY(rewrite_range(r, where, returning));
+  buf_byte(&r->text, ')');
+  return rewrite_range(r, returning, r->n);
+}
+
 /* UPDATE t [AS] a SET, DELETE FROM t [AS] a [USING ...] */
 static status rewrite_change(rewriter *r) {
   bool update = rewrite_is(r, 0, "update");
@@ -743,12 +782,14 @@ static status rewrite_change(rewriter *r) {
   }
   rewrite_name(r, first, name);
   if (rewrite_is(r, i, "as")) i++;
+  const char *alias = NULL;
   if (i < r->n && is_name(r, i) && !rewrite_is(r, i, "set") && !rewrite_is(r, i, "using")) {
+    alias = r->t[i].text;
     buf_text(&r->text, " AS ");
-    rewrite_name(r, i, r->t[i].text);
+    rewrite_name(r, i, alias);
     i++;
   }
-  if (!update && rewrite_is(r, i, "using")) return rewrite_unsupported(r, i, "DELETE .. USING");
+  if (!update && rewrite_is(r, i, "using")) return delete_using(r, i, first, schema, name, alias);
   if (i < r->n && rewrite_is(r, i, "where") && rewrite_is(r, i + 1, "current") && rewrite_is(r, i + 2, "of")) return rewrite_unsupported(r, i, "WHERE CURRENT OF");
   return rewrite_range(r, i, r->n);
 }
@@ -764,12 +805,42 @@ static status rewrite_insert(rewriter *r) {
   return over ? rewrite_range(r, over + 3, r->n) : HDB_OK;
 }
 
+status rewrite_query_into(rewriter *r, int from, int to, int cut_from, int cut_to, const char *schema, const char *name, bool temp) {
+  r->out->class = CLASS_CREATE_AS;
+  r->is_query = false;
+  r->out->tag = "SELECT";
+  r->out->object = name;
+  r->out->object_schema = schema;
+  r->out->temp = temp || (schema && strcmp(schema, "temp") == 0);
+  r->out->counts = false;
+  buf_clear(&r->text);
+  r->out->pieces_n = 0;
+  if (rewrite_is(r, from, "table")) {
+    buf_text(&r->text, "SELECT * FROM ");
+    return rewrite_range(r, from + 1, to);
+  }
+  TRY(rewrite_range(r, from, cut_from));
+  return rewrite_range(r, cut_to, to);
+}
+
+/* SELECT .. INTO [TEMP] [TABLE] name FROM .. */
+static status select_into(rewriter *r, int into) {
+  const char *schema, *name;
+  int i = into + 1;
+  bool temp = rewrite_is(r, i, "temp") || rewrite_is(r, i, "temporary");
+  if (temp || rewrite_is(r, i, "unlogged")) i++;
+  if (rewrite_is(r, i, "table")) i++;
+  TRY(rewrite_qualified(r, &i, &schema, &name));
+  return rewrite_query_into(r, 0, r->n, into, i, schema, name, temp);
+}
+
 static status rewrite_select(rewriter *r) {
   int depth = 0;
+  r->is_query = true;
   for (int i = 0; i < r->n; i++) {
     if (rewrite_punct(r, i, '(')) depth++;
     if (rewrite_punct(r, i, ')')) depth--;
-    if (depth == 0 && rewrite_is(r, i, "into") && !rewrite_is(r, 0, "with")) return rewrite_unsupported(r, i, "SELECT INTO");
+    if (depth == 0 && rewrite_is(r, i, "into") && !rewrite_is(r, 0, "with")) return select_into(r, i);
   }
   if (rewrite_is(r, 0, "table")) {
     buf_text(&r->text, "SELECT * FROM ");

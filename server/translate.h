@@ -32,6 +32,7 @@ enum statement_class {
   CLASS_PREPARE, CLASS_EXECUTE, CLASS_DEALLOCATE,
   CLASS_DECLARE, CLASS_FETCH, CLASS_MOVE, CLASS_CLOSE,
   CLASS_COPY, CLASS_LISTEN, CLASS_NOTIFY, CLASS_UNLISTEN, CLASS_NOTHING, CLASS_ROLE, CLASS_COMMENT, CLASS_EXPLAIN, CLASS_LOCK, CLASS_VACUUM, CLASS_CHECKPOINT,
+  CLASS_CREATE_AS,   /* CREATE TABLE AS, SELECT INTO: object, texts[0] the query */
   CLASS_ALTER        /* ALTER TABLE with actions that edit its text: object, actions */
 };
 
@@ -62,6 +63,10 @@ typedef struct translation {
   const char *if_not_exists; /* CREATE IF NOT EXISTS: a notice when it is there */
   bool locks;             /* SELECT .. FOR UPDATE and its like: what it reads is validated at the commit */
   const char *object, *object_schema; /* CLASS_ALTER */
+  bool temp, no_data;     /* CLASS_CREATE_AS */
+  const char *const *names; /* ... of the new columns; NULL: the query's */
+  int names_n;
+  int hidden;             /* result columns at the end that only order the rows: not the client's (DISTINCT ON) */
   alter_action *actions;
   int actions_n;
 } translation;

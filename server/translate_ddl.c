@@ -252,6 +252,28 @@ static status table_options(rewriter *r, int i) {
   return HDB_OK;
 }
 
+static bool is_create_as(const rewriter *r, int i) {
+  if (rewrite_is(r, i, "with") && rewrite_punct(r, i + 1, '(')) i = rewrite_close(r, i + 1, r->n) + 1;
+  return rewrite_is(r, i, "as");
+}
+
+/* [(names)] [WITH (..)] AS query [WITH [NO] DATA] */
+static status create_as(rewriter *r, int i, const char *schema, const char *name, bool temp) {
+  if (rewrite_punct(r, i, '(')) {
+    int close = rewrite_close(r, i, r->n);
+    const char **names = arena_zero(r->memory, (size_t)(close - i) * sizeof *names);
+    if (!names) return error_set(r->err, HDB_NOMEM, "out of memory");
+    for (int k = i + 1; k < close; k += 2) names[r->out->names_n++] = r->t[k].text;
+    r->out->names = names;
+    i = close + 1;
+  }
+  if (rewrite_is(r, i, "with")) i = rewrite_close(r, i + 1, r->n) + 1;
+  int end = r->n;
+  if (rewrite_is(r, end - 1, "data") && rewrite_is(r, end - 2, "no") && rewrite_is(r, end - 3, "with")) r->out->no_data = true, end -= 3;
+  else if (rewrite_is(r, end - 1, "data") && rewrite_is(r, end - 2, "with")) end -= 2;
+  return rewrite_query_into(r, i + 1, end, end, end, schema, name, temp);
+}
+
 static status create_table(rewriter *r, int i, bool temp) {
   const char *schema, *name;
   r->out->tag = "CREATE TABLE";
@@ -267,19 +289,10 @@ static status create_table(rewriter *r, int i, bool temp) {
   if (temp) schema = NULL;
   put_qualified(r, first, schema, name);
   if (rewrite_is(r, i, "partition")) return rewrite_unsupported(r, i, "partitioned tables");
-  if (rewrite_is(r, i, "as") || !rewrite_punct(r, i, '(')) {
-    if (!rewrite_is(r, i, "as")) return rewrite_syntax_error(r, i);
-    int end = r->n;
-    if (rewrite_is(r, end - 1, "data") && rewrite_is(r, end - 2, "no")) return rewrite_unsupported(r, end - 3, "WITH NO DATA");
-    if (rewrite_is(r, end - 1, "data")) end -= 2;
-    r->out->tag = "SELECT";
-    r->out->counts = true;
-    buf_text(&r->text, " AS ");
-    return rewrite_range(r, i + 1, end);
-  }
+  if (rewrite_is(r, i, "as") || (rewrite_punct(r, i, '(') && is_create_as(r, rewrite_close(r, i, r->n) + 1))) return create_as(r, i, schema, name, temp);
+  if (!rewrite_punct(r, i, '(')) return rewrite_syntax_error(r, i);
   int close = rewrite_close(r, i, r->n);
   if (close == r->n) return rewrite_syntax_error(r, r->n);
-  if (rewrite_is(r, close + 1, "as")) return rewrite_unsupported(r, close + 1, "CREATE TABLE (columns) AS");
   table_rewrite t = {.comment = BUF_INIT};
   find_keys(r, i + 1, close, &t);
   size_t mark = r->text.n;

@@ -447,6 +447,7 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_FETCH: case CLASS_MOVE: return run_fetch(s, t);
   case CLASS_DISCARD: return run_discard(s, t);
   case CLASS_EXPLAIN: return run_explain(s, t, sql);
+  case CLASS_CREATE_AS: return create_as_run(s, t);
   case CLASS_COPY: return copy_start(s, t, sql);
   case CLASS_BEGIN: rc = run_begin_statement(s, t); break;
   case CLASS_SAVEPOINT: case CLASS_RELEASE: case CLASS_ROLLBACK_TO: rc = run_savepoint(s, t); break;

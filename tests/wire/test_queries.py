@@ -1,0 +1,91 @@
+"""PostgreSQL's queries that SQLite's grammar lacks, as the server rewrites them: exact rows, labels, types, tags, errors."""
+import pytest
+
+from client import ServerError, ServerProcess
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory):
+    with ServerProcess(tmp_path_factory.mktemp("queries") / "app.db", "--auth", "trust") as s, s.client() as client:
+        client.query("""CREATE TABLE e(id int PRIMARY KEY, dept text, sal int, n numeric(10,2), at timestamp);
+            INSERT INTO e VALUES(1,'a',10,1.5,'2024-01-02'),(2,'a',30,2.5,'2024-01-03'),(3,'b',20,3.5,null),(4,'b',5,4.5,null),(5,null,7,1,null)""")
+        yield client
+
+
+def fails(client, sql, **fields):
+    with pytest.raises(ServerError) as e:
+        client.query(sql)
+    assert {k: e.value.fields.get(k) for k in fields} == fields
+
+
+def test_null_sorts_above_every_value(c):
+    order = lambda sql: [r[0] for r in c.query(sql).rows]  # noqa: E731
+    assert order("SELECT dept FROM e ORDER BY dept, id") == ["a", "a", "b", "b", None]
+    assert order("SELECT dept FROM e ORDER BY dept DESC, id") == [None, "b", "b", "a", "a"]
+    assert order("SELECT dept FROM e ORDER BY dept NULLS FIRST, id") == [None, "a", "a", "b", "b"]
+    assert order("SELECT dept FROM e ORDER BY dept DESC NULLS LAST LIMIT 1") == ["b"]
+    c.query("CREATE INDEX e_dept ON e(dept)")
+    assert order("SELECT dept FROM e ORDER BY dept LIMIT 5") == ["a", "a", "b", "b", None]
+    assert c.query("SELECT array_agg(dept ORDER BY dept DESC), string_agg(id::text, '' ORDER BY dept, id) FROM e").rows == [("{NULL,b,b,a,a}", "12345")]
+    assert [r[1] for r in c.query("SELECT id, row_number() OVER (ORDER BY dept DESC, id) FROM e ORDER BY id").rows] == ["4", "5", "2", "3", "1"]
+    assert order("SELECT dept FROM e UNION SELECT 'z' ORDER BY 1") == ["a", "b", "z", None]
+
+
+def test_distinct_on(c):
+    r = c.query("SELECT DISTINCT ON (dept) id, dept, sal + 1 FROM e ORDER BY dept, sal DESC")
+    assert r.columns == ["id", "dept", "?column?"] and r.types == [23, 25, 23]
+    assert r.rows == [("2", "a", "31"), ("3", "b", "21"), ("5", None, "8")]
+    assert c.query("SELECT DISTINCT ON (d) dept AS d, id FROM e ORDER BY d NULLS FIRST, 2 DESC OFFSET 1").rows == [("a", "2"), ("b", "4")]
+    assert c.query("SELECT DISTINCT ON (dept) * FROM e ORDER BY dept, id LIMIT 1").columns == ["id", "dept", "sal", "n", "at"]
+    assert c.query("SELECT sum(id) FROM (SELECT DISTINCT ON (dept) id, dept FROM e ORDER BY dept, id) x").rows == [("9",)]
+    assert c.execute("SELECT DISTINCT ON (dept) id FROM e WHERE id > $1 ORDER BY dept, id", [1]).rows == [("2",), ("3",), ("5",)]
+    fails(c, "SELECT DISTINCT ON (dept) id FROM e UNION SELECT 1", C="0A000")
+    fails(c, "SELECT count(*) FROM (SELECT DISTINCT ON (dept) id + 1 FROM e) x", C="0A000")
+
+
+def test_create_table_as_keeps_types_and_counts(c):
+    assert c.query("CREATE TABLE e2 AS SELECT id, dept, n, at, sal * 2 AS s2, count(*) OVER () FROM e").tag == "SELECT 5"
+    assert c.query("SELECT * FROM e2 WHERE id = 1").types == [23, 25, 1700, 1114, 23, 20]
+    assert c.query("SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'e2'::regclass ORDER BY attnum").rows == [
+        ("id", "integer"), ("dept", "text"), ("n", "numeric(10,2)"), ("at", "timestamp without time zone"), ("s2", "integer"), ("count", "bigint")]
+    assert c.query("CREATE TEMP TABLE e3 (a, b) AS SELECT id, dept FROM e WHERE id < 3").tag == "SELECT 2"
+    assert c.query("SELECT * FROM e3 ORDER BY a").rows == [("1", "a"), ("2", "a")]
+    assert c.query("SELECT id, n INTO e4 FROM e WHERE id > 3").tag == "SELECT 2"
+    assert c.query("CREATE TABLE e5 AS SELECT * FROM e WITH NO DATA").tag == "CREATE TABLE AS"
+    assert c.query("SELECT count(*) FROM e5").rows == [("0",)]
+    r = c.query("CREATE TABLE IF NOT EXISTS e5 AS SELECT 1")
+    assert (r.tag, r.notices[0]["M"]) == ("CREATE TABLE AS", 'relation "e5" already exists, skipping')
+    fails(c, "CREATE TABLE e5 AS SELECT 1", C="42P07")
+    fails(c, "CREATE TABLE e6 AS SELECT 1/0", C="22012")
+    fails(c, "SELECT * FROM e6", C="42P01", P="15")
+
+
+def test_delete_using_and_update_from(c):
+    c.query("BEGIN")
+    assert c.query("DELETE FROM e USING e4 WHERE e.id = e4.id AND e4.id = 4 RETURNING e.id, e.sal").rows == [("4", "5")]
+    assert c.query("DELETE FROM e a USING e4 AS b, e2 WHERE a.id = b.id AND e2.id = b.id").tag == "DELETE 1"
+    assert c.query("UPDATE e AS x SET sal = y.s2 FROM e2 y WHERE x.id = y.id AND y.id < 3").tag == "UPDATE 2"
+    assert c.query("SELECT id, sal FROM e ORDER BY id").rows == [("1", "20"), ("2", "60"), ("3", "20")]
+    c.query("ROLLBACK")
+
+
+def test_copy_says_where_it_failed_and_ignores_no_option(c):
+    def copy(sql, data):
+        c.query(sql)
+        c.send(b"d", data)
+        c.send(b"c")
+        return c.until_ready()
+    with pytest.raises(ServerError) as e:
+        copy("COPY e(id, sal) FROM STDIN", b"10\t5\n11\txx\n")
+    assert (e.value.sqlstate, e.value.fields["W"]) == ("22P02", 'COPY e, line 2, column sal: "xx"')
+    with pytest.raises(ServerError) as e:
+        copy("COPY e(id, sal) FROM STDIN", b"10\t5\t6\n")
+    assert (e.value.sqlstate, e.value.fields["W"]) == ("22P04", "COPY e, line 1")
+    with pytest.raises(ServerError) as e:
+        copy("COPY e(id, sal) FROM STDIN WITH (FORMAT csv, HEADER MATCH)", b"id,salary\n10,5\n")
+    assert e.value.fields["M"] == 'column name mismatch in header line field 2: got "salary", expected "sal"'
+    assert copy("COPY e(id, sal) FROM STDIN WITH (FORMAT csv, HEADER MATCH)", b'id,"sal"\n10,5\n').tag == "COPY 1"
+    fails(c, "COPY e FROM STDIN WHERE id > 3", C="0A000", M="not supported yet: COPY .. WHERE")
+    fails(c, "COPY e FROM STDIN (ENCODING 'LATIN1')", C="0A000")
+    fails(c, "COPY e FROM STDIN (NOSUCH 1)", C="42601")
+    c.query("DELETE FROM e WHERE id = 10")
