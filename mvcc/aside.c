@@ -16,7 +16,7 @@ struct aside {
 };
 
 status aside_open(engine *e, uint32_t tree, aside **out) {
-  if (e->read_only) return HDB_READONLY;
+  if (e->read_only || is_remote(e)) return HDB_READONLY; /* the owner's process keeps them */
   aside *a = calloc(1, sizeof *a);
   if (!a) return HDB_NOMEM;
   *a = (aside){.e = e, .tree = tree, .batch = kv_batch_new(e->store)};

@@ -24,6 +24,7 @@
 
 #include "kv/base/key.h"
 #include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 struct delta {
   uint32_t tree, own;
@@ -33,6 +34,7 @@ struct branch {
   uint32_t id;
   int64_t point, created;
   bool dropped;
+  bool there; /* branches_sync: meta has it */
   struct delta *deltas; /* under branches_lock */
   size_t deltas_n, deltas_capacity;
   _Atomic uint32_t generation; /* moves with every new delta */
@@ -102,7 +104,7 @@ static branch *branch_make(engine *e, uint32_t id, uint32_t parent, int64_t poin
     branch_free(b);
     return NULL;
   }
-  b->id = id, b->point = point, b->created = created;
+  b->id = id, b->point = point, b->created = created, b->there = true;
   b->parent = find_id(e, parent);
   branch **end = &e->branches;
   while (*end) end = &(*end)->next;
@@ -126,6 +128,11 @@ static status load_branch(engine *e, slice key, slice value) {
   for (int k = 0; k < 3 && p; k++) p = varint_get(p, stop, &v[k]);
   if (!p) return HDB_CORRUPT;
   slice name = slice_of(p, (size_t)(stop - p));
+  branch *known = find_id(e, id);
+  if (known) {
+    known->there = true;
+    return HDB_OK;
+  }
   return branch_make(e, id, (uint32_t)v[0], (int64_t)v[1], (int64_t)v[2], name) ? HDB_OK : HDB_NOMEM;
 }
 
@@ -136,10 +143,10 @@ static status load_delta(engine *e, slice key, slice value) {
   uint32_t tree = number_at(key, end + 1, &end);
   if (!b) return HDB_OK; /* of a branch that is being dropped */
   if (!varint_get(value.p, value.p + value.n, &own)) return HDB_CORRUPT;
-  return add_delta(b, tree, (uint32_t)own);
+  return find_delta(b, tree) ? HDB_OK : add_delta(b, tree, (uint32_t)own);
 }
 
-static status load_all(engine *e, const char *from, const char *to, status (*load)(engine *, slice, slice)) {
+static status load_all_once(engine *e, const char *from, const char *to, status (*load)(engine *, slice, slice)) {
   kv_iter *it;
   TRY(kv_iter_open(e->store, NULL, KV_META, slice_str(from), slice_str(to), &it));
   status rc = HDB_OK;
@@ -147,6 +154,15 @@ static status load_all(engine *e, const char *from, const char *to, status (*loa
   if (rc == HDB_OK) rc = it->error;
   it->close(it);
   return rc;
+}
+
+static status load_all(engine *e, const char *from, const char *to, status (*load)(engine *, slice, slice)) {
+  for (;;) {
+    uint32_t generation = atomic_load(&e->generation);
+    status rc = load_all_once(e, from, to, load);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+    TRY(process_recover(e, generation));
+  }
 }
 
 static status relink(engine *e, slice key, slice value) { /* names sort 10 before 9: parents may have come later */
@@ -162,6 +178,22 @@ status branches_load(engine *e) {
   TRY(load_all(e, "branch/", "branch0", load_branch));
   TRY(load_all(e, "branch/", "branch0", relink));
   return load_all(e, "delta/", "delta0", load_delta);
+}
+
+static status sync_locked(engine *e) {
+  for (branch *b = e->branches; b; b = b->next) b->there = false;
+  TRY(load_all(e, "branch/", "branch0", load_branch));
+  TRY(load_all(e, "branch/", "branch0", relink));
+  TRY(load_all(e, "delta/", "delta0", load_delta));
+  for (branch *b = e->branches; b; b = b->next) b->dropped = !b->there;
+  return HDB_OK;
+}
+
+status branches_sync(engine *e) {
+  pthread_mutex_lock(&e->branches_lock);
+  status rc = sync_locked(e);
+  pthread_mutex_unlock(&e->branches_lock);
+  return rc;
 }
 
 void branches_free(engine *e) {
@@ -221,18 +253,24 @@ static status create_locked(engine *e, const char *name, uint32_t parent, int64_
 
 status branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id) {
   if (e->read_only) return HDB_READONLY;
+  if (is_remote(e)) {
+    status rc = remote_branch_create(e, name, parent, as_of, id);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   TRY(retain_for_branches(e));
   int64_t point = as_of ? as_of : engine_newest(e);
   if (point < engine_oldest(e)) return HDB_ERROR_SNAPSHOT;
   pthread_mutex_lock(&e->branches_lock);
   status rc = create_locked(e, name, parent, point ? point : 1, id);
   pthread_mutex_unlock(&e->branches_lock);
+  process_branches_moved(e);
   return rc;
 }
 
 status branch_find(engine *e, const char *name, uint32_t *id) {
   *id = BRANCH_MAIN;
   if (strcmp(name, "main") == 0) return HDB_OK;
+  if (is_remote(e)) TRY(process_look(e));
   pthread_mutex_lock(&e->branches_lock);
   branch *b = find_name(e, name);
   if (b) *id = b->id;
@@ -243,6 +281,7 @@ status branch_find(engine *e, const char *name, uint32_t *id) {
 status branch_each(engine *e, branch_visitor visit, void *context) {
   status rc = HDB_OK;
   branch_info main = {.name = "main"};
+  if (is_remote(e)) TRY(process_look(e));
   TRY(visit(context, &main));
   pthread_mutex_lock(&e->branches_lock);
   for (branch *b = e->branches; b && rc == HDB_OK; b = b->next) {
@@ -284,6 +323,7 @@ static status remove_branch(engine *e, branch *b) {
 static bool is_used(engine *e, const branch *b) {
   bool used = false;
   for (branch *c = e->branches; c; c = c->next) used = used || (c->parent == b && !c->dropped);
+  used = used || process_branch_used(e, b->id);
   pthread_mutex_lock(&e->txns_lock);
   for (txn *t = e->txns; t; t = t->next) used = used || t->branch == b;
   pthread_mutex_unlock(&e->txns_lock);
@@ -292,10 +332,15 @@ static bool is_used(engine *e, const branch *b) {
 
 status branch_drop(engine *e, uint32_t id) {
   if (e->read_only) return HDB_READONLY;
+  if (is_remote(e)) {
+    status rc = remote_branch_drop(e, id);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   pthread_mutex_lock(&e->branches_lock);
   branch *b = find_id(e, id);
   status rc = !b || b->dropped ? HDB_NOTFOUND : is_used(e, b) ? HDB_BUSY : remove_branch(e, b);
   pthread_mutex_unlock(&e->branches_lock);
+  process_branches_moved(e);
   return rc;
 }
 
@@ -304,6 +349,7 @@ status branch_drop(engine *e, uint32_t id) {
 status txn_set_branch(txn *t, uint32_t id) {
   if (t->open || t->holding) return HDB_MISUSE;
   branch *b = NULL;
+  if (is_remote(t->engine)) TRY(remote_branch_use(t->engine, txn_branch(t), id));
   pthread_mutex_lock(&t->engine->branches_lock);
   if (id != BRANCH_MAIN) b = find_id(t->engine, id);
   bool there = id == BRANCH_MAIN || (b && !b->dropped);
@@ -322,6 +368,8 @@ bool txn_is_main_now(const txn *t) { return !t->branch && !t->as_of; }
 
 uint32_t txn_branch(const txn *t) { return t->branch ? t->branch->id : BRANCH_MAIN; }
 
+static status make_delta(engine *e, branch *b, uint32_t tree, uint32_t *own);
+
 static uint32_t delta_of(engine *e, branch *b, uint32_t tree) {
   pthread_mutex_lock(&e->branches_lock);
   uint32_t own = find_delta(b, tree);
@@ -329,10 +377,22 @@ static uint32_t delta_of(engine *e, branch *b, uint32_t tree) {
   return own;
 }
 
+status branch_delta(engine *e, uint32_t id, uint32_t tree, uint32_t *own) {
+  pthread_mutex_lock(&e->branches_lock);
+  branch *b = find_id(e, id);
+  *own = b ? find_delta(b, tree) : 0;
+  pthread_mutex_unlock(&e->branches_lock);
+  return !b || b->dropped ? HDB_NOTFOUND : *own ? HDB_OK : make_delta(e, b, tree, own);
+}
+
 static status make_delta(engine *e, branch *b, uint32_t tree, uint32_t *own) {
   buf key = BUF_INIT, value = BUF_INIT;
   status rc = HDB_OK;
   uint32_t fresh;
+  if (is_remote(e)) {
+    rc = remote_branch_delta(e, b->id, tree, own);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   TRY(tree_new_id(e, &fresh));
   pthread_mutex_lock(&e->branches_lock);
   *own = find_delta(b, tree);
@@ -344,6 +404,7 @@ static status make_delta(engine *e, branch *b, uint32_t tree, uint32_t *own) {
     if (rc == HDB_OK) *own = fresh;
   }
   pthread_mutex_unlock(&e->branches_lock);
+  if (*own == fresh) process_branches_moved(e);
   buf_free(&key);
   buf_free(&value);
   return rc;
@@ -402,7 +463,7 @@ int64_t branch_schema_time(txn *t) {
   uint32_t own = delta_of(t->engine, t->branch, TREE_SCHEMA);
   tree_info *i;
   if (!own || tree_get(t->engine, own, &i) != HDB_OK) return t->branch->point;
-  int64_t changed = atomic_load(&i->changed_time);
+  int64_t changed = is_remote(t->engine) ? remote_changed_time(t->engine, own) : atomic_load(&i->changed_time);
   if (changed == 0) return t->branch->point;
   return changed <= t->view_time ? changed : -t->view_time; /* newer than the view: like no other */
 }

@@ -63,7 +63,7 @@ status bulk_open(txn *t, uint32_t tree, bulk **out) {
   b->empty = arena_save(&b->memory);
   b->time = t->view_time;
   status rc = HDB_OK;
-  if (made_here(t, tree) && !writeset_find(&t->writes, tree)) { /* B2 */
+  if (!is_remote(t->engine) && made_here(t, tree) && !writeset_find(&t->writes, tree)) { /* B2 */
     CHECK(mark_building(t->engine, tree));
     CHECK(txn_write_tree(t, tree, &b->w));
     CHECK(writeset_bulk(&t->writes, b->w));
@@ -166,6 +166,7 @@ void bulk_publish(engine *e, kv_batch *batch, uint32_t tree) {
 }
 
 void bulk_remove(engine *e, uint32_t tree) {
+  if (is_remote(e)) return;
   kv_batch *batch = kv_batch_new(e->store);
   if (!batch) return; /* the next open removes it */
   put_removal(e, batch, tree);

@@ -152,7 +152,16 @@ static void prune_recent(engine *e, size_t batch_n) {
   while (e->recent.bytes > RECENT_BYTES_MAX) recent_forget_oldest(&e->recent);
 }
 
+/* Another process's transaction may be older than what is kept for validation: then it is read again. */
+static status recall(engine *e, const request *batch) {
+  int64_t since = INT64_MAX;
+  for (const request *r = batch; r; r = r->next)
+    if (r->owner->guest && r->owner->view_time < since) since = r->owner->view_time;
+  return since < e->recent.floor ? feed_recall(e, since) : HDB_OK;
+}
+
 static status fold_batch_of(engine *e, request *batch, bool alone, bool *any) {
+  TRY(recall(e, batch));
   TRY(fold_begin(e->fold));
   for (request *r = batch; r; r = r->next) {
     bool changed;

@@ -29,6 +29,7 @@ static status note_put(fold *f, const fold_group *g, slice upper) {
   }
   cache_commit_end(c);
   cached_release(hot);
+  process_touched(f->engine, g->tree, g->lower, g->newest, false);
   return HDB_OK;
 }
 
@@ -66,6 +67,7 @@ static status delete_group(fold *f, uint32_t tree, slice bound, int64_t time) {
   cache_commit_begin(c);
   cache_commit_delete(c, tree, bound, time);
   cache_commit_end(c);
+  process_touched(f->engine, tree, bound, time, false);
   return HDB_OK;
 }
 
@@ -81,6 +83,7 @@ static status delete_empty(fold *f, const fold_group *g) {
   cache_commit_begin(c);
   cache_commit_delete(c, g->tree, left, g->newest);
   cache_commit_end(c);
+  process_touched(f->engine, g->tree, left, g->newest, false);
   return HDB_OK;
 }
 
@@ -333,6 +336,7 @@ status fold_clear(fold *f, uint32_t tree, fold_tree *t) {
     cache_commit_begin(f->engine->cache);
     cache_commit_tree(f->engine->cache, tree, f->time);
     cache_commit_end(f->engine->cache);
+    process_touched(f->engine, tree, slice_of(NULL, 0), f->time, true);
   }
   pthread_mutex_lock(&t->info->lock);
   t->rows = -t->info->rows, t->bytes = -t->info->bytes;

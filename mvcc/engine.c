@@ -20,6 +20,7 @@
 
 #include "mvcc/images.h"
 #include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 enum { CACHE_BYTES = 64 << 20, IMAGES_BYTES = 32 << 20 };
 
@@ -34,8 +35,18 @@ static void before_fork(void) { pthread_mutex_lock(&registry_lock); }
 static void after_fork_parent(void) { pthread_mutex_unlock(&registry_lock); }
 static void after_fork_child(void) {
   pthread_mutex_init(&registry_lock, NULL);
-  registry = NULL; /* what the parent has open is his; an engine that the child opens is another */
+  pthread_cond_init(&registry_changed, NULL);
   reaper_runs = false;
+  process_forks++;
+  owner_forget_forked();
+  for (engine **p = &registry; *p;) {
+    engine *e = *p;
+    if (e->references && process_forked(e)) {
+      p = &e->registry_next;
+    } else { /* nobody in the child has it: the parent's, left where it is */
+      *p = e->registry_next;
+    }
+  }
 }
 static void watch_forks(void) { pthread_atfork(before_fork, after_fork_parent, after_fork_child); }
 static pthread_once_t forks_watched = PTHREAD_ONCE_INIT;
@@ -71,31 +82,64 @@ void cond_init_monotonic(pthread_cond_t *c) {
 
 /* ---- views ---- */
 
-static view *view_make(engine *e, int64_t time, int64_t schema_time) {
+view *view_make(engine *e, int64_t time, int64_t schema_time, kv_snapshot *snapshot) {
   view *v = malloc(sizeof *v);
-  if (!v) return NULL;
-  atomic_init(&v->references, 1);
-  v->branch = BRANCH_MAIN, v->time = time, v->schema_time = schema_time, v->engine = e;
-  v->snapshot = kv_snapshot_open(e->store);
-  atomic_fetch_add_explicit(&e->views, v->snapshot != NULL, memory_order_relaxed);
-  if (v->snapshot) return v;
+  if (v && snapshot) {
+    atomic_init(&v->references, 1);
+    v->branch = BRANCH_MAIN, v->time = time, v->schema_time = schema_time, v->engine = e;
+    v->generation = atomic_load(&e->generation), v->store = e->store, v->under = NULL;
+    v->snapshot = snapshot;
+    atomic_fetch_add_explicit(&e->views, 1, memory_order_relaxed);
+    return v;
+  }
+  kv_snapshot_close(e->store, snapshot);
   free(v);
   return NULL;
 }
 
 void view_release(view *v) {
   if (!v || atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel) != 1) return;
-  kv_snapshot_close(v->engine->store, v->snapshot);
+  if (v->under) view_release(v->under);
+  else kv_snapshot_close(v->store, v->snapshot);
   atomic_fetch_sub_explicit(&v->engine->views, 1, memory_order_relaxed);
   free(v);
 }
 
-view *view_newest(engine *e) {
+status view_newest(engine *e, view **out) {
+  if (is_remote(e)) {
+    status rc = remote_view_newest(e, out);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   pthread_mutex_lock(&e->view_lock);
-  if (!e->newest) e->newest = view_make(e, atomic_load(&e->visible), atomic_load(&e->schema_time));
-  view *v = e->newest ? view_hold(e->newest) : NULL;
+  if (!e->newest) e->newest = view_make(e, atomic_load(&e->visible), atomic_load(&e->schema_time), kv_snapshot_open(e->store));
+  *out = e->newest ? view_hold(e->newest) : NULL;
   pthread_mutex_unlock(&e->view_lock);
-  return v;
+  return *out ? HDB_OK : HDB_NOMEM;
+}
+
+status view_restore(engine *e, const view *old, view **out) {
+  view *now;
+  TRY(view_newest(e, &now));
+  if (now->time == old->time) {
+    *out = now;
+    return HDB_OK;
+  }
+  if (now->time < old->time || old->time < engine_oldest(e)) { /* what was seen is lost, or cannot be told any more */
+    view_release(now);
+    return HDB_BUSY_SNAPSHOT;
+  }
+  view *v = malloc(sizeof *v);
+  if (v) {
+    *v = *now;
+    atomic_init(&v->references, 1);
+    v->time = old->time, v->schema_time = old->schema_time;
+    v->under = now;
+    atomic_fetch_add_explicit(&e->views, 1, memory_order_relaxed);
+  } else {
+    view_release(now);
+  }
+  *out = v;
+  return v ? HDB_OK : HDB_NOMEM;
 }
 
 status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_time) {
@@ -116,7 +160,7 @@ status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_t
     return rc;
   }
   TRY(kv_write(e->store, batch, false));
-  fresh = view_make(e, time, schema_time);
+  fresh = view_make(e, time, schema_time, kv_snapshot_open(e->store));
   if (!fresh) { /* written, but nobody can be shown it: as after a failed write */
     atomic_store(&e->broken, HDB_NOMEM);
     return HDB_NOMEM;
@@ -127,6 +171,7 @@ status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_t
   atomic_store(&e->schema_time, schema_time);
   atomic_store(&e->visible, time);
   pthread_mutex_unlock(&e->view_lock);
+  process_show(e);
   view_release(old);
   return HDB_OK;
 }
@@ -135,7 +180,7 @@ status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_t
 
 status engine_sync_to(engine *e, int64_t time) {
   status rc = HDB_OK;
-  if (e->memory || atomic_load(&e->durable) >= time) return HDB_OK;
+  if (e->memory || is_remote(e) || atomic_load(&e->durable) >= time) return HDB_OK;
   leave_before_wait();
   pthread_mutex_lock(&e->sync_lock);
   while (atomic_load(&e->durable) < time && rc == HDB_OK) {
@@ -168,6 +213,7 @@ static void engine_free(engine *e) {
   if (!e) return;
   watch_release(e);
   retain_stop(e);
+  process_close(e);
   pack_stop(e);
   view_release(e->newest);
   fold_free(e->fold);
@@ -176,9 +222,10 @@ static void engine_free(engine *e) {
   packing_free(e->packing);
   recent_free(&e->recent);
   if (e->store) {
-    erase_finish(e);
+    if (!is_remote(e)) erase_finish(e);
     kv_close(e->store);
   }
+  process_closed(e);
   trees_free(e);
   branches_free(e);
   pthread_mutex_destroy(&e->branches_lock);
@@ -237,7 +284,7 @@ static status load_newest(engine *e) {
   atomic_store(&e->visible, time);
   atomic_store(&e->durable, time);
   atomic_store(&e->schema_time, time);
-  e->last_time = time;
+  e->last_time = e->opened_time = time;
   recent_init(&e->recent, time);
   return HDB_OK;
 }
@@ -303,26 +350,31 @@ static status load_feed_floor(engine *e) {
   return damaged ? HDB_CORRUPT : HDB_OK;
 }
 
+status engine_load(engine *e, double retention) {
+  TRY(load_newest(e));
+  TRY(branches_load(e));
+  TRY(load_retention(e, retention));
+  TRY(bulk_remove_unpublished(e));
+  TRY(load_history_floor(e));
+  return load_feed_floor(e);
+}
+
 static status engine_start(engine *e, const char *path, const engine_options *options, error *err) {
   kv_options o = {.create = options->create, .read_only = options->read_only, .key = options->key};
+  kv *store = NULL;
   e->memory = path == NULL;
-  status rc = kv_open(path, &o, &e->store, err);
-  if (rc != HDB_OK) {
-    e->store = NULL;
-    return rc;
-  }
+  TRY(e->processes ? process_open(e, path, &o, &store, err) : kv_open(path, &o, &store, err));
+  e->store = store;
+  status rc = HDB_OK;
   CHECK(packing_new(&e->packing));
-  rc = pack_check_format(e, err);
+  rc = is_remote(e) ? HDB_OK : pack_check_format(e, err);
   if (rc != HDB_OK) return rc;
-  CHECK(load_newest(e));
-  CHECK(branches_load(e));
-  CHECK(load_retention(e, options->retention));
-  CHECK(bulk_remove_unpublished(e));
-  CHECK(load_history_floor(e));
-  CHECK(load_feed_floor(e));
+  if (!is_remote(e)) CHECK(engine_load(e, options->retention));
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
   CHECK(images_new(IMAGES_BYTES, &e->images));
-  CHECK(fold_new(e, &e->fold));
+  if (!is_remote(e)) CHECK(fold_new(e, &e->fold));
+  else if (options->retention >= 0 && options->retention != engine_retention(e)) CHECK(engine_set_retention(e, options->retention));
+  if (!options->settles) engine_ready(e);
 out:
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", status_text(rc));
 }
@@ -333,19 +385,34 @@ static engine **registry_find(dev_t device, ino_t inode) {
   return p;
 }
 
+/* Out of the registry, to be freed by the caller without its lock: what clients still ask takes the lock too. Whoever
+ * opens the directory meanwhile waits for its owner lock. */
+static void registry_take(engine **p, engine **taken) {
+  engine *e = *p;
+  *p = e->registry_next;
+  e->leaving = true;
+  e->registry_next = *taken, *taken = e;
+}
+
+static void free_taken(engine *taken) {
+  while (taken) {
+    engine *e = taken;
+    taken = e->registry_next;
+    engine_free(e);
+  }
+}
+
 /* Lingering engines whose directory is no longer where it was: their path may be wanted for a new one. */
-static void close_displaced(void) {
+static engine *take_displaced(void) {
   struct stat st;
+  engine *taken = NULL;
   for (engine **p = &registry; *p;) {
     engine *e = *p;
     bool there = stat(e->path, &st) == 0 && st.st_dev == e->device && st.st_ino == e->inode;
-    if (e->references || there) {
-      p = &e->registry_next;
-      continue;
-    }
-    *p = e->registry_next;
-    engine_free(e);
+    if (e->references || there) p = &e->registry_next;
+    else registry_take(p, &taken);
   }
+  return taken;
 }
 
 status engine_open(const char *path, const engine_options *options, engine **out, error *err) {
@@ -357,7 +424,11 @@ status engine_open(const char *path, const engine_options *options, engine **out
   *out = NULL;
   if (path) {
     pthread_mutex_lock(&registry_lock);
-    close_displaced();
+    for (engine *taken; (taken = take_displaced());) {
+      pthread_mutex_unlock(&registry_lock);
+      free_taken(taken);
+      pthread_mutex_lock(&registry_lock);
+    }
     if (stat(path, &st) == 0) {
       engine *e = *registry_find(st.st_dev, st.st_ino);
       if (e && e->read_only && !options->read_only) {
@@ -377,13 +448,15 @@ status engine_open(const char *path, const engine_options *options, engine **out
     }
   }
   engine *e = engine_new(options);
-  rc = e ? engine_start(e, path, options, err) : HDB_NOMEM;
+  rc = e && path && !options->read_only ? process_new(e, path, options->key) : e ? HDB_OK : HDB_NOMEM;
+  if (rc == HDB_OK) rc = engine_start(e, path, options, err);
   if (rc == HDB_OK && path) {
     if (stat(path, &st) == 0) {
       e->device = st.st_dev, e->inode = st.st_ino;
       e->path = realpath(path, NULL);
       if (!e->path) e->path = strdup(path);
       e->registry_next = registry, registry = e;
+      process_serve(e); /* alone, when it cannot */
     } else {
       rc = error_set(err, HDB_CANTOPEN, "unable to open database file");
     }
@@ -399,10 +472,10 @@ status engine_open(const char *path, const engine_options *options, engine **out
 
 /* ---- closing ---- */
 
-static void registry_remove(engine *e) {
+static engine **registry_place(engine *e) {
   engine **p = &registry;
   while (*p && *p != e) p = &(*p)->registry_next;
-  if (*p) *p = e->registry_next;
+  return p;
 }
 
 /* Closes what has lingered long enough; sleeps until the next is due; ends when nothing lingers. */
@@ -416,9 +489,12 @@ static void *reaper(void *unused) {
       if (e->linger_until_ms <= now) due = e;
       else if (e->linger_until_ms < next) next = e->linger_until_ms;
     }
-    if (due) { /* under the lock: nobody may open the directory before it is closed */
-      registry_remove(due);
-      engine_free(due);
+    if (due) {
+      engine *taken = NULL;
+      registry_take(registry_place(due), &taken);
+      pthread_mutex_unlock(&registry_lock);
+      free_taken(taken);
+      pthread_mutex_lock(&registry_lock);
       continue;
     }
     if (next == INT64_MAX) break;
@@ -458,13 +534,13 @@ void engine_close(engine *e) {
     return;
   }
   if (e->pid != getpid()) return; /* the parent's: left alone */
+  engine *taken = NULL;
   pthread_mutex_lock(&registry_lock);
-  if (--e->references == 0) {
+  if (--e->references == 0 && !e->leaving) {
     e->linger_until_ms = engine_ticks_ms() + e->linger_ms;
     if (e->linger_ms <= 0 || atomic_load(&e->broken) || !start_reaper()) {
-      registry_remove(e);
-      engine_free(e);
-    } else {
+      registry_take(registry_place(e), &taken);
+    } else if (!is_remote(e)) {
       erase_finish(e);
       pack_rest(e, true);
       if (retain_is_running(e)) kv_sync(e->store); /* it writes much, perhaps */
@@ -472,35 +548,41 @@ void engine_close(engine *e) {
     }
   }
   pthread_mutex_unlock(&registry_lock);
+  free_taken(taken);
 }
 
 void engine_close_lingering(void) {
+  engine *taken = NULL;
   pthread_mutex_lock(&registry_lock);
   for (engine **p = &registry; *p;) {
-    engine *e = *p;
-    if (e->references) {
-      p = &e->registry_next;
-      continue;
-    }
-    *p = e->registry_next;
-    engine_free(e);
+    if ((*p)->references) p = &(*p)->registry_next;
+    else registry_take(p, &taken);
   }
   pthread_cond_signal(&registry_changed);
   pthread_mutex_unlock(&registry_lock);
+  free_taken(taken);
 }
 
 /* ---- small things ---- */
 
 status engine_checkpoint(engine *e) {
+  if (is_remote(e)) {
+    status rc = remote_ask(e, ASK_CHECKPOINT, NULL, NULL);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   int64_t time = atomic_load(&e->visible);
   TRY(kv_flush(e->store));
   return engine_sync_to(e, time);
 }
 
-int64_t engine_newest(engine *e) { return atomic_load(&e->visible); }
-int64_t engine_oldest(engine *e) { return atomic_load(&e->history_floor); }
-status engine_make_durable(engine *e, int64_t time) { return engine_sync_to(e, time); }
-int64_t engine_durable(engine *e) { return atomic_load(&e->durable); }
+int64_t engine_newest(engine *e) { return is_remote(e) ? atomic_load(&process_page(e)->visible) : atomic_load(&e->visible); }
+int64_t engine_oldest(engine *e) {
+  return is_remote(e) ? atomic_load(&process_page(e)->history_floor) : atomic_load(&e->history_floor);
+}
+int64_t engine_durable(engine *e) { return is_remote(e) ? atomic_load(&process_page(e)->durable) : atomic_load(&e->durable); }
+status engine_make_durable(engine *e, int64_t time) {
+  return is_remote(e) ? engine_checkpoint(e) : engine_sync_to(e, time);
+}
 bool engine_is_memory(const engine *e) { return e->memory; }
 
 void setting_key(buf *key, const char *name) {
@@ -512,7 +594,7 @@ status engine_setting_get(engine *e, const char *name, buf *out) {
   buf key = BUF_INIT;
   kv_value value;
   setting_key(&key, name);
-  status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, NULL, KV_META, buf_slice(&key), &value);
+  status rc = buf_failed(&key) ? HDB_NOMEM : process_get(e, KV_META, buf_slice(&key), &value);
   buf_free(&key);
   TRY(rc);
   buf_append(out, value.data.p, value.data.n);
@@ -522,6 +604,10 @@ status engine_setting_get(engine *e, const char *name, buf *out) {
 
 static status setting_put(engine *e, const char *name, slice value, bool sync) {
   if (e->read_only) return HDB_READONLY;
+  if (is_remote(e)) {
+    status rc = remote_setting_put(e, name, value);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   buf key = BUF_INIT;
   kv_batch *batch = kv_batch_new(e->store);
   setting_key(&key, name);

@@ -253,6 +253,7 @@ static status tell_others(erasing *x) {
     cache_commit_begin(e->cache);
     cache_commit_tree(e->cache, x->tree, x->f->time);
     cache_commit_end(e->cache);
+    process_touched(e, x->tree, slice_of(NULL, 0), x->f->time, true);
   }
   engine_watcher *watcher = atomic_load(&e->watcher);
   if (watcher && watcher->wants(watcher->context, x->tree))
@@ -328,7 +329,7 @@ status erase_fold(fold *f, const txn *t, bool *changed) {
   if (!e->history) x.floor = INT64_MAX;
   TRY(recent_begin(&e->recent, f->time));
   status rc = e->feed ? erase_feed(&x) : HDB_OK;
-  if (rc == HDB_OK && e->feed) feed_begin(&f->feed, f->time, BRANCH_MAIN);
+  if (rc == HDB_OK && e->feed) feed_begin(&f->feed, f->time, BRANCH_MAIN, 0, 0);
   if (rc == HDB_OK) rc = erase_all(&x);
   if (rc == HDB_OK && e->feed) rc = feed_end(&f->feed, f->batch);
   if (rc == HDB_OK && !e->memory)

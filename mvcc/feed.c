@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 enum { FEED_PART = 64 * 1024, FEED_VERSION = 1 };
 
@@ -23,13 +24,14 @@ static void header(feed_record *r) {
   buf_clear(&r->bytes);
   buf_byte(&r->bytes, FEED_VERSION);
   buf_varint(&r->bytes, r->branch);
-  buf_varint(&r->bytes, 0);
-  buf_varint(&r->bytes, 0);
+  buf_varint(&r->bytes, r->client);
+  buf_varint(&r->bytes, r->number);
   r->open = false;
 }
 
-void feed_begin(feed_record *r, int64_t time, uint32_t branch) {
+void feed_begin(feed_record *r, int64_t time, uint32_t branch, uint64_t client, uint64_t number) {
   r->time = time, r->part = 0, r->any = false, r->branch = branch;
+  r->client = client, r->number = number;
   header(r);
 }
 
@@ -186,8 +188,9 @@ static status take_part(void *context, int64_t time, slice part, buf *key) {
 
 /* (since, *upto] as far as it can be told. */
 static status feed_range(engine *e, int64_t since, int64_t *upto) {
+  if (is_remote(e)) process_look(e);
   if (!e->feed || since < atomic_load(&e->feed_floor)) return HDB_NOTFOUND;
-  int64_t visible = atomic_load(&e->visible);
+  int64_t visible = engine_newest(e);
   if (*upto > visible) *upto = visible;
   return HDB_OK;
 }
@@ -234,9 +237,12 @@ static status copy_key(void *context, uint32_t tree, slice key, bool whole) {
 
 status feed_without(slice part, feed_forgets forgets, void *context, buf *out, buf *key, bool *changed) {
   copy c = {.forgets = forgets, .context = context};
-  uint64_t branch = 0;
-  if (part.n > 1 && !varint_get(part.p + 1, part.p + part.n, &branch)) return HDB_CORRUPT;
-  feed_begin(&c.out, 0, (uint32_t)branch);
+  uint64_t branch, client, number;
+  const uint8_t *p = part.p + 1, *end = part.p + part.n;
+  if (part.n < 1 || !(p = varint_get(p, end, &branch)) || !(p = varint_get(p, end, &client)) ||
+      !varint_get(p, end, &number))
+    return HDB_CORRUPT;
+  feed_begin(&c.out, 0, (uint32_t)branch, client, number);
   status rc = read_part(part, key, &branch, copy_key, &c);
   close_list(&c.out);
   *changed = c.changed;
@@ -245,6 +251,88 @@ status feed_without(slice part, feed_forgets forgets, void *context, buf *out, b
   if (rc == HDB_OK && (buf_failed(&c.out.bytes) || buf_failed(&c.out.previous) || buf_failed(out))) rc = HDB_NOMEM;
   feed_free(&c.out);
   return rc;
+}
+
+/* ---- a client's request ---- */
+
+typedef struct wanted {
+  uint64_t client, number;
+  int64_t time;
+} wanted;
+
+static status look_for(void *context, int64_t time, slice part, buf *key) {
+  wanted *w = context;
+  uint64_t branch, client = 0, number = 0;
+  const uint8_t *p = part.p + 1, *end = part.p + part.n;
+  (void)key;
+  if (part.n < 1 || !(p = varint_get(p, end, &branch)) || !(p = varint_get(p, end, &client)) || !varint_get(p, end, &number)) return HDB_CORRUPT;
+  if (client == w->client && number == w->number && !w->time) w->time = time;
+  return HDB_OK;
+}
+
+status feed_find_request(engine *e, int64_t since, uint64_t client, uint64_t number, int64_t *time) {
+  wanted w = {client, number, 0};
+  *time = 0;
+  if (!e->feed || since < atomic_load(&e->feed_floor)) return HDB_NOTFOUND;
+  TRY(each_part(e, since, INT64_MAX - 1, look_for, &w));
+  *time = w.time;
+  return HDB_OK;
+}
+
+/* ---- for validation: the commits after `since`, as if the leader had just made them ---- */
+
+typedef struct again {
+  engine *e;
+  int64_t time;
+} again;
+
+static status recent_key(void *context, uint32_t tree, slice key, bool whole) {
+  again *a = context;
+  tree_info *i;
+  TRY(tree_get(a->e, tree, &i));
+  if (atomic_load(&i->changed_time) < a->time) atomic_store(&i->changed_time, a->time);
+  return whole ? recent_add_whole(&a->e->recent, tree) : recent_add(&a->e->recent, tree, key);
+}
+
+static status recent_part(void *context, int64_t time, slice part, buf *key) {
+  again *a = context;
+  uint64_t branch;
+  if (time != a->time) TRY(recent_begin(&a->e->recent, time));
+  a->time = time;
+  return a->e->recent.bytes > RECENT_BYTES_MAX ? HDB_FULL : read_part(part, key, &branch, recent_key, a);
+}
+
+status feed_recall(engine *e, int64_t since) {
+  again a = {e, 0};
+  if (!e->feed || since < atomic_load(&e->feed_floor)) return HDB_OK;
+  recent_free(&e->recent);
+  recent_init(&e->recent, since);
+  status rc = each_part(e, since, INT64_MAX - 1, recent_part, &a);
+  if (rc == HDB_OK) return HDB_OK;
+  recent_free(&e->recent); /* too much: who began before now cannot be validated */
+  recent_init(&e->recent, e->last_time);
+  return rc == HDB_FULL ? HDB_OK : rc;
+}
+
+/* ---- the watcher of a client ---- */
+
+static status tell_key(void *context, uint32_t tree, slice key, bool whole) {
+  again *a = context;
+  engine_watcher *w = atomic_load(&a->e->watcher);
+  if (w && w->wants(w->context, tree)) w->touched(w->context, tree, a->time, key, whole);
+  return HDB_OK;
+}
+
+static status tell_part(void *context, int64_t time, slice part, buf *key) {
+  again *a = context;
+  uint64_t branch;
+  a->time = time;
+  return read_part(part, key, &branch, tell_key, a);
+}
+
+status feed_tell_watcher(engine *e, int64_t since, int64_t upto) {
+  again a = {e, 0};
+  return each_part(e, since, upto, tell_part, &a);
 }
 
 /* ---- commits ---- */
@@ -293,7 +381,10 @@ static status count_part(void *context, int64_t time, slice part, buf *key) {
   return HDB_OK;
 }
 
-int64_t feed_oldest(engine *e) { return e->feed ? atomic_load(&e->feed_floor) : INT64_MAX; }
+int64_t feed_oldest(engine *e) {
+  if (is_remote(e)) process_look(e);
+  return e->feed ? atomic_load(&e->feed_floor) : INT64_MAX;
+}
 
 status feed_commits(engine *e, int64_t since, int64_t upto, commit_visitor visit, void *context) {
   TRY(feed_range(e, since, &upto));

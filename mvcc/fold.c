@@ -88,6 +88,7 @@ void fold_end(fold *f) {
 }
 
 bool fold_wants_alone(const txn *t) {
+  if (t->exclusive) return true;
   if (t->sweep || t->erase) return true;
   if (t->writes.log_n > ALONE_WRITES) return true;
   for (size_t i = 0; i < t->writes.trees_n; i++) {
@@ -593,6 +594,7 @@ static status apply_tree(fold *f, write_tree *w, bool alone, bool recent, bool *
 static bool changed_since(fold *f, uint32_t tree, int64_t time, status *rc) {
   tree_info *i;
   *rc = tree_get(f->engine, tree, &i);
+  if (*rc == HDB_OK && time < f->engine->opened_time && time < f->engine->recent.floor) return true; /* not known any more */
   return *rc == HDB_OK && atomic_load_explicit(&i->changed_time, memory_order_relaxed) > time;
 }
 
@@ -746,6 +748,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   f->time = time, f->alone = alone;
   if (t->sweep) return sweep(f, t, changed);
   if (t->erase) return erase_fold(f, t, changed);
+  if (t->exclusive && t->view_time != atomic_load(&e->visible)) return conflict(t, 0, slice_of(NULL, 0), HDB_BUSY_SNAPSHOT, outcome);
   if (t->view_time < f->schema_time && !t->branch) { /* a branch's own: watch_schema */
     /* The schema moved under it: an index or table that it does not know would be left out. */
     *outcome = HDB_BUSY_SNAPSHOT;
@@ -763,7 +766,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   bool others = atomic_load(&e->open_count) > 1;
   bool recent = others || t->writes.log_n <= RECENT_KEYS_MAX;
   TRY(recent_begin(&e->recent, time));
-  if (e->feed) feed_begin(&f->feed, time, txn_branch(t));
+  if (e->feed) feed_begin(&f->feed, time, txn_branch(t), t->guest ? t->client : 0, t->guest ? t->number : 0);
   for (size_t i = 0; i < t->writes.trees_n; i++) {
     bool tree_changed = false;
     write_tree *w = t->writes.trees[i];

@@ -25,6 +25,9 @@
 typedef struct view {
   atomic_int references;
   uint32_t branch;
+  uint32_t generation; /* of the engine's store */
+  kv *store;
+  struct view *under; /* restored: what is read AS OF time; then snapshot is that view's */
   int64_t time;
   int64_t schema_time; /* newest commit <= time that touched TREE_SCHEMA */
   engine *engine;
@@ -37,6 +40,7 @@ typedef struct rowid_claim {
   int64_t max;
 } rowid_claim;
 typedef struct branch branch;
+typedef struct processes processes;
 typedef struct tree_info {
   uint32_t tree;
   struct tree_info *chain;      /* hash chain; entries live as long as the engine */
@@ -46,6 +50,7 @@ typedef struct tree_info {
   bool count_known;
   int64_t rows, bytes; /* as of count_time */
   int64_t count_time;
+  int64_t asked_ms; /* a client: when the owner was last asked */
   int64_t rowid_max, rowid_time; /* the largest key that was inserted last, and when */
   int64_t branch_max;            /* the largest that was given on any branch, once there are branches */
   atomic_bool branch_rowids;     /* branch_max knows what the branches hold */
@@ -137,6 +142,7 @@ struct engine {
   /* registry */
   struct engine *registry_next;
   int references;
+  bool leaving; /* out of the registry, being closed */
   pid_t pid; /* who opened it */
   dev_t device;
   ino_t inode;
@@ -144,7 +150,11 @@ struct engine {
   int64_t linger_until_ms;
   int linger_ms;
 
-  kv *store;
+  kv *_Atomic store;
+  _Atomic uint32_t generation; /* moves when the store becomes another: what was read through the old one is over */
+  atomic_bool remote;          /* the store is another process's (process.h) */
+  processes *processes;        /* NULL: memory */
+  int64_t opened_time;         /* the newest commit when the store was opened */
   bool memory, read_only;
   atomic_bool history, feed;
   _Atomic int64_t feed_floor;    /* the feed holds every commit after it */
@@ -217,7 +227,10 @@ void watch_tell(engine *e, const write_tree *w, int64_t time);
 void watch_release(engine *e);
 
 void setting_key(buf *key, const char *name); /* of a setting in KV_META */
-view *view_newest(engine *e); /* a reference, NULL: out of memory */
+status view_newest(engine *e, view **out); /* a reference */
+view *view_make(engine *e, int64_t time, int64_t schema_time, kv_snapshot *snapshot); /* takes the snapshot */
+/* An open transaction's view whose store is gone: the same, read AS OF its time through the new store. */
+status view_restore(engine *e, const view *old, view **out);
 void view_release(view *v);
 static inline view *view_hold(view *v) {
   atomic_fetch_add_explicit(&v->references, 1, memory_order_relaxed);
@@ -226,6 +239,9 @@ static inline view *view_hold(view *v) {
 /* The leader: writes the batch and makes time `time` visible, as one step for readers. */
 status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_time);
 status engine_sync_to(engine *e, int64_t time);
+/* What is kept in kv, for the owner who has just opened it. */
+status engine_load(engine *e, double retention);
+status engine_load_again(engine *e); /* ... after it was a client */
 int64_t engine_now(void); /* wall clock, microseconds since 1970 */
 int64_t engine_ticks_ms(void);
 void engine_deadline(struct timespec *ts, int timeout_ms);
@@ -234,6 +250,7 @@ void cond_init_monotonic(pthread_cond_t *c);
 /* ---- trees (tree.c) ---- */
 status tree_get(engine *e, uint32_t tree, tree_info **out);
 void trees_free(engine *e);
+status trees_load(engine *e); /* those known already, for an owner who was a client */
 status tree_new_id(engine *e, uint32_t *tree);
 /* The leader: rows and bytes added by the commit at `time`; put into the batch. */
 void tree_count_key(uint32_t tree, buf *key);
@@ -256,6 +273,13 @@ struct txn {
   int64_t view_time; /* of the open transaction; outlives its view in a memory engine's commit */
   uint64_t schema_local;
   bool open, has_turn;
+  bool exclusive;      /* the commit must find nothing committed since the view: the turn was lost with its owner */
+  uint32_t turn_generation; /* a client's turn: of which owner; 0: none */
+  bool guest;          /* another process's, here for its commit (serve.c) */
+  uint64_t number;     /* the client's: with it names a commit request; a guest's: it as the feed shows it */
+  uint64_t client;
+  bool in_doubt;       /* a client's commit that may have been made */
+  bool known;          /* the owner knows it: claims, the turn, a commit whose reply did not come */
   status doomed;
   enum txn_sync sync;
   enum txn_policy policy;
@@ -287,6 +311,11 @@ void scan_hand_over_reads(txn *t); /* the ranges that active cursors are walking
 void scan_attach_writes(txn *t, write_tree *w);
 void scan_view_changed(txn *t); /* idle cursors give back iterators over other views */
 status txn_refresh_view(txn *t);
+status txn_restore_view(txn *t); /* where the open transaction's view is over */
+void txn_finish(txn *t, bool committed);
+/* Row ids for t in a row, above `floor` and what others have been given: *first and at least one. */
+status txn_rowid_floor(txn *t, uint32_t tree, write_tree *w); /* w->rowid_max is what the transaction sees */
+status txn_claim_rowids(txn *t, tree_info *i, int64_t floor, int64_t count, int64_t *first);
 
 /* ---- keys of groups and of their history ---- */
 enum { GROUP_KEY_TREE = 4 };
@@ -347,10 +376,15 @@ status pack_check_format(engine *e, error *err); /* at open */
 typedef struct feed_record {
   buf bytes, previous;
   uint32_t tree, part, branch;
+  uint64_t client, number;
   bool any, open; /* open: a list of keys is being written */
   int64_t time;
 } feed_record;
-void feed_begin(feed_record *r, int64_t time, uint32_t branch);
+void feed_begin(feed_record *r, int64_t time, uint32_t branch, uint64_t client, uint64_t number);
+/* When the client's request of that number committed after `since`; 0: it did not. HDB_NOTFOUND: cannot be told. */
+status feed_find_request(engine *e, int64_t since, uint64_t client, uint64_t number, int64_t *time);
+/* The leader, between batches: recent knows the commits after `since` again, as far as there is room. */
+status feed_recall(engine *e, int64_t since);
 void feed_key(feed_record *r, kv_batch *batch, uint32_t tree, slice key);
 void feed_whole(feed_record *r, kv_batch *batch, uint32_t tree);
 status feed_end(feed_record *r, kv_batch *batch);
@@ -376,6 +410,7 @@ void retain_stop(engine *e);     /* before the engine goes */
 
 /* ---- branches (branch.c) ---- */
 status branches_load(engine *e);
+status branches_sync(engine *e); /* a client: what others did to the branches */
 void branches_free(engine *e);
 int64_t branches_oldest(engine *e); /* the oldest live branch point; INT64_MAX */
 status retain_for_branches(engine *e); /* history is kept from now on */
@@ -403,9 +438,25 @@ bool layered_find(cursor *c, slice key);
 /* scan.c: a cursor over the tree itself, whatever the transaction's branch */
 status scan_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
 
-/* ---- several processes (process.c) ---- */
+/* ---- several processes (process.h) ---- */
 void process_init(engine *e);
 void process_free(engine *e);
+static inline bool is_remote(const engine *e) { return __builtin_expect(atomic_load_explicit(&e->remote, memory_order_acquire), 0); }
+/* The leader: a group that the commit at `time` puts or deletes; whole: all of the tree. */
+void process_touched(engine *e, uint32_t tree, slice lower, int64_t time, bool whole);
+/* What clients are shown of the engine's state has changed. */
+void process_show(engine *e);
+
+/* ---- what a client does instead (remote.c) ---- */
+status remote_view_newest(engine *e, view **out);
+status remote_begin_turn(txn *t, int timeout_ms);
+status remote_commit(txn *t, int timeout_ms, int64_t *time); /* HDB_BUSY_RECOVERY: the storage is here now: commit here */
+void remote_end(txn *t);                                     /* what the owner keeps for it */
+status remote_new_rowid(txn *t, uint32_t tree, write_tree *w, int64_t above, int64_t *rowid);
+status remote_new_tree(engine *e, uint32_t *tree);
+status remote_count(txn *t, uint32_t tree, int64_t *rows);
+void remote_estimate(engine *e, tree_info *i);
+int64_t remote_changed_time(engine *e, uint32_t tree);
 
 /* ---- the queue (commit.c) ---- */
 status queue_take_turn(engine *e, txn *t, int timeout_ms);

@@ -35,6 +35,7 @@ typedef struct engine_options {
   double retention;     /* seconds of history kept; negative: the stored setting (new on disk: 7 days, memory: 0) */
   int linger_ms;        /* how long it stays open after its last close */
   struct crypt_key *key; /* the data key of an encrypted directory (kv/base/crypt.h), NULL: a plain one */
+  bool settles;         /* another process must wait until engine_ready: the opener still fills it */
 } engine_options;
 
 /* path: the directory; NULL: a private engine in memory (opens in well under 0.1 ms). */
@@ -62,14 +63,19 @@ bool engine_is_memory(const engine *e);
 /* ---- several processes: one owns a directory, the engines of the others reach the storage through it ---- */
 /* Is the storage in this process? It may become so whenever the owner's process goes. Memory engines: true. */
 bool engine_is_owner(const engine *e);
+void engine_ready(engine *e);
+/* How often this process is a child of the one that loaded this code. A transaction that was open when it forked is not
+ * open in the child. */
+unsigned engine_forks(void);
 /* What the owner's process does for all (app.db). Set by every process; called only where the storage is. */
 typedef struct engine_duty {
-  status (*settle)(void *context);   /* bring app.db up to date now; from any thread, without a lock of the engine's */
+  status (*settle)(void *context, engine *e); /* bring app.db up to date now; on any thread, no lock of the engine's held */
   void (*taken_over)(void *context); /* the storage is in this process from now on; must be quick; may be NULL */
   void *context;
 } engine_duty;
 void engine_set_duty(engine *e, const engine_duty *d); /* NULL: none from now on; waits until a call at work has ended */
-/* Runs settle in the owner's process, wherever that is, and waits for it. HDB_OK without a duty. */
+/* Runs settle in the owner's process and waits for it; HDB_OK where that has no duty. HDB_BUSY_RECOVERY: this process is the
+ * owner (or has just become it): then the caller does it himself. */
 status engine_run_duty(engine *e);
 /* The processes that this one, the owner, serves now. */
 size_t engine_clients(engine *e);

@@ -281,7 +281,7 @@ static void start(engine *e) {
 
 void pack_request(engine *e, slice place, size_t urgency) {
   packing *p = e->packing;
-  if (e->read_only) return;
+  if (e->read_only || is_remote(e)) return;
   item *i = malloc(sizeof *i + place.n);
   if (!i) return; /* K4 */
   i->next = NULL, i->n = place.n;
@@ -298,6 +298,7 @@ void pack_request(engine *e, slice place, size_t urgency) {
 }
 
 void pack_settle(engine *e) {
+  if (is_remote(e)) return;
   packing *p = e->packing;
   pthread_mutex_lock(&p->lock);
   start(e);

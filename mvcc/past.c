@@ -36,6 +36,10 @@ void past_free(past *p) {
   free(p);
 }
 
+void past_forget_store(past *p) {
+  if (p) p->it = NULL;
+}
+
 void past_drop(past *p) {
   if (!p) return;
   if (p->it) p->it->close(p->it), p->it = NULL;
@@ -56,7 +60,7 @@ static status open_iterator(scan *s) {
   if (p->it) return HDB_OK;
   uint8_t upper[4];
   put_be32(upper, s->tree + 1);
-  return kv_iter_open(s->v->engine->store, s->v->snapshot, KV_VERSIONS, slice_of(s->tree_key, 4),
+  return kv_iter_open(s->v->store, s->v->snapshot, KV_VERSIONS, slice_of(s->tree_key, 4),
                       slice_of(upper, 4), &p->it);
 }
 
@@ -87,7 +91,7 @@ static status collect(scan *s, past *p) {
   while (it->valid && (to.n == 0 || slice_compare(it->key, to) < 0)) {
     if (it->key.n < 4 + 9 + 8) return HDB_CORRUPT;
     int64_t time = (int64_t)~get_be64(it->key.p + it->key.n - 8);
-    if (time > s->as_of) {
+    if (time > scan_time(s)) {
       slice value = undo_keep(&p->u, it->value);
       if (!value.p) return HDB_NOMEM;
       TRY(undo_record(&p->u, time, value));
@@ -114,8 +118,8 @@ static status collect(scan *s, past *p) {
 static status read_past(scan *s, const group_history *h) {
   past *p = s->past;
   slice lower = s->hot ? s->hot->lower : slice_of(s->it->key.p + 4, s->it->key.n - 4);
-  TRY(undo_begin(&p->u, &s->g, lower, h->upper, s->as_of));
-  if (h->newest <= s->as_of) {
+  TRY(undo_begin(&p->u, &s->g, lower, h->upper, scan_time(s)));
+  if (h->newest <= scan_time(s)) {
     s->past->u.from = h->newest;
     return HDB_OK;
   }
@@ -139,10 +143,10 @@ static status find_image(scan *s, image_wanted *w) {
 }
 
 status scan_past_group(scan *s) {
-  if (s->g.newest <= s->as_of) return HDB_OK;
+  if (s->g.newest <= scan_time(s)) return HDB_OK;
   TRY(past_make(s));
   past *p = s->past;
-  image_wanted w = {.tree = s->tree, .newest = s->g.newest, .time = s->as_of, .view = s->v->time};
+  image_wanted w = {.tree = s->tree, .newest = s->g.newest, .time = scan_time(s), .view = s->v->time};
   w.lower = s->hot ? s->hot->lower : slice_of(s->it->key.p + 4, s->it->key.n - 4);
   if (s->hot) w.upper = &s->hot->upper;
   TRY(find_image(s, &w));
@@ -157,7 +161,7 @@ status scan_past_group(scan *s) {
   TRY(read_past(s, &h));
   TRY(undo_finish(&p->u));
   buf_clear(&p->encoded);
-  group_encode(&p->encoded, slice_of(NULL, 0), p->u.result, p->u.result_n, false, s->as_of, NULL);
+  group_encode(&p->encoded, slice_of(NULL, 0), p->u.result, p->u.result_n, false, scan_time(s), NULL);
   if (buf_failed(&p->encoded)) return HDB_NOMEM;
   int64_t to = p->u.to <= s->v->time ? p->u.to : s->v->time + 1; /* I1 of images.c */
   p->image = images_put(s->v->engine->images, &w, p->u.from, to, buf_slice(&p->encoded));

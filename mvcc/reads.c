@@ -115,7 +115,8 @@ status reads_validate(reads *r, engine *e, int64_t view_time, bool *holds, uint3
     *tree = r->ranges[from].tree;
     tree_info *i;
     TRY(tree_get(e, *tree, &i));
-    if (atomic_load_explicit(&i->changed_time, memory_order_relaxed) <= view_time) continue;
+    bool known = view_time >= e->opened_time || view_time >= e->recent.floor;
+    if (known && atomic_load_explicit(&i->changed_time, memory_order_relaxed) <= view_time) continue;
     check c = {r->ranges + from, to - from, view_time < e->recent.floor, slice_of(NULL, 0)};
     if (!c.hit) recent_each(&e->recent, *tree, view_time, look, &c);
     *holds = !c.hit;

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 enum { BATCH_BYTES = 64 * 1024, SWEEP_MAX = 256 };
 static const int64_t DAY_US = 86400ll * 1000000;
@@ -145,6 +146,7 @@ static status collect_feed(engine *e, int64_t floor) {
 /* ---- the setting ---- */
 
 double engine_retention(engine *e) {
+  if (is_remote(e)) return process_page_retention(e);
   pthread_mutex_lock(&e->collect_lock);
   double seconds = e->retention;
   pthread_mutex_unlock(&e->collect_lock);
@@ -159,6 +161,7 @@ static status switch_history(engine *e, bool wanted) {
   atomic_store(&e->history_floor, floor);
   e->history = wanted;
   if (wanted) e->feed = true;
+  process_show(e);
   return HDB_OK;
 }
 
@@ -173,6 +176,10 @@ status retain_for_branches(engine *e) {
 
 status engine_set_retention(engine *e, double seconds) {
   if (e->read_only) return HDB_READONLY;
+  if (is_remote(e)) {
+    status rc = remote_set_retention(e, seconds);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   char text[64];
   snprintf(text, sizeof text, "%.17g", seconds);
   if (!e->memory) TRY(engine_setting_put(e, "retention", slice_str(text)));
@@ -187,12 +194,17 @@ status engine_set_retention(engine *e, double seconds) {
   pthread_mutex_lock(&e->collect_lock);
   e->retention = seconds;
   pthread_mutex_unlock(&e->collect_lock);
+  process_show(e);
   return had && !wanted ? collect_versions(e, txn_oldest_view(e, atomic_load(&e->visible))) : HDB_OK;
 }
 
 /* ---- running ---- */
 
 status engine_collect(engine *e) {
+  if (is_remote(e)) {
+    status rc = remote_ask(e, ASK_COLLECT, NULL, NULL);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   double retention = engine_retention(e);
   if (e->read_only || !e->feed || isinf(retention)) return HDB_OK;
   int64_t now = engine_now();
@@ -205,6 +217,7 @@ status engine_collect(engine *e) {
   if (e->history && floor > atomic_load(&e->history_floor)) {
     TRY(put_floor(e, "history_floor", floor));
     atomic_store(&e->history_floor, floor); /* X1 */
+    process_show(e);
     TRY(collect_versions(e, floor));
   }
   return collect_feed(e, floor < now - DAY_US ? floor : now - DAY_US);

@@ -14,6 +14,7 @@
  * switch it to merge and the end of the transaction can switch it to resume.
  * What can fail: HDB_NOMEM, HDB_IOERR, HDB_CORRUPT; they end up in cursor.error with valid = false.
  */
+#include "mvcc/process.h"
 #include "mvcc/scan.h"
 
 #include <assert.h>
@@ -101,7 +102,7 @@ static bool open_iterator(scan *s) {
   uint8_t upper[4];
   put_be32(upper, s->tree + 1);
   const kv_snapshot *snapshot = s->fresh ? NULL : s->v->snapshot;
-  status rc = kv_iter_open(s->v->engine->store, snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4),
+  status rc = kv_iter_open(s->v->store, snapshot, KV_ROWS, slice_of(s->tree_key, 4), slice_of(upper, 4),
                            &s->it);
   if (rc != HDB_OK) {
     s->it = NULL;
@@ -267,7 +268,7 @@ static void base_load(scan *s) {
 /* The group in hand from now on. */
 static bool take_bytes(scan *s, slice bytes) {
   status rc = group_open(&s->g, bytes);
-  if (rc == HDB_OK && s->as_of) rc = scan_past_group(s);
+  if (rc == HDB_OK && scan_time(s)) rc = scan_past_group(s);
   if (rc == HDB_OK && !key_room(s, (size_t)s->g.prefix_n + 64)) rc = HDB_NOMEM;
   if (rc != HDB_OK) {
     fail(s, rc);
@@ -667,6 +668,7 @@ static bool prepare(scan *s) {
   s->pub.valid = false, s->base_valid = false, s->pub.error = HDB_OK;
   status rc = t->doomed;
   if (rc == HDB_OK && !t->open) rc = txn_refresh_view(t);
+  else if (rc == HDB_OK && t->view->generation != atomic_load_explicit(&t->engine->generation, memory_order_relaxed)) rc = txn_restore_view(t);
   if (rc != HDB_OK) {
     fail(s, rc);
     return false;
@@ -732,6 +734,14 @@ void scan_attach_writes(txn *t, write_tree *w) {
     if (!watched) continue;
     s->real_next = s->pub.next, s->real_prev = s->pub.prev;
     s->pub.next = watched_next, s->pub.prev = watched_prev;
+  }
+}
+
+void scan_forget_store(txn *t, kv *dead) {
+  for (scan *s = t->holding; s; s = s->holding_next) {
+    s->it = NULL;
+    past_forget_store(s->past);
+    s->v->store = dead, s->v->snapshot = NULL, s->v->under = NULL;
   }
 }
 

@@ -50,9 +50,12 @@ struct scan {
   buf saved; /* a key that outlives what it was borrowed from */
 };
 
-/* past.c: the group in hand as it was at s->as_of; valid until the next one. */
+/* The past that is read: the cursor's, or a restored view's (view_restore); 0: none. */
+static inline int64_t scan_time(const scan *s) { return s->as_of ? s->as_of : s->v && s->v->under ? s->v->time : 0; }
+/* past.c: the group in hand as it was at scan_time(s); valid until the next one. */
 status scan_past_group(scan *s);
 void past_free(past *p);
+void past_forget_store(past *p); /* a forked child */
 void past_drop(past *p); /* what it holds of the view */
 
 #endif

@@ -22,6 +22,10 @@ static status load_count(engine *e, tree_info *i) {
   buf key = BUF_INIT;
   kv_value value;
   tree_count_key(i->tree, &key);
+  if (is_remote(e)) { /* asked for in a view: remote_count */
+    buf_free(&key);
+    return HDB_OK;
+  }
   status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, NULL, KV_META, buf_slice(&key), &value);
   buf_free(&key);
   i->count_known = true;
@@ -60,6 +64,24 @@ status tree_get(engine *e, uint32_t tree, tree_info **out) {
   }
   pthread_mutex_unlock(&e->trees_lock);
   *out = i;
+  return rc;
+}
+
+status trees_load(engine *e) {
+  status rc = HDB_OK;
+  pthread_mutex_lock(&e->trees_lock);
+  for (int b = 0; b < TREE_BUCKETS && rc == HDB_OK; b++) {
+    for (tree_info *i = e->trees[b]; i && rc == HDB_OK; i = i->chain) {
+      pthread_mutex_lock(&i->lock);
+      i->rows = i->bytes = i->count_time = 0;
+      i->claims_n = 0;
+      rc = load_count(e, i);
+      atomic_store(&i->changed_time, i->count_time);
+      pthread_mutex_unlock(&i->lock);
+    }
+  }
+  e->next_tree = e->next_tree_end = 0;
+  pthread_mutex_unlock(&e->trees_lock);
   return rc;
 }
 
@@ -105,7 +127,9 @@ static status reserve_block(engine *e) {
 
 status tree_new_id(engine *e, uint32_t *tree) {
   if (e->read_only) return HDB_READONLY;
-  status rc = HDB_OK;
+  status rc = is_remote(e) ? remote_new_tree(e, tree) : HDB_BUSY_RECOVERY;
+  if (rc != HDB_BUSY_RECOVERY) return rc;
+  rc = HDB_OK;
   pthread_mutex_lock(&e->trees_lock);
   if (e->next_tree == e->next_tree_end) rc = reserve_block(e);
   if (rc == HDB_OK) *tree = e->next_tree++;

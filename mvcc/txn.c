@@ -12,6 +12,7 @@
 
 #include "kv/base/key.h"
 #include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 static _Atomic uint64_t schema_counter;
 
@@ -67,16 +68,32 @@ int64_t txn_oldest_view(engine *e, int64_t newest) {
     if (time && time < oldest) oldest = time;
   }
   pthread_mutex_unlock(&e->txns_lock);
-  return oldest;
+  return sessions_oldest_view(e, oldest);
 }
 
 /* ---- begin and end ---- */
 
 status txn_refresh_view(txn *t) {
   engine *e = t->engine;
-  if (t->view && t->view->time == atomic_load(&e->visible)) return HDB_OK;
-  view *v = view_newest(e);
-  if (!v) return HDB_NOMEM;
+  bool remote = is_remote(e);
+  if (!remote && t->view && t->view->time == atomic_load(&e->visible) && t->view->generation == atomic_load(&e->generation)) return HDB_OK;
+  view *v;
+  TRY(view_newest(e, &v));
+  if (v == t->view) {
+    view_release(v);
+    return HDB_OK;
+  }
+  view_release(t->view);
+  t->view = v;
+  if (t->holding) scan_view_changed(t);
+  return HDB_OK;
+}
+
+status txn_restore_view(txn *t) {
+  view *v;
+  status rc = view_restore(t->engine, t->view, &v);
+  if (rc == HDB_BUSY_SNAPSHOT) t->doomed = rc;
+  TRY(rc);
   view_release(t->view);
   t->view = v;
   if (t->holding) scan_view_changed(t);
@@ -92,8 +109,12 @@ static void remove_bulk(txn *t, bool all) {
   }
 }
 
-static void finish(txn *t, bool committed) {
+void txn_finish(txn *t, bool committed) {
   engine *e = t->engine;
+  if (t->known) remote_end(t);
+  t->turn_generation = 0;
+  t->exclusive = t->in_doubt = false;
+  if (!t->guest) t->number = 0;
   if (!committed) remove_bulk(t, true);
   t->made_n = 0;
   if (t->active) scan_detach_all(t);
@@ -123,16 +144,20 @@ static void finish(txn *t, bool committed) {
 status txn_begin(txn *t, enum txn_mode mode, int timeout_ms) {
   if (t->open) return HDB_MISUSE;
   engine *e = t->engine;
+  status rc = HDB_BUSY_RECOVERY;
+  if (is_remote(e)) process_patience(e, timeout_ms);
   if (mode == TXN_IMMEDIATE) {
     if (e->read_only) return HDB_READONLY;
-    TRY(queue_take_turn(e, t, timeout_ms));
+    if (is_remote(e)) rc = remote_begin_turn(t, timeout_ms);
+    if (rc == HDB_BUSY_RECOVERY) rc = queue_take_turn(e, t, timeout_ms);
+    TRY(rc);
   }
   atomic_fetch_add(&e->open_count, 1); /* T1: before the view is chosen */
   atomic_store(&t->open_view_time, 1);
   t->open = true;
-  status rc = txn_refresh_view(t);
+  rc = txn_refresh_view(t);
   if (rc != HDB_OK) {
-    finish(t, false);
+    txn_finish(t, false);
     return rc;
   }
   t->view_time = t->view->time;
@@ -153,17 +178,27 @@ status txn_check_open(txn *t) {
   return t->doomed;
 }
 
+/* The view or the turn may be from another owner's time. */
+static status txn_commit_here(txn *t, int timeout_ms) {
+  t->exclusive = t->turn_generation && !t->has_turn;
+  if (t->view && t->view->generation != atomic_load(&t->engine->generation)) t->guest = true; /* its kind of validation */
+  status rc = queue_commit(t->engine, t, timeout_ms);
+  t->guest = false;
+  return rc;
+}
+
 status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   if (commit_time) *commit_time = 0;
   TRY(txn_check_open(t));
   engine *e = t->engine;
   if (t->writes.log_n == 0) {
-    finish(t, false);
+    txn_finish(t, false);
     return HDB_OK;
   }
   if (t->policy == TXN_SERIALIZABLE && t->active) scan_hand_over_reads(t);
   TRY(t->doomed);
-  status rc = queue_commit(e, t, timeout_ms);
+  status rc = is_remote(e) ? remote_commit(t, timeout_ms, &t->request.time) : HDB_BUSY_RECOVERY;
+  if (rc == HDB_BUSY_RECOVERY) rc = txn_commit_here(t, timeout_ms);
   if (rc == HDB_BUSY) return rc;
   if (rc == HDB_OK && t->sync == TXN_SYNC_FULL && !PLANTED(PLANT_ACKNOWLEDGED_UNSYNCED)) rc = engine_sync_to(e, t->request.time);
   if (rc != HDB_OK) {
@@ -171,7 +206,7 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
     return rc;
   }
   if (commit_time) *commit_time = t->request.time;
-  finish(t, true);
+  txn_finish(t, true);
   return HDB_OK;
 }
 
@@ -184,7 +219,7 @@ void txn_keep_claims(txn *t, bool keep) {
 }
 
 void txn_rollback(txn *t) {
-  if (t->open) finish(t, false);
+  if (t->open) txn_finish(t, false);
 }
 
 void txn_set_conflict(txn *t, uint32_t tree, slice key) {
@@ -346,9 +381,9 @@ static status seen_max(txn *t, uint32_t tree, bool *any, int64_t *rowid) {
 }
 
 /* What others claim is skipped; so is what was committed since our view. The claim is ours from here on. */
-static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) { /* in: the largest that is taken */
+status txn_claim_rowids(txn *t, tree_info *i, int64_t floor, int64_t count, int64_t *rowid) {
   rowid_claim *mine = NULL;
-  int64_t max = *rowid;
+  int64_t max = floor;
   status rc = HDB_OK;
   pthread_mutex_lock(&i->lock);
   if (i->rowid_time > t->view_time && i->rowid_max > max) max = i->rowid_max;
@@ -373,37 +408,48 @@ static status claim_rowid(txn *t, tree_info *i, int64_t *rowid) { /* in: the lar
     }
   }
   if (rc == HDB_OK && t->branch) { /* never given back: other branches must not give it */
-    *rowid = i->branch_max = max + 1;
+    if (count > INT64_MAX - max) count = 1;
+    *rowid = max + 1;
+    i->branch_max = max + count;
   } else if (rc == HDB_OK) {
     if (!mine) {
       mine = &i->claims[i->claims_n++];
       *mine = (rowid_claim){t, INT64_MIN};
     }
+    if (count > INT64_MAX - max) count = 1;
     *rowid = max + 1;
-    if (*rowid > mine->max) mine->max = *rowid;
+    if (max + count > mine->max) mine->max = max + count;
   }
   pthread_mutex_unlock(&i->lock);
   return rc;
 }
 
+status txn_rowid_floor(txn *t, uint32_t tree, write_tree *w) {
+  if (w->rowid_known) return HDB_OK;
+  bool any = false;
+  int64_t max = 0;
+  TRY(seen_max(t, tree, &any, &max));
+  w->rowid_max = any ? max : 0;
+  w->rowid_any = any;
+  w->rowid_known = true;
+  return HDB_OK;
+}
+
 status txn_new_rowid(txn *t, uint32_t tree, int64_t above, int64_t *rowid) {
   write_tree *w;
   TRY(own_tree(t, tree, &w));
+  if (is_remote(t->engine)) {
+    status rc = remote_new_rowid(t, tree, w, above, rowid);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   tree_info *info = w->info;
   if (t->engine->branches) {
     TRY(tree_get(t->engine, tree, &info));
     TRY(branch_rowid_floor(t, info));
   }
-  if (!w->rowid_known) {
-    bool any = false;
-    int64_t max = 0;
-    TRY(seen_max(t, tree, &any, &max));
-    w->rowid_max = any ? max : 0;
-    w->rowid_any = any;
-    w->rowid_known = true;
-  }
-  int64_t id = w->rowid_max > above ? w->rowid_max : above;
-  TRY(claim_rowid(t, info, &id));
+  int64_t id;
+  TRY(txn_rowid_floor(t, tree, w));
+  TRY(txn_claim_rowids(t, info, w->rowid_max > above ? w->rowid_max : above, 1, &id));
   t->claims = true;
   *rowid = id;
   return HDB_OK;
@@ -414,6 +460,7 @@ status txn_new_rowid(txn *t, uint32_t tree, int64_t above, int64_t *rowid) {
 status txn_count(txn *t, uint32_t tree, int64_t *rows) {
   TRY(t->doomed);
   if (t->as_of || t->branch) return HDB_NOTFOUND;
+  if (t->view && t->view->under) return HDB_NOTFOUND;
   tree_info *i;
   TRY(tree_get(t->engine, tree, &i));
   write_tree *w = t->open ? writeset_find(&t->writes, tree) : NULL;
@@ -421,6 +468,12 @@ status txn_count(txn *t, uint32_t tree, int64_t *rows) {
   if (t->open && t->policy == TXN_SERIALIZABLE) TRY(reads_add(&t->reads, tree, slice_of(NULL, 0), NULL));
   *rows = w ? w->root.balance + (w->root.cleared ? 0 : w->bulk_rows) : 0;
   if (w && w->root.cleared) return HDB_OK;
+  if (is_remote(t->engine)) {
+    int64_t there = 0;
+    TRY(remote_count(t, tree, &there));
+    *rows += there;
+    return HDB_OK;
+  }
   pthread_mutex_lock(&i->lock);
   bool fits = i->count_known && i->count_time <= t->view_time;
   if (fits) *rows += i->rows;
@@ -432,6 +485,7 @@ void txn_estimate(txn *t, uint32_t tree, int64_t *rows, int64_t *bytes) {
   tree_info *i;
   *rows = *bytes = 0;
   if (tree_get(t->engine, tree, &i) == HDB_OK) {
+    if (is_remote(t->engine)) remote_estimate(t->engine, i);
     pthread_mutex_lock(&i->lock);
     *rows = i->rows, *bytes = i->bytes;
     pthread_mutex_unlock(&i->lock);

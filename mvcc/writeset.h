@@ -60,6 +60,7 @@ typedef struct write_tree {
   /* txn_new_rowid's memory: valid while nothing but inserts happened */
   bool rowid_known, rowid_any; /* any: there is a row at all */
   int64_t rowid_max;
+  int64_t block_first, block_end, block_size; /* a client: row ids it was given ahead */
   bool schema;      /* TREE_SCHEMA, or a branch's delta of it */
   bool bulk;        /* filled by bulk_*: the commit publishes it */
   bool bulk_undone; /* ... or it was taken back: its range is to be removed */

@@ -165,9 +165,10 @@ static status settle(struct mirror *m, hdb *db, const hdb_settings *settings) {
   bool unchanged = file_look_same(&look, &m->note.look) || (look.size == 0 && m->note.look.size == 0 && look.wal_size == 0);
   status rc = HDB_OK;
   if (!engine_is_owner(mirror_engine(m))) {
-    if (!unchanged) (void)engine_run_duty(mirror_engine(m)); /* what it holds comes in there, or later */
+    rc = unchanged ? HDB_OK : engine_run_duty(mirror_engine(m)); /* what it holds comes in there, or later */
     m->note.look = look;
-    return HDB_OK;
+    if (rc != HDB_BUSY_RECOVERY) return HDB_OK;
+    rc = HDB_OK;
   }
   if (!unchanged) rc = mirror_sync(m, false, BUSY_MS);
   if (rc == HDB_OK && m->off != (m->note.header != 0) && !mirror_is_current(m)) (void)mirror_sync(m, true, BUSY_MS);
@@ -177,9 +178,8 @@ static status settle(struct mirror *m, hdb *db, const hdb_settings *settings) {
 
 static status attach_engine(hdb *db, int number, const char *directory, bool create, const hdb_settings *settings) {
   database *d = &db->databases[number];
-  engine_options options = {.create = create, .retention = settings && !isnan(settings->retention) ? settings->retention : -1, .linger_ms = 3000};
+  engine_options options = {.create = create, .settles = directory != NULL, .retention = settings && !isnan(settings->retention) ? settings->retention : -1, .linger_ms = 3000};
   status rc = engine_open(directory, &options, &d->engine, &db->err);
-  if ((rc & 0xff) == HDB_BUSY) return fail(db, rc); /* another process owns the directory */
   if (rc != HDB_OK) return rc;
   rc = txn_new(d->engine, &d->txn);
   if (rc == HDB_OK) return HDB_OK;
@@ -241,14 +241,31 @@ static bool is_changed(struct mirror *m) {
 /* m->lock is held. */
 static status bring_up_to_date(struct mirror *m) {
   if (!m->own || m->orphan || (mirror_is_current(m) && !is_changed(m))) return HDB_OK;
-  return engine_is_owner(mirror_engine(m)) ? mirror_sync(m, true, BUSY_MS) : engine_run_duty(mirror_engine(m));
+  status rc = engine_run_duty(mirror_engine(m));
+  return rc == HDB_BUSY_RECOVERY ? mirror_sync(m, true, BUSY_MS) : rc;
 }
 
-/* For another process (M4), on a thread of the engine's. */
-static status run_duty(void *context) {
+static bool own_make(struct mirror *m, engine *e) {
+  m->own = hdb_open_inside(e);
+  if (!m->own) return false;
+  m->own->pragmas.enable_triggers = m->own->pragmas.foreign_keys = false;
+  m->own->pragmas.ignore_check_constraints = true;
+  return true;
+}
+
+/* For another process (M4), on a thread of the engine's. This one's last connection may have gone. */
+static status run_duty(void *context, engine *e) {
   struct mirror *m = context;
+  status rc = HDB_OK;
   pthread_mutex_lock(&m->lock);
-  status rc = bring_up_to_date(m);
+  bool made = !m->own && !m->orphan;
+  if (made) atomic_store(&m->outdated, true);
+  if (made && !own_make(m, e)) rc = HDB_NOMEM;
+  if (rc == HDB_OK) rc = bring_up_to_date(m);
+  if (made && m->own) {
+    hdb_close(m->own);
+    m->own = NULL;
+  }
   pthread_mutex_unlock(&m->lock);
   return rc;
 }
@@ -262,23 +279,20 @@ static void take_over(void *context) {
 
 static void own_close(struct mirror *m) {
   if (!m->own) return;
-  engine_set_duty(mirror_engine(m), NULL);
   mirror_keeper_forget(m);
   hdb_close(m->own);
   m->own = NULL;
 }
 
 static status own_open(hdb *db, int number, struct mirror *m, const hdb_settings *settings) {
-  m->own = hdb_open_inside(db->databases[number].engine);
-  if (!m->own) return fail(db, HDB_NOMEM);
-  m->own->pragmas.enable_triggers = m->own->pragmas.foreign_keys = false;
-  m->own->pragmas.ignore_check_constraints = true;
+  if (!own_make(m, db->databases[number].engine)) return fail(db, HDB_NOMEM);
+  engine_duty duty = {run_duty, take_over, m}; /* it stays: the mirror lives as long as the process */
+  engine_set_duty(mirror_engine(m), &duty);
   m->rewrite = m->behind = false;
   m->look_at = mirror_ticks() + LOOK_MS;
   status rc = settle(m, db, settings);
   if (rc == HDB_OK) {
-    engine_duty duty = {run_duty, take_over, m};
-    engine_set_duty(mirror_engine(m), &duty);
+    engine_ready(mirror_engine(m));
     mirror_keeper_watch(m);
   } else {
     own_close(m);
@@ -289,7 +303,7 @@ static status own_open(hdb *db, int number, struct mirror *m, const hdb_settings
 static status switch_mirror(hdb *db, struct mirror *m, const hdb_settings *settings) {
   bool was = m->off;
   TRY(mirror_setting(db, mirror_engine(m), settings ? settings->mirror : -1, &m->off));
-  if (was != m->off) (void)(engine_is_owner(mirror_engine(m)) ? mirror_sync(m, true, BUSY_MS) : engine_run_duty(mirror_engine(m)));
+  if (was != m->off && engine_run_duty(mirror_engine(m)) == HDB_BUSY_RECOVERY) (void)mirror_sync(m, true, BUSY_MS);
   return HDB_OK;
 }
 
@@ -378,7 +392,7 @@ void mirror_close(hdb *db, int number) {
   leave_before_wait();
   pthread_mutex_lock(&m->lock);
   /* late is no error: the next open or checkpoint writes it */
-  if (m->own && is_last(m) && !m->orphan && !mirror_is_current(m)) (void)bring_up_to_date(m);
+  if (m->own && is_last(m) && !m->orphan) (void)bring_up_to_date(m);
   detach_engine(db, number);
   if (mirror_leave(m) == 0) own_close(m);
   pthread_mutex_unlock(&m->lock);

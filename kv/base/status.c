@@ -7,6 +7,31 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+static _Thread_local char explanation[160];
+
+void status_explain(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(explanation, sizeof explanation, format, arguments);
+  va_end(arguments);
+}
+
+void status_explain_nothing(void) { explanation[0] = 0; }
+
+/* The bare text of HDB_BUSY with what it is about. */
+static void explain(error *e) {
+  if (e->code != HDB_BUSY || !e->message || strcmp(e->message, status_text(HDB_BUSY)) != 0) return;
+  size_t n = strlen(e->message), more = strlen(explanation);
+  char *text = realloc(e->message, n + more + 3);
+  if (text) {
+    memcpy(text + n, ": ", 2);
+    memcpy(text + n + 2, explanation, more + 1);
+    e->message = text;
+  }
+  explanation[0] = 0;
+}
 
 status error_setv(error *e, status code, const char *format, va_list arguments) {
   if (!e) return code;
@@ -22,6 +47,7 @@ status error_setv(error *e, status code, const char *format, va_list arguments) 
   e->message = text;
   e->code = code;
   e->offset = -1;
+  if (explanation[0]) explain(e);
   return code;
 }
 

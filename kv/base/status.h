@@ -92,6 +92,10 @@ void error_clear(error *e);
 /* SQLite's English text of a code ("SQL logic error", "database is locked", ...); static. */
 const char *status_text(status code);
 
+/* What the next HDB_BUSY on this thread is about: added by error_set to the bare text of the code, once. */
+void status_explain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void status_explain_nothing(void);
+
 #define TRY(call)                                                                                                      \
   do {                                                                                                                 \
     status try_rc_ = (call);                                                                                           \

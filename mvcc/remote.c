@@ -1,0 +1,424 @@
+/* A client's questions to the owner (process.h has the rules, serve.c the answers).
+ *
+ * Each function that stands in for a local one says HDB_BUSY_RECOVERY when the storage has come into this process: then
+ * the caller does it here. When the owner went and another process has the storage now, the question is asked again there.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "mvcc/images.h"
+#include "mvcc/process.h"
+
+enum { BLOCK_MAX = 1024, ESTIMATE_AGE = 16 };
+
+/* ---- asking ---- */
+
+static status ask_once(engine *e, uint32_t ask, const buf *request, buf *reply, int longer_ms) {
+  buf nothing = BUF_INIT;
+  if (request && buf_failed(request)) return HDB_NOMEM;
+  if (reply) buf_clear(reply);
+  status_explain_nothing();
+  status rc = remote_call(e->store, ask, request ? buf_slice(request) : slice_of(NULL, 0),
+                          reply ? reply : &nothing, longer_ms);
+  buf_free(&nothing);
+  return rc;
+}
+
+static status ask_longer(engine *e, uint32_t ask, const buf *request, buf *reply, int longer_ms) {
+  for (;;) {
+    uint32_t generation = atomic_load(&e->generation);
+    if (!is_remote(e)) return HDB_BUSY_RECOVERY;
+    status rc = ask_once(e, ask, request, reply, longer_ms);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+    TRY(process_recover(e, generation));
+  }
+}
+
+status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply) {
+  return ask_longer(e, ask, request, reply, 0);
+}
+
+static status ask_and_free(engine *e, uint32_t ask, buf *request, buf *reply) {
+  status rc = remote_ask(e, ask, request, reply);
+  buf_free(request);
+  return rc;
+}
+
+/* ---- views ---- */
+
+static void forget_touched(engine *e, reader *r, int64_t since, int64_t time) {
+  bool known = r->p < r->end && *r->p++ == 1;
+  uint64_t n = read_number(r);
+  if (!known || since < 0) {
+    cache_drop(e->cache, time);
+    return;
+  }
+  cache_commit_begin(e->cache);
+  for (; n && !r->failed; n--) {
+    int64_t at = since + (int64_t)read_number(r);
+    uint64_t tree = read_number(r);
+    slice lower = read_bytes(r);
+    if (r->failed) break;
+    if (tree & 1)
+      cache_commit_tree(e->cache, (uint32_t)(tree >> 1), at), images_drop(e->images, at); /* perhaps erased */
+    else
+      cache_commit_delete(e->cache, (uint32_t)(tree >> 1), lower, at);
+  }
+  cache_commit_end(e->cache);
+  if (r->failed) cache_drop(e->cache, time);
+}
+
+/* The answer to ASK_VIEW: the newest view from now on. Under refresh. */
+static status take_view(engine *e, uint32_t generation, int64_t since, slice reply) {
+  processes *p = e->processes;
+  reader r = reader_of(reply);
+  uint64_t id = read_number(&r);
+  int64_t time = read_signed(&r), schema_time = read_signed(&r);
+  if (r.failed) return HDB_CORRUPT;
+  kv_snapshot *snapshot = remote_snapshot(e->store, id, ASK_DROP);
+  view *v = view_make(e, time, schema_time, snapshot);
+  if (!v) return HDB_NOMEM;
+  if (v->generation != generation) { /* the owner changed in between */
+    view_release(v);
+    return HDB_BUSY_RECOVERY;
+  }
+  forget_touched(e, &r, since, time); /* A2 */
+  p->synced = time, p->synced_generation = generation;
+  if (atomic_load(&e->watcher) && p->watched < time) feed_tell_watcher(e, p->watched, time);
+  p->watched = time;
+  pthread_mutex_lock(&e->view_lock);
+  view *old = e->newest;
+  e->newest = v;
+  atomic_store(&e->schema_time, schema_time);
+  atomic_store(&e->visible, time);
+  pthread_mutex_unlock(&e->view_lock);
+  view_release(old);
+  return HDB_OK;
+}
+
+static status ask_view(engine *e) {
+  processes *p = e->processes;
+  buf request = BUF_INIT, reply = BUF_INIT;
+  uint32_t generation = atomic_load(&e->generation);
+  int64_t since = p->synced_generation == generation ? p->synced : -1;
+  put_signed(&request, since);
+  status rc = ask_once(e, ASK_VIEW, &request, &reply, 0);
+  if (rc == HDB_OK) rc = take_view(e, generation, since, buf_slice(&reply));
+  buf_free(&request);
+  buf_free(&reply);
+  return rc;
+}
+
+/* A1: the view in hand is the newest. */
+static bool is_newest(engine *e, uint32_t generation) {
+  pthread_mutex_lock(&e->view_lock);
+  view *v = e->newest;
+  bool newest = v && v->generation == generation && v->time >= atomic_load(&process_page(e)->visible);
+  pthread_mutex_unlock(&e->view_lock);
+  return newest && !remote_is_lost(e->store);
+}
+
+status remote_view_newest(engine *e, view **out) {
+  processes *p = e->processes;
+  for (;;) {
+    uint32_t generation = atomic_load(&e->generation);
+    if (!is_remote(e)) return HDB_BUSY_RECOVERY;
+    status rc = HDB_OK;
+    if (!is_newest(e, generation)) {
+      leave_before_wait();
+      pthread_mutex_lock(&p->refresh);
+      if (!is_newest(e, generation)) rc = ask_view(e);
+      pthread_mutex_unlock(&p->refresh);
+    }
+    if (rc == HDB_BUSY_RECOVERY) {
+      TRY(process_recover(e, generation));
+      continue;
+    }
+    TRY(rc);
+    TRY(process_look(e));
+    pthread_mutex_lock(&e->view_lock);
+    view *v = e->newest && e->newest->generation == generation ? view_hold(e->newest) : NULL;
+    pthread_mutex_unlock(&e->view_lock);
+    if (v) {
+      *out = v;
+      return HDB_OK;
+    }
+  }
+}
+
+/* ---- turns, commits ---- */
+
+static void name_transaction(txn *t) {
+  if (!t->number) t->number = atomic_fetch_add(&t->engine->processes->numbers, 1) + 1;
+}
+
+status remote_begin_turn(txn *t, int timeout_ms) {
+  buf request = BUF_INIT;
+  engine *e = t->engine;
+  name_transaction(t);
+  buf_varint(&request, t->number);
+  buf_varint(&request, timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
+  uint32_t generation;
+  status rc;
+  do {
+    generation = atomic_load(&e->generation);
+    rc = remote_ask(e, ASK_TURN, &request, NULL);
+  } while (rc == HDB_OK && generation != atomic_load(&e->generation) && is_remote(e));
+  buf_free(&request);
+  if (rc == HDB_OK) t->known = true, t->turn_generation = generation;
+  return rc;
+}
+
+static void put_writes(txn *t, buf *b) {
+  writeset *w = &t->writes;
+  buf_varint(b, w->trees_n);
+  for (size_t i = 0; i < w->trees_n; i++) {
+    const write_tree *tree = w->trees[i];
+    write_position p;
+    uint64_t n = 0;
+    for (write_first(tree, &p); p.entry; write_next(&p)) n++;
+    buf_varint(b, tree->tree);
+    buf_varint(b, tree->root.cleared ? TREE_CLEARED : 0);
+    buf_varint(b, n);
+    for (write_first(tree, &p); p.entry; write_next(&p)) {
+      bool put = p.entry->now->state == WRITE_PUT;
+      buf_varint(b, (uint64_t)p.entry->base << 1 | put);
+      put_bytes(b, write_key(p.entry));
+      if (put) put_bytes(b, write_value(p.entry));
+    }
+  }
+  uint64_t facts = 0;
+  for (const write_fact *f = w->facts; f; f = f->older) facts++;
+  buf_varint(b, facts);
+  for (const write_fact *f = w->facts; f; f = f->older) {
+    buf_varint(b, f->kind), buf_varint(b, f->tree), buf_varint(b, f->unless_tree);
+    put_bytes(b, f->prefix), put_bytes(b, f->unless);
+  }
+  buf_varint(b, t->reads.n);
+  for (size_t i = 0; i < t->reads.n; i++) {
+    const read_range *range = &t->reads.ranges[i];
+    buf_varint(b, range->tree), buf_varint(b, range->high.p != NULL);
+    put_bytes(b, range->low);
+    if (range->high.p) put_bytes(b, range->high);
+  }
+}
+
+static void put_commit(txn *t, buf *b, int timeout_ms, bool again) {
+  bool turn_lost = t->turn_generation && t->turn_generation != atomic_load(&t->engine->generation);
+  buf_clear(b);
+  buf_varint(b, t->number);
+  buf_varint(b, (again ? COMMIT_AGAIN : 0) | (turn_lost ? COMMIT_EXCLUSIVE : 0) |
+                    (t->sync == TXN_SYNC_FULL ? COMMIT_FULL : 0));
+  buf_varint(b, timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
+  buf_varint(b, txn_branch(t));
+  buf_varint(b, t->policy);
+  put_signed(b, t->view_time);
+  put_writes(t, b);
+}
+
+/* A4: the storage has come here, and the commit was in doubt. */
+static status resolve_here(txn *t, int64_t *time) {
+  engine *e = t->engine;
+  status rc = feed_find_request(e, t->view_time, e->processes->client, t->number, time);
+  if (rc == HDB_NOTFOUND) return HDB_BUSY_SNAPSHOT;
+  if (rc == HDB_OK && *time) return t->sync == TXN_SYNC_FULL ? engine_sync_to(e, *time) : HDB_OK;
+  return rc == HDB_OK ? HDB_BUSY_RECOVERY : rc;
+}
+
+status remote_commit(txn *t, int timeout_ms, int64_t *time) {
+  engine *e = t->engine;
+  buf request = BUF_INIT, reply = BUF_INIT;
+  status rc;
+  name_transaction(t);
+  *time = 0;
+  for (;;) {
+    uint32_t generation = atomic_load(&e->generation);
+    if (!is_remote(e)) {
+      rc = t->in_doubt ? resolve_here(t, time) : HDB_BUSY_RECOVERY;
+      break;
+    }
+    put_commit(t, &request, timeout_ms, t->in_doubt);
+    t->known = true;
+    rc = ask_once(e, ASK_COMMIT, &request, &reply, timeout_ms > 0 ? timeout_ms : 0);
+    if (rc == HDB_BUSY && reply.n == 0) t->in_doubt = true; /* no answer: perhaps it is made all the same */
+    if (rc != HDB_BUSY_RECOVERY) break;
+    t->in_doubt = true;
+    rc = process_recover(e, generation);
+    if (rc != HDB_OK) break;
+  }
+  reader r = reader_of(buf_slice(&reply));
+  if (reply.n) {
+    *time = read_signed(&r);
+    uint64_t tree = read_number(&r);
+    slice key = read_bytes(&r);
+    t->in_doubt = false;
+    if (rc != HDB_OK && !r.failed) txn_set_conflict(t, (uint32_t)tree, key);
+    if (rc != HDB_BUSY) t->known = false; /* the owner has let go of it */
+  }
+  buf_free(&request);
+  buf_free(&reply);
+  return rc;
+}
+
+void remote_end(txn *t) {
+  buf request = BUF_INIT;
+  t->known = false;
+  if (is_remote(t->engine)) {
+    buf_varint(&request, t->number);
+    if (!buf_failed(&request)) remote_tell(t->engine->store, ASK_END, buf_slice(&request));
+  }
+  buf_free(&request);
+}
+
+/* ---- ids ---- */
+
+/* Blocks of 1, 2, 4 .. of them: with nobody else at work the ids have no holes whatever the block. */
+status remote_new_rowid(txn *t, uint32_t tree, write_tree *w, int64_t above, int64_t *rowid) {
+  engine *e = t->engine;
+  TRY(txn_rowid_floor(t, tree, w));
+  if (above < w->rowid_max) above = w->rowid_max;
+  int64_t wanted = above == INT64_MAX ? INT64_MAX : above + 1;
+  if (wanted < w->block_first) wanted = w->block_first;
+  if (wanted < w->block_end) {
+    *rowid = wanted;
+    return HDB_OK;
+  }
+  buf request = BUF_INIT, reply = BUF_INIT;
+  int64_t count = w->block_size ? 2 * w->block_size : 1;
+  if (count > BLOCK_MAX) count = BLOCK_MAX;
+  name_transaction(t);
+  buf_varint(&request, t->number), buf_varint(&request, tree), buf_varint(&request, txn_branch(t)),
+      buf_varint(&request, (uint64_t)count);
+  put_signed(&request, above), put_signed(&request, t->view_time);
+  t->known = true;
+  status rc = ask_and_free(e, ASK_ROWIDS, &request, &reply);
+  reader r = reader_of(buf_slice(&reply));
+  if (rc == HDB_OK) {
+    *rowid = read_signed(&r);
+    w->block_first = *rowid;
+    w->block_end = *rowid > INT64_MAX - count ? *rowid + 1 : *rowid + count;
+    w->block_size = count;
+  }
+  buf_free(&reply);
+  return rc;
+}
+
+status remote_new_tree(engine *e, uint32_t *tree) {
+  buf reply = BUF_INIT;
+  status rc = remote_ask(e, ASK_TREE, NULL, &reply);
+  reader r = reader_of(buf_slice(&reply));
+  if (rc == HDB_OK) *tree = (uint32_t)read_number(&r);
+  buf_free(&reply);
+  return rc;
+}
+
+/* ---- counts ---- */
+
+static status read_count(engine *e, const kv_snapshot *snapshot, uint32_t tree, int64_t *rows,
+                         int64_t *bytes) {
+  buf key = BUF_INIT;
+  kv_value value;
+  uint64_t v[2] = {0};
+  tree_count_key(tree, &key);
+  status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, snapshot, KV_META, buf_slice(&key), &value);
+  buf_free(&key);
+  *rows = *bytes = 0;
+  if (rc == HDB_NOTFOUND) return HDB_OK;
+  TRY(rc);
+  const uint8_t *p = value.data.p, *end = p + value.data.n;
+  for (int k = 0; k < 2 && p; k++) p = varint_get(p, end, &v[k]);
+  *rows = (int64_t)v[0], *bytes = (int64_t)v[1];
+  kv_release(&value);
+  return p ? HDB_OK : HDB_CORRUPT;
+}
+
+status remote_count(txn *t, uint32_t tree, int64_t *rows) {
+  int64_t bytes;
+  view *v = t->view;
+  if (!v || v->generation != atomic_load(&t->engine->generation) || v->store != t->engine->store)
+    return HDB_NOTFOUND;
+  status rc = read_count(t->engine, v->snapshot, tree, rows, &bytes);
+  return rc == HDB_BUSY_RECOVERY ? HDB_NOTFOUND : rc;
+}
+
+/* Asked for at first, and when the tree seems to have changed much: every so many commits. */
+void remote_estimate(engine *e, tree_info *i) {
+  int64_t rows, bytes, now = engine_ticks_ms();
+  pthread_mutex_lock(&i->lock);
+  bool fresh = i->count_known && now - i->asked_ms < 1000;
+  i->asked_ms = now;
+  pthread_mutex_unlock(&i->lock);
+  if (fresh || read_count(e, NULL, i->tree, &rows, &bytes) != HDB_OK) return;
+  pthread_mutex_lock(&i->lock);
+  i->rows = rows, i->bytes = bytes;
+  i->count_known = true;
+  pthread_mutex_unlock(&i->lock);
+}
+
+int64_t remote_changed_time(engine *e, uint32_t tree) {
+  buf request = BUF_INIT, reply = BUF_INIT;
+  buf_varint(&request, tree);
+  status rc = ask_and_free(e, ASK_CHANGED, &request, &reply);
+  reader r = reader_of(buf_slice(&reply));
+  int64_t time = rc == HDB_OK ? read_signed(&r) : 0;
+  buf_free(&reply);
+  return time;
+}
+
+/* ---- the rest ---- */
+
+status remote_setting_put(engine *e, const char *name, slice value) {
+  buf request = BUF_INIT;
+  put_bytes(&request, slice_str(name));
+  put_bytes(&request, value);
+  return ask_and_free(e, ASK_SETTING, &request, NULL);
+}
+
+status remote_set_retention(engine *e, double seconds) {
+  buf request = BUF_INIT;
+  put_bytes(&request, slice_of(&seconds, sizeof seconds));
+  return ask_and_free(e, ASK_RETENTION, &request, NULL);
+}
+
+status remote_branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id) {
+  buf request = BUF_INIT, reply = BUF_INIT;
+  put_bytes(&request, slice_str(name));
+  buf_varint(&request, parent);
+  put_signed(&request, as_of);
+  status rc = ask_and_free(e, ASK_BRANCH_CREATE, &request, &reply);
+  reader r = reader_of(buf_slice(&reply));
+  if (rc == HDB_OK) *id = (uint32_t)read_number(&r);
+  buf_free(&reply);
+  if (rc == HDB_OK) rc = process_look(e);
+  return rc;
+}
+
+status remote_branch_drop(engine *e, uint32_t id) {
+  buf request = BUF_INIT;
+  buf_varint(&request, id);
+  status rc = ask_and_free(e, ASK_BRANCH_DROP, &request, NULL);
+  if (rc == HDB_OK) rc = process_look(e);
+  return rc;
+}
+
+status remote_branch_delta(engine *e, uint32_t branch, uint32_t tree, uint32_t *own) {
+  buf request = BUF_INIT, reply = BUF_INIT;
+  buf_varint(&request, branch);
+  buf_varint(&request, tree);
+  status rc = ask_and_free(e, ASK_BRANCH_DELTA, &request, &reply);
+  reader r = reader_of(buf_slice(&reply));
+  if (rc == HDB_OK) *own = (uint32_t)read_number(&r);
+  buf_free(&reply);
+  if (rc == HDB_OK) rc = process_look(e);
+  return rc;
+}
+
+status remote_branch_use(engine *e, uint32_t former, uint32_t now) {
+  TRY(process_look(e));
+  if (former == now) return HDB_OK;
+  buf request = BUF_INIT;
+  buf_varint(&request, former);
+  buf_varint(&request, now);
+  status rc = ask_and_free(e, ASK_BRANCH_USE, &request, NULL);
+  return rc == HDB_BUSY_RECOVERY ? HDB_OK : rc;
+}
