@@ -52,9 +52,9 @@ int64_t engine_durable(engine *e);   /* ... of the newest durable one */
 /* AS OF reaches back to this time, and the feed to the commits after it; INT64_MAX: no history is kept. */
 int64_t engine_oldest(engine *e);
 /* Seconds of history kept; 0 none, INFINITY all. Set: stored with the database. From 0 on: history begins now; to 0:
- * what there is goes. HDB_READONLY. */
+ * what there is goes. HDB_READONLY; HDB_BUSY: it must switch, and somebody has the turn. */
 double engine_retention(engine *e);
-status engine_set_retention(engine *e, double seconds);
+status engine_set_retention(engine *e, double seconds, int timeout_ms);
 /* Removes history and feed beyond the retention now; it also happens by itself. */
 status engine_collect(engine *e);
 int engine_references(engine *e); /* who has it open */
@@ -115,6 +115,7 @@ void txn_set_as_of(txn *t, int64_t time);
  * HDB_BUSY: TXN_IMMEDIATE waited timeout_ms for the turn. */
 status txn_begin(txn *t, enum txn_mode mode, int timeout_ms);
 bool txn_is_open(const txn *t);
+bool txn_has_turn(const txn *t);
 bool txn_has_writes(const txn *t);
 bool txn_is_alone(const txn *t); /* no other transaction is open just now */
 size_t txn_write_bytes(const txn *t); /* memory its private writes take, about */

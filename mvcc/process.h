@@ -129,7 +129,7 @@ int64_t sessions_oldest_view(engine *e, int64_t newest);
 /* One question; either may be NULL. HDB_BUSY_RECOVERY: the storage is in this process now. Others' ends are dealt with. */
 status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply);
 status remote_setting_put(engine *e, const char *name, slice value);
-status remote_set_retention(engine *e, double seconds);
+status remote_set_retention(engine *e, double seconds, int timeout_ms);
 status remote_branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id);
 status remote_branch_drop(engine *e, uint32_t id);
 status remote_branch_delta(engine *e, uint32_t branch, uint32_t tree, uint32_t *own);

@@ -374,10 +374,13 @@ status remote_setting_put(engine *e, const char *name, slice value) {
   return ask_and_free(e, ASK_SETTING, &request, NULL);
 }
 
-status remote_set_retention(engine *e, double seconds) {
+status remote_set_retention(engine *e, double seconds, int timeout_ms) {
   buf request = BUF_INIT;
   put_bytes(&request, slice_of(&seconds, sizeof seconds));
-  return ask_and_free(e, ASK_RETENTION, &request, NULL);
+  buf_varint(&request, timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
+  status rc = ask_longer(e, ASK_RETENTION, &request, NULL, timeout_ms);
+  buf_free(&request);
+  return rc;
 }
 
 status remote_branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id) {

@@ -45,18 +45,21 @@ typedef struct sweep_list {
   size_t n;
 } sweep_list;
 
-/* The empty groups among these go, if they still are. */
-static status sweep(engine *e, sweep_list *list) {
-  txn *t;
+/* The empty groups among these go, if they still are. holder: a transaction that has the turn, NULL: none. */
+static status sweep(engine *e, sweep_list *list, txn *holder) {
+  txn *t = holder;
   status rc = HDB_OK;
   if (list->n == 0) return HDB_OK;
-  TRY(txn_new(e, &t));
-  CHECK(txn_begin(t, TXN_READ, 0));
+  if (!holder) {
+    TRY(txn_new(e, &t));
+    CHECK(txn_begin(t, TXN_READ, 0));
+  }
   t->sweep = list->items, t->sweep_n = list->n;
   rc = queue_commit(e, t, 60000);
+  t->sweep = NULL;
   if (rc == HDB_BUSY) rc = HDB_OK; /* somebody keeps the turn; the next time */
 out:
-  txn_free(t);
+  if (!holder) txn_free(t);
   list->n = 0;
   arena_clear(&list->memory);
   return rc;
@@ -83,7 +86,7 @@ static status add_bound(sweep_list *list, slice key, buf *bound) {
   return HDB_OK;
 }
 
-static status collect_versions(engine *e, int64_t floor) {
+static status collect_versions(engine *e, int64_t floor, txn *holder) {
   kv_iter *it;
   buf bound = BUF_INIT, last = BUF_INIT;
   sweep_list *list = calloc(1, sizeof *list);
@@ -110,11 +113,11 @@ static status collect_versions(engine *e, int64_t floor) {
       CHECK(kv_write(e->store, batch, false));
       kv_batch_clear(batch);
     }
-    if (list->n == SWEEP_MAX) CHECK(sweep(e, list));
+    if (list->n == SWEEP_MAX) CHECK(sweep(e, list, holder));
   }
   if (rc == HDB_OK) rc = it->error;
   if (rc == HDB_OK) rc = kv_write(e->store, batch, false);
-  if (rc == HDB_OK) rc = sweep(e, list);
+  if (rc == HDB_OK) rc = sweep(e, list, holder);
 out:
   it->close(it);
   kv_batch_free(batch);
@@ -174,28 +177,45 @@ status retain_for_branches(engine *e) {
   return rc;
 }
 
-status engine_set_retention(engine *e, double seconds) {
-  if (e->read_only) return HDB_READONLY;
-  if (is_remote(e)) {
-    status rc = remote_set_retention(e, seconds);
-    if (rc != HDB_BUSY_RECOVERY) return rc;
-  }
-  char text[64];
-  snprintf(text, sizeof text, "%.17g", seconds);
-  if (!e->memory) TRY(engine_setting_put(e, "retention", slice_str(text)));
+/* With the turn: nobody commits in between, and what there is goes at once. */
+static status change_history(engine *e, txn *holder, bool wanted) {
   status rc = HDB_OK;
-  bool wanted = seconds > 0 || branches_oldest(e) != INT64_MAX;
   pthread_mutex_lock(&e->queue_lock);
   while (e->leading || e->waiting) pthread_cond_wait(&e->idle, &e->queue_lock);
   bool had = e->history;
   if (had != wanted) rc = switch_history(e, wanted);
   pthread_mutex_unlock(&e->queue_lock);
   TRY(rc);
+  return had && !wanted ? collect_versions(e, txn_oldest_view(e, atomic_load(&e->visible)), holder) : HDB_OK;
+}
+
+static status keep_retention(engine *e, double seconds) {
+  char text[64];
+  snprintf(text, sizeof text, "%.17g", seconds);
+  if (!e->memory) TRY(engine_setting_put(e, "retention", slice_str(text)));
   pthread_mutex_lock(&e->collect_lock);
   e->retention = seconds;
   pthread_mutex_unlock(&e->collect_lock);
   process_show(e);
-  return had && !wanted ? collect_versions(e, txn_oldest_view(e, atomic_load(&e->visible))) : HDB_OK;
+  return HDB_OK;
+}
+
+status engine_set_retention(engine *e, double seconds, int timeout_ms) {
+  if (e->read_only) return HDB_READONLY;
+  if (is_remote(e)) {
+    status rc = remote_set_retention(e, seconds, timeout_ms);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
+  bool wanted = seconds > 0 || branches_oldest(e) != INT64_MAX;
+  if (atomic_load(&e->history) == wanted) return keep_retention(e, seconds);
+  txn *t;
+  TRY(txn_new(e, &t));
+  status rc = txn_begin(t, TXN_IMMEDIATE, timeout_ms);
+  if (rc == HDB_OK) rc = keep_retention(e, seconds);
+  if (rc == HDB_OK) rc = change_history(e, t, wanted);
+  txn_free(t);
+  process_show(e);
+  return rc;
 }
 
 /* ---- running ---- */
@@ -218,7 +238,7 @@ status engine_collect(engine *e) {
     TRY(put_floor(e, "history_floor", floor));
     atomic_store(&e->history_floor, floor); /* X1 */
     process_show(e);
-    TRY(collect_versions(e, floor));
+    TRY(collect_versions(e, floor, NULL));
   }
   return collect_feed(e, floor < now - DAY_US ? floor : now - DAY_US);
 }

@@ -433,9 +433,10 @@ static status put_setting(engine *e, reader *r) {
 static status set_retention(engine *e, reader *r) {
   slice bits = read_bytes(r);
   double seconds;
-  if (r->failed || bits.n != sizeof seconds) return HDB_PROTOCOL;
+  uint64_t timeout = read_number(r);
+  if (r->failed || bits.n != sizeof seconds || timeout > INT32_MAX) return HDB_PROTOCOL;
   memcpy(&seconds, bits.p, sizeof seconds);
-  return engine_set_retention(e, seconds);
+  return engine_set_retention(e, seconds, (int)timeout);
 }
 
 static status changed_time(engine *e, reader *r, buf *reply) {

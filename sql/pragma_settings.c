@@ -60,7 +60,9 @@ status pragma_retention(pragma_call *p) {
     double seconds = strtod(p->argument, &end);
     if (end == p->argument || *end || !(seconds >= 0)) return error_set(p->err, HDB_ERROR, "no number of seconds: %s", p->argument);
     if (d->read_only) return error_set(p->err, HDB_READONLY, "attempt to write a readonly database");
-    status rc = engine_set_retention(d->engine, seconds);
+    if (txn_has_turn(d->txn)) return error_set(p->err, HDB_ERROR, "cannot change the retention within an immediate transaction");
+    status rc = engine_set_retention(d->engine, seconds, p->db->busy_timeout_ms);
+    if (rc == HDB_BUSY) return error_set(p->err, rc, "database is locked");
     if (rc != HDB_OK) return error_set(p->err, rc, "%s", status_text(rc));
   }
   double kept = engine_retention(d->engine);

@@ -140,6 +140,26 @@ def test_errors(db):
         rows(memory, "select * from t as of timestamp '2020-01-01'")
 
 
+def test_the_retention_waits_for_the_turn(tmp_path):
+    con = sqlite3.connect(tmp_path / "a.db", isolation_level=None, timeout=0.05)
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    con.execute("create table t(x)")
+    other.execute("begin immediate")
+    other.execute("insert into t values(1)")
+    with pytest.raises(sqlite3.OperationalError, match="^database is locked$"):
+        con.execute("pragma heliosdb_retention = 0")
+    con.execute("pragma heliosdb_retention = 3600")  # nothing is switched: nothing to wait for
+    with pytest.raises(sqlite3.OperationalError, match="within an immediate transaction"):
+        other.execute("pragma heliosdb_retention = 0")
+    other.execute("commit")
+    con.execute("pragma heliosdb_retention = 0")
+    assert rows(con, "pragma heliosdb_retention") == [(0,)]
+    assert rows(con, "select x from t") == [(1,)]
+    other.execute("insert into t values(2)")
+    con.close()
+    other.close()
+
+
 def test_before_the_retention(tmp_path):
     con = sqlite3.connect(tmp_path / "a.db", isolation_level=None, retention=0)
     con.execute("create table t(a)")
