@@ -468,14 +468,9 @@ int64_t branch_schema_time(txn *t) {
   return changed <= t->view_time ? changed : -t->view_time; /* newer than the view: like no other */
 }
 
-status branch_versions(txn *t, uint32_t tree, int64_t from, int64_t to, branch_versions_of read, version_visitor visit, void *context) {
-  if (tree != TREE_SCHEMA) return HDB_MISUSE;
-  for (branch *b = t->branch; b; b = b->parent) {
-    uint32_t own = delta_of(t->engine, b, tree);
-    if (own) TRY(read(t, own, from, to, visit, context));
-  }
-  return HDB_OK;
-}
+const branch *branch_parent(const branch *b) { return b->parent; }
+int64_t branch_point(const branch *b) { return b->point; }
+uint32_t branch_part(engine *e, const branch *b, uint32_t tree) { return delta_of(e, (branch *)b, tree); }
 
 /* The largest row id that any branch or main has in the tree; then kept in tree_info. */
 static status largest_in(txn *t, uint32_t tree, int64_t *max) {

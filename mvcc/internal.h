@@ -423,7 +423,12 @@ uint32_t branch_tree_behind(txn *t, uint32_t own);
 status branch_expect(txn *t, uint32_t tree, slice prefix);
 int64_t branch_schema_time(txn *t);
 typedef status (*branch_versions_of)(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context);
-status branch_versions(txn *t, uint32_t tree, int64_t from, int64_t to, branch_versions_of read, version_visitor visit, void *context);
+/* branch_versions.c: b NULL is main */
+status branch_versions(txn *t, const branch *b, uint32_t tree, int64_t from, int64_t to, branch_versions_of read,
+                       version_visitor visit, void *context);
+const branch *branch_parent(const branch *b);
+int64_t branch_point(const branch *b);
+uint32_t branch_part(engine *e, const branch *b, uint32_t tree); /* its own tree for what it wrote; 0: nothing */
 status branch_rowid_floor(txn *t, tree_info *i);
 slice branch_tombstone(void);
 status branch_clear(txn *t, uint32_t tree);

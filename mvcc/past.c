@@ -222,9 +222,6 @@ static status versions_of_tree(txn *t, uint32_t tree, int64_t from, int64_t to, 
   return rc;
 }
 
-/* Of a branch only the schema's: the parents' versions, then its own; tombstones among them. */
-status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit,
-                        void *context) {
-  TRY(versions_of_tree(t, tree, from, to, visit, context));
-  return t->branch ? branch_versions(t, tree, from, to, versions_of_tree, visit, context) : HDB_OK;
+status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context) {
+  return branch_versions(t, t->branch, tree, from, to, versions_of_tree, visit, context);
 }

@@ -3,7 +3,8 @@
  * The source is a virtual table: t's columns, and hidden behind them _version_from and _version_to (transaction
  * numbers; _version_to NULL: still current) and _version_op. Its columns are those of t as of y; a version that was
  * written under another schema is decoded under that one and its columns are matched by name. Rows come in order of
- * (key, from). They are read into memory when the source is opened.
+ * (key, from). They are read into memory when the source is opened. A virtual generated column is computed from the
+ * version's other columns, as the table declares it now.
  * What can fail: a time that cannot be reached, memory.
  */
 #include <stdlib.h>
@@ -40,8 +41,6 @@ static status add_columns(compile *c, table *to, const table *t) {
   to->columns = arena_zero(c->memory, (size_t)(n + EXTRA) * sizeof *to->columns);
   if (!to->columns) return resolve_no_memory(c);
   for (int i = 0; i < n; i++) {
-    if (t->columns[i].generated == 1)
-      return resolve_error(c, -1, "not supported yet: VERSIONS BETWEEN of a table with virtual generated columns");
     to->columns[i] = t->columns[i];
     to->columns[i].stored = i;
   }
@@ -147,8 +146,6 @@ static status versions_filter(exec *x, void *cursor, int number, const char *tex
   if (from > to) return HDB_OK;
   v->under = NULL;
   TRY(database_begin(x->db, of->database));
-  if (txn_branch(x->db->databases[of->database].txn) != BRANCH_MAIN)
-    return error_set(x->err, HDB_ERROR, "not supported yet: VERSIONS BETWEEN on a branch");
   status rc = versions_between(x->db->databases[of->database].txn, of->t->tree, from, to, take_version, v);
   if (rc != HDB_OK && x->err->code != rc) error_set(x->err, rc, "%s", status_text(rc));
   return rc;

@@ -225,3 +225,65 @@ def test_conflict_policy(db):
     assert rows(db, "pragma heliosdb_conflict_policy = serializable") == [("serializable",)]
     with pytest.raises(sqlite3.OperationalError, match="no such conflict policy: x"):
         db.execute("pragma heliosdb_conflict_policy = x")
+
+
+def states_agree(con, times, columns="id, x, y"):
+    """What VERSIONS tells as current at a time is what AS OF that time shows; operations fit together."""
+    told = rows(con, f"select {columns}, _version_from, _version_to, _version_op from t versions between {times[0]} and {times[-1]} order by id, _version_from")
+    for scn in times:
+        current = sorted(r[:-3] for r in told if r[-1] != "delete" and r[-3] <= scn and (r[-2] is None or scn < r[-2]))
+        assert current == rows(con, f"select {columns} from t as of scn {scn} order by id"), scn
+    last = {}
+    for r in told:
+        there = last.get(r[0])
+        if there is not None:
+            assert r[-3] == there[-2], (there, r)
+            assert (r[-1] == "insert") == (there[-1] == "delete")
+        last[r[0]] = r
+    return told
+
+
+def test_versions_on_branches(tmp_path):
+    random = __import__("random").Random(5)
+    con = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    con.execute("pragma synchronous = off")
+    con.execute("create table t(id integer primary key, x, y as (x * 2))")
+    times = {None: []}
+
+    def work(n):
+        for _ in range(n):
+            id = random.randrange(12)
+            what = random.random()
+            if what < 0.5:
+                con.execute("insert into t values(?, ?) on conflict do update set x = excluded.x", (id, random.randrange(1000)))
+            elif what < 0.8:
+                con.execute("delete from t where id = ?", (id,))
+            else:
+                con.execute("update t set x = x + 1")
+            times.setdefault(branch, list(seen)).append(con.last_commit_timestamp)
+            seen.append(con.last_commit_timestamp)
+
+    seen, branch = [], "main"
+    work(40)
+    con.execute("create branch b")
+    work(20)
+    con.execute("use branch b")
+    branch, seen_main, seen = "b", seen, list(seen)
+    times["b"] = list(seen)
+    work(40)
+    con.execute("create branch c")
+    work(10)
+    con.execute("use branch c")
+    branch = "c"
+    times["c"] = list(seen)
+    work(40)
+    for branch in ("main", "b", "c"):
+        con.execute(f"use branch {branch}")
+        all_times = sorted(set(times[branch]))
+        told = states_agree(con, all_times)
+        assert {r[-1] for r in told} == {"insert", "update", "delete"}
+        assert all(r[2] == (None if r[1] is None else 2 * r[1]) for r in told)
+        states_agree(con, all_times[20:60])
+        states_agree(con, all_times[-15:])
+        states_agree(con, all_times[50:51])
+    con.close()
