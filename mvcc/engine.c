@@ -373,7 +373,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
   CHECK(images_new(IMAGES_BYTES, &e->images));
   if (!is_remote(e)) CHECK(fold_new(e, &e->fold));
-  else if (options->retention >= 0 && options->retention != engine_retention(e)) CHECK(engine_set_retention(e, options->retention));
+  else if (options->retention >= 0 && options->retention != engine_retention(e)) CHECK(engine_set_retention(e, options->retention, 5000));
   if (!options->settles) engine_ready(e);
 out:
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", status_text(rc));

@@ -250,9 +250,9 @@ int64_t learn_floor(sim *m, hdb *db) {
 bool run_collect(sim *m, const op *o) {
   engine *e = m->db[o->conn]->databases[DB_MAIN].engine;
   if (o->x % 3 || m->turn >= 0) return true; /* it would wait for the turn */
-  status rc = engine_set_retention(e, 0.000001);
+  status rc = engine_set_retention(e, 0.000001, 1000);
   if (rc == HDB_OK) rc = engine_collect(e);
-  if (rc == HDB_OK) rc = engine_set_retention(e, INFINITY);
+  if (rc == HDB_OK) rc = engine_set_retention(e, INFINITY, 1000);
   if (rc != HDB_OK) return crash_seen(m) || fails(m, "collecting: %d", rc);
   int64_t oldest = learn_floor(m, m->db[o->conn]);
   for (int i = 0; i < vary.connections; i++) {
