@@ -35,7 +35,7 @@ unit: build
 
 python-tests: build
 	@tests/tools/test-packages.sh $(VENV)
-	@$(VENV)/bin/python -m pytest -q tests/py
+	@$(VENV)/bin/python -m pytest -q tests/py tests/iso
 
 check:
 	@python3 tests/check/house.py

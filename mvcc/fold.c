@@ -610,7 +610,7 @@ static status validate_write(fold *f, txn *t, uint32_t tree, write_entry *e, sta
   fold_group *g;
   bool there = false;
   size_t at = 0;
-  bool adds = e->base == BASE_ABSENT && e->now->state == WRITE_PUT;
+  bool adds = e->base == BASE_ABSENT && e->now->is_new;
   if (e->now->rising || adds) {
     TRY(fold_locate(f, tree, write_key(e), &g));
     TRY(fold_decode(f, g));
@@ -711,13 +711,13 @@ static status validate_facts(fold *f, txn *t, status *outcome) {
     }
     int count;
     TRY(count_prefix(f, t, fact->tree, fact->prefix, &count));
-    bool holds = fact->kind == FACT_UNIQUE ? count <= 1 : fact->kind == FACT_EXISTS ? count >= 1 : count == 0;
+    bool holds = fact->kind == FACT_UNIQUE || fact->kind == FACT_SINGLE ? count <= 1 : fact->kind == FACT_EXISTS ? count >= 1 : count == 0;
     if (!holds && fact->unless_tree) {
       TRY(count_prefix(f, t, fact->unless_tree, fact->unless, &count));
       holds = count >= 1;
     }
     if (holds) continue;
-    status failed = fact->kind == FACT_UNIQUE ? HDB_CONSTRAINT_UNIQUE : HDB_CONSTRAINT_FOREIGNKEY;
+    status failed = fact->kind == FACT_UNIQUE ? HDB_CONSTRAINT_UNIQUE : fact->kind == FACT_SINGLE ? HDB_BUSY_SNAPSHOT : HDB_CONSTRAINT_FOREIGNKEY;
     return conflict(t, fact->tree, fact->prefix, failed, outcome);
   }
   return HDB_OK;

@@ -188,7 +188,8 @@ void txn_estimate(txn *t, uint32_t tree, int64_t *rows, int64_t *bytes);
 enum put_kind {
   PUT_INSERT, /* the caller has seen that the key is absent */
   PUT_UPDATE, /* ... that it is present */
-  PUT_UPSERT  /* not known */
+  PUT_UPSERT, /* not known */
+  PUT_NEW     /* as PUT_INSERT, and when the key is there at the commit that is HDB_CONSTRAINT_UNIQUE, no conflict */
 };
 status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind);
 /* A value that only ever rises (a counter of ids): two transactions that put it do not conflict, the higher stays. */
@@ -209,7 +210,8 @@ void txn_keep_claims(txn *t, bool keep);
 enum fact {
   FACT_UNIQUE, /* at most one key of the tree starts with `prefix` */
   FACT_EXISTS, /* at least one does */
-  FACT_NONE    /* none does */
+  FACT_NONE,   /* none does */
+  FACT_SINGLE  /* as FACT_UNIQUE, but its failing is a conflict: somebody would handle it */
 };
 status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix);
 /* FACT_NONE, unless a key of the other tree starts with `other` (children without a parent). */

@@ -296,12 +296,14 @@ status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind
   write_tree *w;
   TRY(own_tree(t, tree, &w));
   if (t->branch) kind = PUT_UPSERT;
-  static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN};
+  static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN, [PUT_NEW] = BASE_ABSENT};
   if (w->rowid_known && key.n == 8) {
     int64_t rowid = rowid_decode(key.p);
     if (rowid > w->rowid_max || !w->rowid_any) w->rowid_max = rowid, w->rowid_any = true;
   }
-  return write_end(t, tree, writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]));
+  status rc = writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]);
+  if (rc == HDB_OK && kind == PUT_NEW) t->writes.log[t->writes.log_n - 1].entry->now->is_new = true;
+  return write_end(t, tree, rc);
 }
 
 status txn_put_rising(txn *t, uint32_t tree, slice key, slice value, value_rises rises) {
