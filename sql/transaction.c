@@ -210,11 +210,11 @@ static status begin_start(exec *x) {
       database *d = &db->databases[i];
       if (!d->engine || i == DB_TEMP || d->read_only) continue;
       if (txn_is_open(d->txn)) txn_rollback(d->txn);
-      status rc = txn_begin(d->txn, TXN_IMMEDIATE, db->busy_timeout_ms);
+      status rc = d->unreadable.code != HDB_OK ? d->unreadable.code : txn_begin(d->txn, TXN_IMMEDIATE, db->busy_timeout_ms);
       if (rc != HDB_OK) {
         for (int k = 0; k < i; k++)
           if (has_open(&db->databases[k])) txn_rollback(db->databases[k].txn);
-        return error_set(x->err, rc, "%s", status_text(rc));
+        return error_set(x->err, rc, "%s", d->unreadable.code != HDB_OK ? d->unreadable.message : status_text(rc));
       }
       d->start = txn_save(d->txn);
     }
