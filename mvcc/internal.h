@@ -27,6 +27,7 @@ typedef struct view {
   uint32_t branch;
   uint32_t generation; /* of the engine's store */
   kv *store;
+  bool remote; /* ... which is another process's */
   struct view *under; /* restored: what is read AS OF time; then snapshot is that view's */
   int64_t time;
   int64_t schema_time; /* newest commit <= time that touched TREE_SCHEMA */

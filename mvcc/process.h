@@ -63,7 +63,7 @@ typedef struct session session;
 struct processes {
   char *path;
   struct crypt_key *key; /* NULL: plain */
-  uint64_t client; /* this engine's name as a client */
+  uint64_t client;       /* this engine's name as a client */
   _Atomic uint64_t numbers;
   pthread_mutex_t recovery;
   atomic_int patience_ms;

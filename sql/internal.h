@@ -56,6 +56,7 @@ struct hdb {
   int open_flags;
   crypt_secret secret;        /* the user's key, for main and what is attached */
   bool autocommit;            /* no BEGIN open */
+  unsigned forks;             /* engine_forks when it was last used */
   uint8_t begin_mode;         /* enum of BEGIN */
   int busy_timeout_ms;
   error err;
@@ -200,7 +201,12 @@ void database_let_go(hdb *db, database *d);
 void database_close(hdb *db, database *d);
 void database_pragmas_default(database *d);
 status database_page_count(hdb *db, int number, int64_t *pages);
-static inline void hdb_lock(hdb *db) { pthread_mutex_lock(&db->mutex); }
+/* transaction.c: in a child after a fork; what was open is the parent's. */
+void transaction_forked(hdb *db);
+static inline void hdb_lock(hdb *db) {
+  pthread_mutex_lock(&db->mutex);
+  if (__builtin_expect(db->forks != engine_forks(), 0)) transaction_forked(db);
+}
 static inline void hdb_unlock(hdb *db) { pthread_mutex_unlock(&db->mutex); }
 /* The end of every call: keeps code and words for hdb_errmsg, returns what the caller sees (8 bits or all). */
 int hdb_result(hdb *db, status rc);

@@ -92,6 +92,18 @@ void transaction_rollback(hdb *db) {
   if (atomic_load(&db->active) > 1) views_renew(db, open);
 }
 
+void transaction_forked(hdb *db) {
+  db->forks = engine_forks();
+  for (int i = 0; i < db->databases_n; i++)
+    if (has_open(&db->databases[i])) txn_rollback(db->databases[i].txn); /* in memory: this process's copy */
+  savepoints_free(db);
+  db->deferred_violations = 0;
+  db->pragmas.defer_foreign_keys = false;
+  db->doomed = false;
+  db->autocommit = true;
+  replay_clear(db);
+}
+
 static const char *tree_name(hdb *db, int database, uint32_t tree, const index_ **found) {
   schema *s = db->databases[database].schema;
   *found = NULL;
