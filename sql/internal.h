@@ -65,6 +65,8 @@ struct hdb {
   atomic_bool interrupted;
   atomic_int active;          /* statements running */
   int64_t changes, total_changes, last_insert_rowid, last_commit;
+  struct { uint32_t tree; int64_t rowid; } serials[16]; /* last keys of AUTOINCREMENT tables, newest at serial_at */
+  int serial_at;
   int limits[HDB_LIMITS];
   hdb_stmt *statements;       /* all, newest first */
   /* settings that PRAGMAs set; one struct so that the plan key can hash it */

@@ -298,6 +298,16 @@ static status check_room(exec *x, const writer *w) {
   return (int64_t)txn_write_bytes(txn_of(x, w)) / s->page_size > s->max_page_count ? dml_failed(x, HDB_FULL) : HDB_OK;
 }
 
+static void serial_note(hdb *db, uint32_t tree, int64_t rowid) {
+  enum { SERIALS = sizeof db->serials / sizeof *db->serials };
+  int k = 0;
+  while (k < SERIALS && db->serials[k].tree != tree) k++;
+  if (k == SERIALS) k = (db->serial_at + 1) % SERIALS;
+  db->serials[k].tree = tree;
+  db->serials[k].rowid = rowid;
+  db->serial_at = k;
+}
+
 static status insert_row(exec *x, const writer *w, const value *given, bool *written) {
   writer_run *r = writer_run_of(x, w);
   if (!r) return x->err->code;
@@ -320,6 +330,7 @@ static status insert_row(exec *x, const writer *w, const value *given, bool *wri
   *written = true;
   count_row(x, w);
   if (!w->t->without_rowid && w->t->kind == TABLE_ORDINARY) x->db->last_insert_rowid = rowid;
+  if (w->t->autoincrement) serial_note(x->db, w->t->tree, rowid);
   call_hook(x, w, HDB_INSERT, rowid);
   return trigger_fire_after(x, w, NULL, s);
 }
