@@ -374,6 +374,12 @@ status remote_setting_put(engine *e, const char *name, slice value) {
   return ask_and_free(e, ASK_SETTING, &request, NULL);
 }
 
+enum { ERASE_MS = 600000 }; /* it walks through trees and compacts */
+
+status remote_erase(engine *e, const buf *request, buf *reply, int timeout_ms) {
+  return ask_longer(e, ASK_ERASE, request, reply, timeout_ms + ERASE_MS);
+}
+
 status remote_set_retention(engine *e, double seconds, int timeout_ms) {
   buf request = BUF_INIT;
   put_bytes(&request, slice_of(&seconds, sizeof seconds));

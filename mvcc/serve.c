@@ -486,6 +486,7 @@ static status call(void *context, void *data, uint32_t ask, slice request, buf *
   case ASK_BRANCH_USE: return use_branch(s, &r);
   case ASK_CHANGED: return changed_time(e, &r, reply);
   case ASK_DUTY: return process_do_duty(e);
+  case ASK_ERASE: return erase_serve(e, &r, reply);
   default: return HDB_PROTOCOL;
   }
 }
