@@ -124,8 +124,10 @@ EXACT_VARIANTS static void exact_dot_and_norm(const float *a, const float *b, si
   size_t i = 0;
   for (; i + ROUND <= n; i += ROUND)
     for (int k = 0; k < 4; k++) {
-      doubles8 x = __builtin_convertvector(((const floats8 *)(const void *)((const char *)a + i * 4))[k], doubles8);
-      doubles8 y = __builtin_convertvector(((const floats8 *)(const void *)((const char *)b + i * 4))[k], doubles8);
+      doubles8 x =
+          __builtin_convertvector(((const floats8 *)(const void *)((const char *)a + i * 4))[k], doubles8);
+      doubles8 y =
+          __builtin_convertvector(((const floats8 *)(const void *)((const char *)b + i * 4))[k], doubles8);
       EXACT_DOT(s[k], x, y);
       EXACT_DOT(q[k], x, x);
     }

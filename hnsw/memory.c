@@ -30,7 +30,8 @@ static void *grow_large(const region *r, size_t bytes) {
                  : mmap(to, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (p == MAP_FAILED) munmap(to, bytes);
 #ifdef MADV_HUGEPAGE
-  else madvise(p, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
+  else
+    madvise(p, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
 #endif
   return p;
 }

@@ -266,10 +266,13 @@ static double rank_margin(const hnsw_search *s, double rank) {
     return rounding + 6 * sqrt(rank > 0 ? rank : 0) * sqrt(own / 2 + theirs / 2) +
            (double)g->width * (own + theirs);
   const byte_vector *x = vector_at(g, s->best.n ? s->best.items[0].place & PLACE : 0);
-  return rounding + 3 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
+  return rounding +
+         3 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
 }
 
-bool hnsw_search_pauses(const hnsw_search *s) { return s->started && s->ready_at == s->ready.n; }
+bool hnsw_search_pauses(const hnsw_search *s) {
+  return s->started && s->ready_at == s->ready.n;
+}
 
 double hnsw_search_bound(const hnsw_search *s) {
   if (!s->started || s->failed) return -INFINITY;

@@ -515,7 +515,8 @@ static bool head_is_final(const vector_run *r) {
   if (r->scanned) return true;
   if (r->exactly && r->given < r->need) wanted = (size_t)(r->need - r->given);
   if (waiting < wanted) return false;
-  if (r->exactly && r->walking && hnsw_search_pauses(r->search)) return true; /* the ef nearest were measured: that is what ef says */
+  if (r->exactly && r->walking && hnsw_search_pauses(r->search))
+    return true; /* the ef nearest were measured: that is what ef says */
   return r->list[r->list_at + wanted - 1].distance <= r->frontier || r->ahead > AHEAD_MAX + r->need;
 }
 

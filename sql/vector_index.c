@@ -187,8 +187,12 @@ static void at_exit(void) {
   for (vector_set *s = sets; s; s = s->next) set_stop(s);
   pthread_mutex_unlock(&sets_lock);
 }
-static void before_fork(void) { pthread_mutex_lock(&sets_lock); }
-static void in_parent(void) { pthread_mutex_unlock(&sets_lock); }
+static void before_fork(void) {
+  pthread_mutex_lock(&sets_lock);
+}
+static void in_parent(void) {
+  pthread_mutex_unlock(&sets_lock);
+}
 static void in_child(void) {
   pthread_mutex_init(&sets_lock, NULL);
   sets = NULL;
@@ -235,8 +239,10 @@ static vector_set *set_get(engine *e) {
   pthread_cond_init(&s->wake, &monotonic);
   pthread_condattr_destroy(&monotonic);
   vector_set *kept = engine_watch(e, &(engine_watcher){set_wants, set_touched, set_release, s});
-  if (kept != s) set_free(s);
-  else sets_add(s);
+  if (kept != s)
+    set_free(s);
+  else
+    sets_add(s);
   return kept;
 }
 
