@@ -253,7 +253,7 @@ status remote_commit(txn *t, int timeout_ms, int64_t *time) {
     slice key = read_bytes(&r);
     t->in_doubt = false;
     if (rc != HDB_OK && !r.failed) txn_set_conflict(t, (uint32_t)tree, key);
-    if (rc != HDB_BUSY) t->known = false; /* the owner has let go of it */
+    if (rc == HDB_OK) t->known = false; /* the owner has let go of it */
   }
   buf_free(&request);
   buf_free(&reply);

@@ -111,10 +111,10 @@ static void remove_bulk(txn *t, bool all) {
 
 void txn_finish(txn *t, bool committed) {
   engine *e = t->engine;
-  if (t->known) remote_end(t);
+  if (t->known && !t->keeps_claims) remote_end(t);
   t->turn_generation = 0;
   t->exclusive = t->in_doubt = false;
-  if (!t->guest) t->number = 0;
+  if (!t->guest && !t->keeps_claims) t->number = 0;
   if (!committed) remove_bulk(t, true);
   t->made_n = 0;
   if (t->active) scan_detach_all(t);
@@ -217,6 +217,9 @@ void txn_keep_claims(txn *t, bool keep) {
     t->claims = false;
   }
   t->keeps_claims = keep;
+  if (keep || t->open) return;
+  if (t->known) remote_end(t);
+  t->number = 0;
 }
 
 void txn_rollback(txn *t) {
