@@ -614,7 +614,7 @@ static status setting_put(engine *e, const char *name, slice value, bool sync) {
   status rc = batch && !buf_failed(&key) ? HDB_OK : HDB_NOMEM;
   if (rc == HDB_OK) {
     kv_batch_put(batch, KV_META, buf_slice(&key), value);
-    rc = kv_write(e->store, batch, sync && !e->memory);
+    rc = sync ? kv_write(e->store, batch, !e->memory) : kv_note(e->store, batch);
   }
   kv_batch_free(batch);
   buf_free(&key);
