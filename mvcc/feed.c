@@ -130,8 +130,7 @@ static status add_change(changes *c, uint32_t tree, slice key, bool whole) {
 }
 
 /* Calls take for every key of one part; *branch comes first. */
-typedef status (*part_visitor)(void *context, uint32_t tree, slice key, bool whole);
-static status read_part(slice part, buf *key, uint64_t *branch, part_visitor take, void *context) {
+status feed_read(slice part, buf *key, uint64_t *branch, feed_part_visitor take, void *context) {
   const uint8_t *p = part.p, *end = p + part.n;
   uint64_t skipped, tree, shared, rest;
   if (part.n < 1 || *p++ != FEED_VERSION) return HDB_CORRUPT;
@@ -183,7 +182,7 @@ static status take_change(void *context, uint32_t tree, slice key, bool whole) {
 static status take_part(void *context, int64_t time, slice part, buf *key) {
   uint64_t branch = 0;
   if (part.n > 1 && varint_get(part.p + 1, part.p + part.n, &branch) && branch != BRANCH_MAIN) return HDB_OK;
-  return read_part(part, key, &branch, take_change, context);
+  return feed_read(part, key, &branch, take_change, context);
 }
 
 /* (since, *upto] as far as it can be told. */
@@ -243,7 +242,7 @@ status feed_without(slice part, feed_forgets forgets, void *context, buf *out, b
       !varint_get(p, end, &number))
     return HDB_CORRUPT;
   feed_begin(&c.out, 0, (uint32_t)branch, client, number);
-  status rc = read_part(part, key, &branch, copy_key, &c);
+  status rc = feed_read(part, key, &branch, copy_key, &c);
   close_list(&c.out);
   *changed = c.changed;
   buf_clear(out);
@@ -376,7 +375,7 @@ static status count_part(void *context, int64_t time, slice part, buf *key) {
     s->now = (commit_info){.time = time};
   }
   uint64_t branch;
-  TRY(read_part(part, key, &branch, count_key, s));
+  TRY(feed_read(part, key, &branch, count_key, s));
   s->now.branch = (uint32_t)branch;
   return HDB_OK;
 }

@@ -333,6 +333,8 @@ static inline void group_key(buf *b, uint32_t tree, slice bound) {
 
 /* tree . bound in chunks (version.c); the commit time goes behind it */
 void version_bound(buf *b, uint32_t tree, slice bound);
+/* A key of KV_VERSIONS taken apart (inspect.c); false: damaged. The bound is appended. */
+bool version_place_get(slice key, uint32_t *tree, buf *bound, int64_t *time);
 
 /* ---- folding (fold.c) ---- */
 typedef struct fold fold;
@@ -398,6 +400,9 @@ status feed_end(feed_record *r, kv_batch *batch);
 void feed_free(feed_record *r);
 /* A part of the feed without the keys that are to be forgotten: into out, when *changed. key: room for keys. */
 typedef bool (*feed_forgets)(void *context, uint32_t tree, slice key);
+/* Calls take for every key of a part. */
+typedef status (*feed_part_visitor)(void *context, uint32_t tree, slice key, bool whole);
+status feed_read(slice part, buf *key, uint64_t *branch, feed_part_visitor take, void *context);
 status feed_without(slice part, feed_forgets forgets, void *context, buf *out, buf *key, bool *changed);
 
 /* ---- bulk (bulk.c) ---- */

@@ -94,6 +94,21 @@ status engine_settings_forget(engine *e, const char *prefix); /* all whose name 
 status engine_copy(engine *e, const char *path);
 status engine_copy_as(engine *e, const char *path, struct crypt_key *key);
 
+/* ---- looking into it ---- */
+/* Every stored key of a family (engine_family; -1: all) with what it means in words, as of one moment. */
+typedef struct stored stored;
+int engine_family(const char *name); /* meta, commits, rows, index, versions, branches, hnsw; -1: none of them */
+status stored_open(engine *e, int family, stored **out);
+status stored_next(stored *s, bool *there);
+const char *stored_family(const stored *s); /* of the key at hand; its slices live until the next step */
+slice stored_key(const stored *s);
+slice stored_value(const stored *s);
+slice stored_words(const stored *s);
+void stored_close(stored *s);
+/* Checks everything below SQL (check.c): a call for each problem, in words. */
+typedef status (*problem_visitor)(void *context, const char *words);
+status engine_check(engine *e, problem_visitor visit, void *context);
+
 /* ---- transactions: one object a connection, used again and again ---- */
 enum txn_sync { TXN_SYNC_OFF, TXN_SYNC_NORMAL, TXN_SYNC_FULL };
 enum txn_policy { TXN_LAST_COMMIT_WINS, TXN_FIRST_COMMIT_WINS, TXN_SERIALIZABLE };

@@ -665,6 +665,7 @@ static PyMethodDef methods[] = {
     {"rekey", KEYWORDS(connection_rekey),
      "rekey($self, /, new_key=None, *, passphrase=None)\n--\n\nGive an encrypted database another key, or another passphrase."},
     {"_convert", KEYWORDS(connection_convert), NULL},
+    {"_copy", connection_copy, METH_O, NULL},
     {"checkpoint", connection_checkpoint, METH_NOARGS,
      "checkpoint($self, /)\n--\n\nMake everything durable and bring the SQLite file up to date."},
     {"__enter__", connection_enter, METH_NOARGS,

@@ -60,3 +60,23 @@ PyObject *connection_rekey(PyObject *self, PyObject *const *args, Py_ssize_t nar
 PyObject *connection_convert(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   return run(self, &convert_spec, args, nargs, kwnames, hdb_convert, false);
 }
+
+/* With history and branches, under the same key. */
+PyObject *connection_copy(PyObject *self, PyObject *path) {
+  connection *c = (connection *)self;
+  PyObject *bytes;
+  int rc;
+  if (!PyUnicode_FSConverter(path, &bytes)) return NULL;
+  if (!callback_begin(c)) {
+    Py_DECREF(bytes);
+    return NULL;
+  }
+  Py_BEGIN_ALLOW_THREADS
+  rc = hdb_copy(c->db, PyBytes_AS_STRING(bytes));
+  Py_END_ALLOW_THREADS
+  Py_DECREF(bytes);
+  if (rc != HDB_OK) errors_raise(c->state, c->db, rc);
+  callback_end(c);
+  if (rc != HDB_OK) return NULL;
+  Py_RETURN_NONE;
+}

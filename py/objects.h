@@ -237,6 +237,7 @@ METHOD_FAST(connection_setconfig);
 PyObject *connection_getconfig(PyObject *self, PyObject *option);
 PyObject *connection_checkpoint(PyObject *self, PyObject *unused);
 PyObject *connection_rekey(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *connection_copy(PyObject *self, PyObject *path);
 PyObject *connection_convert(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *connection_enable_load_extension(PyObject *self, PyObject *enable);
 METHOD_KEYWORDS(connection_load_extension);

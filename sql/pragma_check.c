@@ -1,7 +1,8 @@
 /* integrity_check, quick_check, foreign_key_check.
  *
  * integrity_check reads every row: it must decode, keep NOT NULL, CHECK and STRICT types; then every index is made
- * anew in memory and compared with what is stored. quick_check leaves the indexes' content out.
+ * anew in memory and compared with what is stored; then what lies below SQL is checked (mvcc/check.c: groups, history,
+ * feed, branches) on main, unless one table was asked for. quick_check leaves the indexes' content and all of the latter out.
  * foreign_key_check asks, for each key, for child rows without a parent, by a query under the parent's collations.
  */
 #include <stdio.h>
@@ -110,7 +111,9 @@ static status check_database(check_run *r, bool quick, const char *only) {
     rc = check_table(r, t, quick);
   }
   schema_release(s);
-  return rc;
+  if (rc != HDB_OK || quick || only || r->left <= 0 || !txn_is_main_now(r->p->db->databases[r->database].txn)) return rc;
+  rc = engine_check(r->p->db->databases[r->database].engine, report, r);
+  return rc == HDB_OK ? rc : error_set(r->p->err, rc, "%s", status_text(rc));
 }
 
 status pragma_integrity_check(pragma_call *p) {

@@ -372,7 +372,7 @@ status sealed_copy(hdb *db, int number, const char *path) {
   sealed_names names;
   if (!sealed_names_of(path, &names)) return sealed_fail(db, HDB_CANTOPEN);
   if (exists(names.directory)) return error_set(&db->err, HDB_ERROR, "output file already exists");
-  status rc = engine_copy(d->engine, names.directory);
+  status rc = engine_is_owner(d->engine) ? engine_copy(d->engine, names.directory) : engine_copy_as(d->engine, names.directory, d->sealed->key);
   if (rc == HDB_OK) rc = sealed_write_file(names.key, d->sealed->header, CRYPT_HEADER);
   if (rc == HDB_OK) rc = sealed_write_file(path, d->sealed->header, CRYPT_HEADER);
   if (rc == HDB_OK) return HDB_OK;

@@ -17,6 +17,8 @@ void sealed_close(database *d);
 /* A copy under the same keys: header and directory (VACUUM INTO). */
 status sealed_copy(hdb *db, int number, const char *path);
 
+/* The same of a plain database; app.db beside it is written anew. */
+status plain_copy(hdb *db, int number, const char *path);
 /* Another key or passphrase for the same data: a new header. */
 status sealed_rekey(hdb *db, int number, const crypt_secret *secret);
 /* Encrypts (to given) or decrypts (to empty) the database in place; no other connection may have it. The connection has no

@@ -87,7 +87,44 @@ out:
   return rc;
 }
 
+/* ---- a copy of a plain database ---- */
+
+status plain_copy(hdb *db, int number, const char *path) {
+  database *d = &db->databases[number];
+  sealed_names names;
+  struct stat st;
+  engine *copy = NULL;
+  hdb *opened = NULL;
+  if (d->is_memory) return error_set(&db->err, HDB_ERROR, "only a database in a file can be copied so");
+  if (!sealed_names_of(path, &names)) return sealed_fail(db, HDB_CANTOPEN);
+  if (stat(path, &st) == 0 || stat(names.directory, &st) == 0) return error_set(&db->err, HDB_ERROR, "output file already exists");
+  status rc = engine_is_owner(d->engine) ? engine_copy(d->engine, names.directory) : engine_copy_as(d->engine, names.directory, NULL);
+  engine_options options = {.retention = -1};
+  if (rc == HDB_OK) rc = engine_open(names.directory, &options, &copy, NULL);
+  if (rc == HDB_OK) rc = engine_settings_forget(copy, "mirror.");
+  engine_close(copy);
+  if (rc == HDB_OK) rc = sealed_write_file(path, "", 0);
+  if (rc == HDB_OK) rc = hdb_open(path, &opened, HDB_OPEN_READWRITE) == HDB_OK ? HDB_OK : HDB_CANTOPEN;
+  if (rc == HDB_OK) rc = hdb_checkpoint(opened);
+  hdb_close(opened);
+  if (rc == HDB_OK) return rc;
+  engine_close_lingering();
+  sealed_remove(names.directory);
+  unlink(path);
+  return sealed_fail(db, rc);
+}
+
 /* ---- the C interface ---- */
+
+int hdb_copy(hdb *db, const char *path) {
+  hdb_lock(db);
+  status rc;
+  if (db->databases[DB_MAIN].sealed) rc = sealed_copy(db, DB_MAIN, path);
+  else rc = plain_copy(db, DB_MAIN, path);
+  int code = hdb_result(db, rc);
+  hdb_unlock(db);
+  return code;
+}
 
 int hdb_rekey(hdb *db, const void *key, const char *passphrase) {
   crypt_secret secret;

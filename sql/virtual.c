@@ -20,7 +20,7 @@ static struct made {
 const virtual_module *virtual_find(const char *name) {
   static const virtual_module *const all[] = {&virtual_series, &virtual_json_each, &virtual_json_tree, &virtual_transactions,
                                               &virtual_vector_indexes, &virtual_vector_stats, &virtual_recall, &virtual_vector_check,
-                                              &virtual_branches, &virtual_conflicts, &virtual_diff, &virtual_mirror_log, &virtual_info, &virtual_stats};
+                                              &virtual_branches, &virtual_conflicts, &virtual_diff, &virtual_mirror_log, &virtual_info, &virtual_stats, &virtual_stored};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (strcasecmp(all[i]->name, name) == 0) return all[i];
   return NULL;

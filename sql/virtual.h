@@ -101,6 +101,7 @@ extern const virtual_module virtual_series, virtual_json_each, virtual_json_tree
 extern const virtual_module virtual_mirror_log;            /* mirror_log.c */
 extern const virtual_module virtual_info, virtual_stats; /* virtual_operator.c */
 /* virtual_vector.c: heliosdb_vector_indexes, heliosdb_recall */
+extern const virtual_module virtual_stored;
 extern const virtual_module virtual_vector_indexes, virtual_vector_stats, virtual_recall, virtual_vector_check;
 
 #endif
