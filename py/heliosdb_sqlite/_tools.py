@@ -10,6 +10,7 @@ import getpass
 import itertools
 import os
 import re
+import struct
 import sys
 import time
 from urllib.request import pathname2url
@@ -119,6 +120,7 @@ def _mirror_facts(path):
 
 
 def _same(one, other):
+    other = tuple(struct.pack(f"<{len(v)}f", *v) if isinstance(v, list) else v for v in other)  # vectors
     return one == other and [type(v) for v in one] == [type(v) for v in other]
 
 
