@@ -298,7 +298,7 @@ static status recent_part(void *context, int64_t time, slice part, buf *key) {
   uint64_t branch;
   if (time != a->time) TRY(recent_begin(&a->e->recent, time));
   a->time = time;
-  return a->e->recent.bytes > RECENT_BYTES_MAX ? HDB_FULL : read_part(part, key, &branch, recent_key, a);
+  return a->e->recent.bytes > RECENT_BYTES_MAX ? HDB_FULL : feed_read(part, key, &branch, recent_key, a);
 }
 
 status feed_recall(engine *e, int64_t since) {
@@ -326,7 +326,7 @@ static status tell_part(void *context, int64_t time, slice part, buf *key) {
   again *a = context;
   uint64_t branch;
   a->time = time;
-  return read_part(part, key, &branch, tell_key, a);
+  return feed_read(part, key, &branch, tell_key, a);
 }
 
 status feed_tell_watcher(engine *e, int64_t since, int64_t upto) {
