@@ -114,6 +114,12 @@ END_TEST
 
 /* ---- damage ---- */
 
+/* Work, and nobody in the background who takes the damage for history to be packed. */
+static void work_then_rest(int commits) {
+  work(commits);
+  pack_rest(e, true);
+}
+
 /* The nth key of a family that belongs to TREE (or any). */
 static void nth(enum kv_family family, int n, buf *key, buf *value) {
   uint8_t from[4], to[4];
@@ -151,7 +157,7 @@ static void plant(enum kv_family family, slice key, slice right, slice wrong, co
 
 START_TEST(damage_of_groups_is_named) {
   buf key = BUF_INIT, value = BUF_INIT, other = BUF_INIT, other_value = BUF_INIT;
-  work(60);
+  work_then_rest(60);
   nth(KV_ROWS, 1, &key, &value);
   nth(KV_ROWS, 2, &other, &other_value);
   slice k = buf_slice(&key), v = buf_slice(&value);
@@ -184,7 +190,7 @@ END_TEST
 
 START_TEST(damage_of_history_is_named) {
   buf key = BUF_INIT, value = BUF_INIT;
-  work(60);
+  work_then_rest(60);
   nth(KV_VERSIONS, 3, &key, &value);
   slice k = buf_slice(&key), v = buf_slice(&value);
   plant(KV_VERSIONS, k, v, slice_of(v.p, v.n - 1), "is damaged");
@@ -223,7 +229,7 @@ END_TEST
 
 START_TEST(damage_of_the_feed_is_named) {
   buf key = BUF_INIT, value = BUF_INIT;
-  work(60);
+  work_then_rest(60);
   nth(KV_COMMITS, 59, &key, &value); /* the newest: a group is of its time */
   plant(KV_COMMITS, buf_slice(&key), buf_slice(&value), slice_of(NULL, 0), "which is not in the feed");
   plant(KV_COMMITS, buf_slice(&key), buf_slice(&value), slice_of(value.p, value.n - 1), "is damaged");
@@ -237,7 +243,7 @@ END_TEST
 
 START_TEST(damage_of_branches_is_named) {
   uint32_t id, child;
-  work(5);
+  work_then_rest(5);
   ck_assert_int_eq(branch_create(e, "a", BRANCH_MAIN, 0, &id), HDB_OK);
   ck_assert_int_eq(branch_create(e, "b", id, 0, &child), HDB_OK);
   clean();
