@@ -8,8 +8,8 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
-.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire
-.PHONY: sim-faults mirror-kill
+.PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire fuzz-wire
+.PHONY: sim-faults
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -35,17 +35,12 @@ unit: build
 
 python-tests: build
 	@tests/tools/test-packages.sh $(VENV)
-	@$(VENV)/bin/python -m pytest -q tests/py tests/iso
+	@$(VENV)/bin/python -m pytest -q tests/py
 
 check:
 	@python3 tests/check/house.py
 
 # The long checks: crashes by kill -9 and by power loss.
-# Crashes at random points of opening, taking in, merging, restoring and writing app.db.
-mirror-kill: build
-	@$(BUILD)/tests/sim_mirror kill 200
-	@$(BUILD)/tests/sim_mirror power 200 2
-
 soak: build
 	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_crypt
 	@$(BUILD)/tests/sim_crash kill 200
@@ -72,6 +67,15 @@ fuzz:
 	@$(MAKE) --no-print-directory build PRESET=asan
 	@$(PYTHON) tests/fuzz/fuzz_sql.py --seconds $(or $(SECONDS),60)
 	@$(PYTHON) tests/fuzz/fuzz_files.py --seconds $(or $(SECONDS),60)
+
+# Hostile sessions and mutated messages under both sanitizers; how much of the parser the corpus reaches.
+fuzz-wire:
+	@tests/fuzz/coverage.sh
+	@cmake --preset asan >/dev/null && cmake --build build/asan --target helios-server fuzz_proto >/dev/null
+	@cmake --preset tsan >/dev/null && cmake --build build/tsan --target helios-server >/dev/null
+	@build/asan/tests/fuzz_proto tests/fuzz/corpus/wire 2000000 $$(date +%s)
+	@python3 tests/fuzz/fuzz_wire.py --preset asan --seconds $(or $(SECONDS),60)
+	@python3 tests/fuzz/fuzz_wire.py --preset tsan --seconds $(or $(SECONDS),60)
 
 asan tsan:
 	@$(MAKE) --no-print-directory build PRESET=$@

@@ -114,7 +114,14 @@ void prepared_drop(session *s, prepared *p) {
       *at = p->next;
       break;
     }
-  prepared_free(p);
+  if (p == s->pinned) s->pinned_dropped = true;
+  else prepared_free(p);
+}
+
+static void unpin(session *s) {
+  if (s->pinned_dropped) prepared_free(s->pinned);
+  s->pinned = NULL;
+  s->pinned_dropped = false;
 }
 
 void portal_drop(session *s, portal *o) {
@@ -364,9 +371,7 @@ static status run_texts(session *s, portal *o) {
   bool several = t->texts_n > 1, own = several && hdb_get_autocommit(s->db);
   if (own) TRY(run_text(s, "BEGIN"));
   status rc = HDB_OK;
-  int64_t number;
-  bool there = t->unless_exists && pg_reg_number(s->db, PG_REGCLASS, t->unless_exists, &number);
-  for (int i = 0; i < t->texts_n && rc == HDB_OK && !there; i++) rc = run_text(s, t->texts[i]);
+  for (int i = 0; i < t->texts_n && rc == HDB_OK; i++) rc = run_text(s, t->texts[i]);
   if (own) {
     error kept = s->err;
     s->err = (error)ERROR_INIT;
@@ -382,7 +387,7 @@ static status run_texts(session *s, portal *o) {
   return rc;
 }
 
-void existence_notices(session *s, const translation *t) {
+static void existence_notices(session *s, const translation *t) {
   int64_t number;
   char text[300];
   for (int i = 0; i < t->if_exists_n; i++) {
@@ -390,10 +395,7 @@ void existence_notices(session *s, const translation *t) {
     snprintf(text, sizeof text, "%s \"%s\" does not exist, skipping", t->if_exists_kind, t->if_exists[i]);
     session_notice(s, "NOTICE", "00000", text);
   }
-  if (t->unless_exists && pg_reg_number(s->db, PG_REGCLASS, t->unless_exists, &number)) {
-    snprintf(text, sizeof text, "relation \"%s\" already exists, skipping", t->unless_exists);
-    session_notice(s, "NOTICE", "42P07", text);
-  } else if (t->if_not_exists && pg_reg_number(s->db, PG_REGCLASS, t->if_not_exists, &number)) {
+  if (t->if_not_exists && pg_reg_number(s->db, PG_REGCLASS, t->if_not_exists, &number)) {
     snprintf(text, sizeof text, "relation \"%s\" already exists, skipping", t->if_not_exists);
     session_notice(s, "NOTICE", "42P07", text);
   }
@@ -737,13 +739,17 @@ void extended_execute(session *s, slice body) {
   } else {
     const translation *t = &o->source->t;
     s->query = o->source->sql;
+    s->pinned = o->source;
     rc = check_block(s, t);
     if (rc == HDB_OK && t->notice) session_notice(s, "NOTICE", "00000", t->notice);
     if (rc == HDB_OK && t->class == CLASS_EMPTY) {
       proto_simple(&s->out, 'I');
     } else if (rc == HDB_OK && t->class != CLASS_SQL) {
       rc = utility_run(s, t, o->source->sql);
-      if (s->state == STATE_COPY_IN) return;
+      if (s->state == STATE_COPY_IN) {
+        unpin(s);
+        return;
+      }
     } else if (rc == HDB_OK) {
       bool suspended = false;
       rc = pipeline_transaction(s, t);
@@ -754,10 +760,9 @@ void extended_execute(session *s, slice body) {
       if (rc != HDB_OK) s->current = t;
     }
   }
-  if (rc != HDB_OK) {
-    extended_failed(s);
-    return;
-  }
+  if (rc != HDB_OK) extended_failed(s);
+  unpin(s);
+  if (rc != HDB_OK) return;
   s->query = NULL;
   run_end(s);
   session_maybe_send(s);

@@ -372,7 +372,7 @@ static void run_piece(session *s, body_reader *r) {
   uint64_t offset = get_be64(at.p), left = offset <= (uint64_t)m->image_bytes ? (uint64_t)m->image_bytes - offset : 0;
   if (most > PIECE_MAX) most = PIECE_MAX;
   if (left < most) most = (uint32_t)left;
-  put_bytes(&s->out, m->image ? m->image + offset : (const unsigned char *)"", most);
+  put_bytes(&s->out, most ? m->image + offset : (const unsigned char *)"", most);
   if (left > most) return;
   hdb_free(m->image);
   m->image = NULL;

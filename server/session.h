@@ -53,12 +53,6 @@ typedef struct setting {
   bool local, changed;
 } setting;
 
-typedef struct sequence_value { /* currval */
-  struct sequence_value *next;
-  char name[128];
-  int64_t value;
-} sequence_value;
-
 typedef struct copy_state copy_state;
 
 struct session {
@@ -73,6 +67,8 @@ struct session {
   enum block block;
   bool implicit, skip_to_sync, read_only, extended;
   prepared *statements;
+  prepared *pinned;      /* Execute runs it: DISCARD, DEALLOCATE and CLOSE in it let go of it only when it is over */
+  bool pinned_dropped;
   portal *portals;
   setting *settings;
   copy_state *copy;
@@ -91,7 +87,6 @@ struct session {
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
-  sequence_value *sequence_values, *last_sequence;
   pg_source catalog;     /* what the engine asks for (catalog.c) */
   uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
 };
@@ -156,8 +151,6 @@ status transaction_begin(session *s, bool implicit);
 status transaction_end(session *s, bool commit);
 void transaction_failed(session *s);          /* after an error */
 status run_translation(session *s, const char *sql, const pg_token *tokens, int n, bool last_of_message);
-/* IF [NOT] EXISTS: what is said about it. */
-void existence_notices(session *s, const translation *t);
 /* A CommandComplete for n rows. */
 void put_tag(session *s, const translation *t, int64_t rows);
 const char *label_encoding(session *s);
@@ -189,14 +182,6 @@ bool utility_describe(session *s, const translation *t, arena *memory, descripti
 
 /* ---- create_as.c ---- */
 status create_as_run(session *s, const translation *t);
-
-/* ---- sequence.c ---- */
-void sequence_functions(session *s);
-void sequences_free(session *s);
-status sequence_run(session *s, const translation *t); /* ALTER, DROP SEQUENCE */
-
-/* ---- drop.c ---- */
-status drop_run(session *s, const translation *t);
 
 /* ---- alter.c ---- */
 status alter_run(session *s, const translation *t, const char *query);

@@ -59,7 +59,6 @@ struct vector_set {
   atomic_bool stop;
   atomic_int indexes_n;
   vector_index *first;
-  vector_set *next; /* of the process's */
 };
 
 /* vector_index.c */
