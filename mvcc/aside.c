@@ -75,6 +75,7 @@ void aside_close(aside *a) {
 /* ---- reading ---- */
 typedef struct aside_reading {
   aside_cursor public;
+  uint32_t tree;
   kv_iter *it;
 } aside_reading;
 
@@ -97,6 +98,7 @@ status aside_cursor_open(engine *e, uint32_t tree, slice prefix, aside_cursor **
   if (buf_failed(&from) || buf_failed(&to) || !key_successor(&to)) rc = HDB_NOMEM;
   if (rc == HDB_OK) rc = kv_iter_open(e->store, NULL, KV_HNSW, buf_slice(&from), buf_slice(&to), &r->it);
   if (rc == HDB_OK) {
+    r->tree = tree;
     r->it->seek(r->it, buf_slice(&from));
     show(r);
     *out = &r->public;
@@ -112,6 +114,17 @@ void aside_cursor_next(aside_cursor *c) {
   aside_reading *r = (aside_reading *)c;
   r->it->next(r->it);
   show(r);
+}
+
+void aside_cursor_seek(aside_cursor *c, slice key) {
+  aside_reading *r = (aside_reading *)c;
+  buf whole = BUF_INIT;
+  buf_be32(&whole, r->tree);
+  buf_append(&whole, key.p, key.n);
+  if (!buf_failed(&whole)) r->it->seek(r->it, buf_slice(&whole));
+  show(r);
+  if (buf_failed(&whole)) c->valid = false, c->error = HDB_NOMEM;
+  buf_free(&whole);
 }
 
 void aside_cursor_close(aside_cursor *c) {

@@ -336,6 +336,7 @@ typedef struct aside_cursor {
 } aside_cursor;
 status aside_cursor_open(engine *e, uint32_t tree, slice prefix, aside_cursor **out); /* on the first key; as of now */
 void aside_cursor_next(aside_cursor *c);
+void aside_cursor_seek(aside_cursor *c, slice key); /* the first key >= key */
 void aside_cursor_close(aside_cursor *c);
 
 /* ---- watching: what commits touch, told while they commit (also where there is no feed) ---- */

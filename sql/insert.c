@@ -5,6 +5,7 @@
  */
 #include "sql/dml.h"
 #include "sql/virtual.h"
+#include "sql/vector_access.h"
 
 #include <strings.h>
 
@@ -12,12 +13,12 @@ typedef struct insert_program {
   dml_statement head;
   dml_target target;
   writer *w;
-  int n;                     /* values a row */
-  int *to;                   /* by value: table column, TO_ROWID */
-  bool *given;               /* by table column */
-  expr_program **defaults;   /* by table column */
-  int rowid_value;           /* which value is the row id, -1 none */
-  bool one_row;              /* VALUES of one row, or DEFAULT VALUES */
+  int n;                   /* values a row */
+  int *to;                 /* by value: table column, TO_ROWID */
+  bool *given;             /* by table column */
+  expr_program **defaults; /* by table column */
+  int rowid_value;         /* which value is the row id, -1 none */
+  bool one_row;            /* VALUES of one row, or DEFAULT VALUES */
   expr_program *row;
   int first;
   query *q;
@@ -52,8 +53,10 @@ static status map_named(compile *c, insert_program *p, const name_list *names) {
     int k = table_column(t, name);
     if (k >= 0 && t->columns[k].generated)
       return error_set(c->err, HDB_ERROR, "cannot INSERT into generated column \"%s\"", t->columns[k].name);
-    if (k < 0 && is_rowid_name(name) && !t->without_rowid) k = TO_ROWID;
-    else if (k < 0) return error_set(c->err, HDB_ERROR, "table %s has no column named %s", t->name, name);
+    if (k < 0 && is_rowid_name(name) && !t->without_rowid)
+      k = TO_ROWID;
+    else if (k < 0)
+      return error_set(c->err, HDB_ERROR, "table %s has no column named %s", t->name, name);
     p->to[i] = k;
   }
   return HDB_OK;
@@ -76,22 +79,25 @@ static status map_columns(compile *c, insert_program *p, const name_list *names)
 static status defaults_compile(compile *c, insert_program *p, bool all) {
   const table *t = p->target.t;
   for (int k = 0; k < t->columns_n; k++)
-    if ((all || !p->given[k]) && !t->columns[k].generated) TRY(write_default_compile(c, t, k, &p->defaults[k]));
+    if ((all || !p->given[k]) && !t->columns[k].generated)
+      TRY(write_default_compile(c, t, k, &p->defaults[k]));
   return HDB_OK;
 }
 
 static status check_count(compile *c, const insert_program *p, const insert_statement *s, int values) {
   if (values == p->n) return HDB_OK;
   if (s->columns) return error_set(c->err, HDB_ERROR, "%d values for %d columns", values, p->n);
-  return error_set(c->err, HDB_ERROR, "table %s has %d columns but %d values were supplied", s->table.name, p->n, values);
+  return error_set(c->err, HDB_ERROR, "table %s has %d columns but %d values were supplied", s->table.name,
+                   p->n, values);
 }
 
 /* INSERT INTO a SELECT * FROM b, both with the same generated columns: their values are left out. */
 static status map_whole_row(compile *c, insert_program *p, const insert_statement *s) {
   const select *q = s->select;
   const table *t = p->target.t;
-  if (s->columns || !t->has_generated || q->prior || q->is_values || q->distinct || q->where || q->group_by || q->limit ||
-      !q->from || q->from->n != 1 || !q->from->items[0].table || query_columns(p->q) != t->columns_n)
+  if (s->columns || !t->has_generated || q->prior || q->is_values || q->distinct || q->where || q->group_by ||
+      q->limit || !q->from || q->from->n != 1 || !q->from->items[0].table ||
+      query_columns(p->q) != t->columns_n)
     return HDB_OK;
   const table *from = q->from->items[0].table;
   if (from->columns_n != t->columns_n || from->kind != TABLE_ORDINARY) return HDB_OK;
@@ -141,7 +147,8 @@ static bool list_reads(const source_list *list, const table *t) {
   for (int i = 0; list && i < list->n; i++) {
     const source *s = &list->items[i];
     if (s->table == t || (s->select && select_reads(s->select, t)) || list_reads(s->nested, t)) return true;
-    if (s->cte && s->cte->select != s->select && !s->is_recursive && select_reads(s->cte->select, t)) return true;
+    if (s->cte && s->cte->select != s->select && !s->is_recursive && select_reads(s->cte->select, t))
+      return true;
     if (expr_reads_table(s->on, t) || any_expr_reads(s->arguments, t)) return true;
   }
   return false;
@@ -201,7 +208,9 @@ static status insert_values(exec *x, const insert_program *p, const value *row) 
   const value *rowid = row && p->rowid_value >= 0 ? &row[p->rowid_value] : NULL;
   bool written;
   if (p->target.t->kind == TABLE_VIRTUAL) {
-    virtual_change change = {.values = r->values, .rowid = rowid && rowid->type != VAL_NULL ? rowid : NULL, .conflict = p->w->conflict};
+    virtual_change change = {.values = r->values,
+                             .rowid = rowid && rowid->type != VAL_NULL ? rowid : NULL,
+                             .conflict = p->w->conflict};
     return virtual_write(x, p->target.database, p->target.t, &change, true);
   }
   if (p->target.t->kind != TABLE_VIEW) return writer_insert(x, p->w, rowid, &written);
@@ -274,21 +283,30 @@ static bool is_single_row(compile *c, const insert_program *p, const insert_stat
 }
 
 static status insert_writer(compile *c, insert_program *p, insert_statement *s, uint8_t conflict) {
-  writer_request r = {.t = p->target.t, .database = p->target.database, .use = WRITER_INSERT, .conflict = conflict,
-                      .new_slot = -1, .old_slot = -1, .single_row = is_single_row(c, p, s),
+  writer_request r = {.t = p->target.t,
+                      .database = p->target.database,
+                      .use = WRITER_INSERT,
+                      .conflict = conflict,
+                      .new_slot = -1,
+                      .old_slot = -1,
+                      .single_row = is_single_row(c, p, s),
                       .rowid_given = p->rowid_value >= 0};
   for (const upsert *u = s->upserts; u; u = u->next) {
     r.never_replaces = r.never_replaces || !u->target;
   }
   if (r.t->kind == TABLE_VIRTUAL && s->upserts)
     return error_set(c->err, HDB_ERROR, "UPSERT not implemented for virtual table \"%s\"", r.t->name);
-  if (r.t->kind == TABLE_VIRTUAL && s->returning) return error_set(c->err, HDB_ERROR, "RETURNING is not available on virtual tables");
+  if (r.t->kind == TABLE_VIRTUAL && s->returning)
+    return error_set(c->err, HDB_ERROR, "RETURNING is not available on virtual tables");
   if (s->upserts && r.t->kind != TABLE_VIEW) TRY(upsert_check_targets(c, s, r.t));
   TRY(writer_make(c, &r, &p->w));
   if (p->target.t->kind == TABLE_VIEW)
-    TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_INSERT, TRIGGER_INSTEAD, NULL, conflict, &p->w->before));
+    TRY(trigger_list_compile(c, p->target.catalog, r.t, r.database, ST_INSERT, TRIGGER_INSTEAD, NULL,
+                             conflict, &p->w->before));
   if (s->upserts) TRY(upsert_compile(c, s, &p->target, p->w));
-  if (p->w->keys && r.single_row && (r.never_replaces || !writer_may_replace(p->w)) && upserts_are_simple(p->w)) fkey_fail_at_once(p->w->keys);
+  if (p->w->keys && r.single_row && (r.never_replaces || !writer_may_replace(p->w)) &&
+      upserts_are_simple(p->w))
+    fkey_fail_at_once(p->w->keys);
   return returning_compile(c, s->returning, r.t, p->w->new_slot, &p->w->returning);
 }
 
@@ -312,6 +330,8 @@ status compile_insert(compile *c, insert_statement *s) {
   CHECK(source_compile(c, p, s));
   CHECK(defaults_compile(c, p, s->default_values));
   CHECK(dml_count_changes(c, &p->head, "rows inserted"));
+  if (c->db->databases[p->target.database].engine)
+    vector_index_expect(c->db->databases[p->target.database].engine, p->target.t);
 out:
   c->with = outer;
   return rc;

@@ -23,6 +23,9 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
 
 /* CREATE INDEX ... USING: HDB_ERROR when it says what cannot be. */
 status vector_index_check(compile *c, const create_index_statement *s, const table *t);
+/* Rows are about to come into this table: each of its VECTOR columns has an index from the first row on (the declared
+ * one, what is stored, else for cosine), built when there are enough. */
+void vector_index_expect(engine *e, const table *t);
 /* The declared index of the column and metric: its parameters into key. Its name, NULL: none. */
 const char *vector_index_declared(const table *t, int column, vector_key *key);
 

@@ -220,6 +220,26 @@ static bool too_coarse(const vector_index *i, const vector_graph *g) {
          g->calibration.recall[CALIBRATION_STEPS - 1] < 0.98;
 }
 
+/* A writer's wish, too early: it waits on. */
+static bool too_few(vector_index *i, txn *t) {
+  int64_t rows, bytes;
+  txn_estimate(t, i->key.tree, &rows, &bytes);
+  if (!i->unasked || rows >= VECTOR_ROWS_MIN) return false;
+  pthread_mutex_lock(&i->set->lock);
+  index_reset(i);
+  i->waiting = i->unasked; /* unless a search came */
+  pthread_mutex_unlock(&i->set->lock);
+  return true;
+}
+
+static status index_drop(vector_index *i) {
+  pthread_mutex_lock(&i->set->lock);
+  index_reset(i);
+  pthread_mutex_unlock(&i->set->lock);
+  i->unsaved = 0;
+  return store_clear(i);
+}
+
 static status index_fill(vector_index *i, bool anew) {
   vector_set *s = i->set;
   reading r = {0};
@@ -236,6 +256,7 @@ static status index_fill(vector_index *i, bool anew) {
   pthread_mutex_unlock(&s->lock);
   engine_settle(s->e);
   CHECK(reading_begin(i, &r));
+  if (too_few(i, r.t)) goto out;
   CHECK(graph_make(i, r.c, r.floats, anew, &g));
   if (too_coarse(i, g)) {
     graph_release(g);
@@ -376,10 +397,10 @@ static status index_save(vector_index *i, bool now) {
 
 static void index_work(vector_index *i) { /* under the lock, which it leaves meanwhile */
   vector_set *s = i->set;
-  bool anew = i->wanted, build = !i->graph || anew;
+  bool anew = i->wanted, build = !i->graph || anew, drop = i->unwanted;
   pthread_mutex_unlock(&s->lock);
-  status rc = build ? index_fill(i, anew) : index_advance(i);
-  if (rc == HDB_OK) rc = index_save(i, build);
+  status rc = drop ? index_drop(i) : build ? index_fill(i, anew) : index_advance(i);
+  if (rc == HDB_OK && !drop) rc = index_save(i, build);
   pthread_mutex_lock(&s->lock);
   if (rc == HDB_OK) return;
   index_reset(i);

@@ -118,10 +118,35 @@ status vector_store_check(engine *e, uint32_t tree, int column, vector_graph_che
   *n = 0;
   TRY(aside_cursor_open(e, tree, slice_of(wanted, 2), &c));
   status rc = HDB_OK;
-  for (; c->valid && rc == HDB_OK && *n < capacity; aside_cursor_next(c)) {
-    if (c->key.n != HEAD_KEY || c->key.p[PREFIX] != 'h') continue;
-    rc = check_graph(e, tree, column, c->key, c->value, &out[*n]);
-    ++*n;
+  while (c->valid && rc == HDB_OK && *n < capacity) {
+    uint8_t beyond[PREFIX + 1];
+    if (c->key.n < HEAD_KEY) break;
+    memcpy(beyond, c->key.p, PREFIX);
+    beyond[PREFIX] = 'n' + 1;
+    if (c->key.p[PREFIX] == 'h') rc = check_graph(e, tree, column, c->key, c->value, &out[(*n)++]);
+    aside_cursor_seek(c, slice_of(beyond, sizeof beyond));
+  }
+  if (rc == HDB_OK) rc = c->error;
+  aside_cursor_close(c);
+  return rc;
+}
+
+/* ---- which graphs there are ---- */
+status vector_store_each(engine *e, const vector_key *of, vector_key_visitor visit, void *context) {
+  uint8_t wanted[2] = {(uint8_t)(of->column >> 8), (uint8_t)of->column};
+  aside_cursor *c;
+  if (engine_is_memory(e)) return HDB_OK;
+  TRY(aside_cursor_open(e, of->tree, slice_of(wanted, 2), &c));
+  status rc = HDB_OK;
+  while (c->valid && rc == HDB_OK) {
+    uint8_t beyond[PREFIX + 1];
+    if (c->key.n < HEAD_KEY) break;
+    memcpy(beyond, c->key.p, PREFIX);
+    beyond[PREFIX] = 'n' + 1;
+    vector_key key = *of;
+    key.metric = c->key.p[2], key.m = c->key.p[3], key.ef_construction = c->key.p[4] << 8 | c->key.p[5];
+    rc = visit(context, &key);
+    aside_cursor_seek(c, slice_of(beyond, sizeof beyond));
   }
   if (rc == HDB_OK) rc = c->error;
   aside_cursor_close(c);

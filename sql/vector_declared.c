@@ -1,6 +1,7 @@
 /* CREATE INDEX i ON t USING hnsw (column vector_cosine_ops) WITH (m = 16, ef_construction = 200): what it may say, and
  * what a search takes from it. Its row in sqlite_schema is all there is on disk; the graph is the automatic one with
  * these parameters. As pgvector has it, vector_l2_ops is meant when no class is named. */
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -92,4 +93,42 @@ const char *vector_index_declared(const table *t, int column, vector_key *key) {
     return x->name;
   }
   return NULL;
+}
+
+/* ---- from the first row on ---- */
+typedef struct expecting {
+  engine *e;
+  const char *label;
+  int n;
+} expecting;
+
+static status expect_stored(void *context, const vector_key *key) {
+  expecting *x = context;
+  x->n += vector_index_await(x->e, key, x->label);
+  return HDB_OK;
+}
+
+static void expect_column(engine *e, const table *t, int number) {
+  const column *c = &t->columns[number];
+  char label[256];
+  expecting x = {.e = e, .label = label};
+  snprintf(label, sizeof label, "%s.%s", t->name, c->name);
+  vector_key key = {.tree = t->tree, .column = c->stored, .dimensions = c->vector_dimensions};
+  if (vector_index_is_known(e, &key)) return;
+  for (int metric = HNSW_L2; metric <= HNSW_L1; metric++) {
+    vector_key declared = key;
+    declared.metric = (uint8_t)metric;
+    const char *name = vector_index_declared(t, number, &declared);
+    if (name) x.n += vector_index_await(e, &declared, name);
+  }
+  if (x.n || vector_store_each(e, &key, expect_stored, &x) != HDB_OK || x.n) return;
+  key.metric = HNSW_COSINE;
+  vector_index_await(e, &key, label);
+}
+
+void vector_index_expect(engine *e, const table *t) {
+  if (t->kind != TABLE_ORDINARY || t->without_rowid) return;
+  for (int i = 0; i < t->columns_n; i++)
+    if (t->columns[i].vector_dimensions && t->columns[i].stored >= 0 && !t->columns[i].generated)
+      expect_column(e, t, i);
 }

@@ -17,7 +17,12 @@
 #include "kv/base/key.h"
 #include "kv/base/record.h"
 
-enum { LOG_KEPT = 1 << 15, LOG_MAX = 1 << 22, INDEXES_MAX = 256 };
+enum {
+  LOG_KEPT = 1 << 15,
+  LOG_MAX = 1 << 22,
+  INDEXES_MAX = 256,
+  ENOUGH = 500 /* rows written, before the builder looks */
+};
 
 /* ---- row ids ---- */
 bool row_ids_add(row_ids *r, int64_t id) {
@@ -121,7 +126,8 @@ static bool set_wants(void *context, uint32_t tree) {
   if (!atomic_load_explicit(&s->indexes_n, memory_order_acquire) || s->pid != getpid())
     return false; /* in a forked child the lock may be held for ever */
   pthread_mutex_lock(&s->lock);
-  for (vector_index *i = s->first; i && !wants; i = i->next) wants = i->logging && i->key.tree == tree;
+  for (vector_index *i = s->first; i && !wants; i = i->next)
+    wants = (i->logging || i->waiting) && i->key.tree == tree;
   pthread_mutex_unlock(&s->lock);
   return wants;
 }
@@ -130,6 +136,11 @@ static void set_touched(void *context, uint32_t tree, int64_t time, slice key, b
   vector_set *s = context;
   pthread_mutex_lock(&s->lock);
   for (vector_index *i = s->first; i; i = i->next) {
+    if (i->key.tree == tree && i->waiting && (whole || ++i->unread >= ENOUGH)) {
+      i->waiting = false;
+      i->unread = 0;
+      builder_start(s);
+    }
     if (!i->logging || i->key.tree != tree) continue;
     if (whole || key.n != 8)
       index_reset(i);
@@ -221,16 +232,60 @@ static vector_index *index_new(vector_set *s, const vector_key *key, const char 
   return i;
 }
 
+static vector_index *find_index(vector_set *s, const vector_key *key) {
+  vector_index *i = s->first;
+  while (i && !same_key(&i->key, key)) i = i->next;
+  return i;
+}
+
+/* A search by this metric: what was built for another on suspicion, and never asked, is not kept. */
+static void drop_unasked(vector_set *s, const vector_index *found) {
+  for (vector_index *i = s->first; i; i = i->next) {
+    if (i == found || !i->unasked || i->unwanted || i->key.tree != found->key.tree ||
+        i->key.column != found->key.column)
+      continue;
+    i->unwanted = true;
+    i->waiting = false;
+    builder_start(s);
+  }
+}
+
 vector_index *vector_index_get(engine *e, const vector_key *key, const char *label) {
   vector_set *s = set_get(e);
   if (!s || s->pid != getpid()) return NULL; /* a forked child: its builder stayed behind */
   pthread_mutex_lock(&s->lock);
-  vector_index *i = s->first;
-  while (i && !same_key(&i->key, key)) i = i->next;
-  if (!i) i = index_new(s, key, label);
-  if (i && index_has_work(i)) builder_start(s);
+  vector_index *i = find_index(s, key);
+  bool fresh = !i;
+  if (fresh) i = index_new(s, key, label);
+  if (i) {
+    if (fresh) drop_unasked(s, i);
+    if (i->waiting) i->unread = 0;
+    i->waiting = i->unasked = i->unwanted = false;
+    if (index_has_work(i)) builder_start(s);
+  }
   pthread_mutex_unlock(&s->lock);
   return i;
+}
+
+bool vector_index_await(engine *e, const vector_key *key, const char *label) {
+  vector_set *s = set_get(e);
+  if (!s || s->pid != getpid()) return false;
+  pthread_mutex_lock(&s->lock);
+  vector_index *i = find_index(s, key);
+  if (!i && (i = index_new(s, key, label))) i->waiting = i->unasked = true;
+  pthread_mutex_unlock(&s->lock);
+  return i != NULL;
+}
+
+bool vector_index_is_known(engine *e, const vector_key *key) {
+  vector_set *s = engine_watched(e);
+  bool known = false;
+  if (!s || s->pid != getpid()) return s != NULL;
+  pthread_mutex_lock(&s->lock);
+  for (const vector_index *i = s->first; i && !known; i = i->next)
+    known = i->key.tree == key->tree && i->key.column == key->column;
+  pthread_mutex_unlock(&s->lock);
+  return known;
 }
 
 /* ---- readers ---- */
@@ -317,9 +372,11 @@ status vector_indexes_each(engine *e, vector_visitor visit, void *context) {
   if (!s || s->pid != getpid()) return HDB_OK;
   pthread_mutex_lock(&s->lock);
   for (vector_index *i = s->first; i && rc == HDB_OK; i = i->next) {
+    if (i->unwanted) continue;
     vector_info info = {.key = i->key,
                         .label = i->label,
                         .built = i->graph != NULL,
+                        .waiting = i->waiting,
                         .rebuilding = i->graph && (i->making || i->wanted)};
     info.done = atomic_load(&i->done);
     info.total = atomic_load(&i->total);

@@ -62,6 +62,13 @@ typedef struct vector_view {
 
 /* The index, made (and its building begun in the background) when it is not there. NULL: none to be had. */
 vector_index *vector_index_get(engine *e, const vector_key *key, const char *label);
+/* Made to wait until there are enough rows, or somebody searches. false: none to be had. */
+bool vector_index_await(engine *e, const vector_key *key, const char *label);
+/* Is there one of this tree and column, of whatever metric? */
+bool vector_index_is_known(engine *e, const vector_key *key);
+/* The keys of the graphs that are stored for a tree and column. */
+typedef status (*vector_key_visitor)(void *context, const vector_key *key);
+status vector_store_each(engine *e, const vector_key *of, vector_key_visitor visit, void *context);
 /* false: scan (V3). Otherwise to be left. */
 bool vector_view_enter(vector_index *i, int64_t view_time, vector_view *v);
 void vector_view_leave(vector_view *v);
@@ -84,7 +91,7 @@ typedef struct vector_info {
   int64_t walks,
       scans; /* searches that the graph answered, and those that began there and went on to a scan */
   vector_calibration calibration;
-  bool built, rebuilding;
+  bool built, rebuilding, waiting;
 } vector_info;
 /* The graphs of this tree are built anew from its rows, in the background; they answer until then. */
 status vector_index_rebuild(engine *e, uint32_t tree);

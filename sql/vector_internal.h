@@ -36,6 +36,9 @@ struct vector_index {
   uint64_t log_first; /* number of log[0] */
   int64_t floor;      /* every later commit is in the log */
   size_t unread;      /* logged since the builder looked */
+  bool waiting;       /* made by a writer: for enough rows, or a search */
+  bool unasked;       /* ... and nobody has searched in it */
+  bool unwanted;      /* ... and somebody searches by another metric: it goes */
   bool making;        /* the builder is at it, from its rows or the store */
   bool wanted;        /* somebody asked for it to be built anew (REINDEX) */
   /* progress of building, and figures */
@@ -70,7 +73,8 @@ void log_shorten(vector_index *i);
 void index_reset(vector_index *i);
 /* Something to do for this index? Under the lock. */
 static inline bool index_has_work(const vector_index *i) {
-  return !i->failed && ((!i->graph && !i->logging) || (i->graph && (i->unread || i->wanted)));
+  if (i->unwanted) return i->graph || i->logging;
+  return !i->failed && !i->waiting && ((!i->graph && !i->logging) || (i->graph && (i->unread || i->wanted)));
 }
 
 /* vector_build.c */

@@ -146,7 +146,7 @@ static status list_index(void *context, const vector_info *i) {
                               text_value(i->label),
                               text_value(metric_names[k->metric]),
                               value_int(k->dimensions),
-                              text_value(i->rebuilding ? "rebuilding"
+                              text_value(i->waiting ? "waiting" : i->rebuilding ? "rebuilding"
                                          : i->built    ? "ready"
                                                        : "building"),
                               value_int(i->count),
