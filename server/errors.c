@@ -158,7 +158,9 @@ const char *sqlstate_of(status code, const char *m, buf *words, error_fields *f)
   case HDB_READONLY: state = "25006"; break;
   case HDB_TOOBIG: state = starts(m, "value too long") ? "22001" : "54000"; break;
   case HDB_RANGE: state = starts(m, "date/time") ? "22008" : "22003"; break;
-  case HDB_MISMATCH: state = starts(m, "date/time") ? "22008" : "22P02"; break;
+  case HDB_MISMATCH:
+    state = starts(m, "date/time") ? "22008" : starts(m, "invalid input syntax for type date") || starts(m, "invalid input syntax for type time") || starts(m, "invalid input syntax for type interval") ? "22007" : "22P02";
+    break;
   case HDB_FORMAT: state = "22P03"; break;
   case HDB_INTERNAL: state = "XX000"; break;
   default: break;

@@ -44,6 +44,10 @@ typedef struct describe {
   int parameters_n;
   int depth;
   bool failed;
+  bool coerce;         /* literals take the form of the type that they are compared with: the tree is changed */
+  error *err;
+  status rc;           /* why not */
+  const uint8_t *text; /* offsets count from here */
 } describe;
 
 static columns infer_select(describe *d, select *s, frame *outer, const typed *expected, int expected_n);
@@ -72,7 +76,10 @@ static columns table_columns(describe *d, const table *t) {
   int n = 0;
   if (t->kind == TABLE_VIEW && t->view && d->depth < VIEW_DEPTH) {
     d->depth++;
+    bool coerce = d->coerce;
+    d->coerce = false; /* the catalog's own tree */
     columns c = infer_select(d, t->view, NULL, NULL, 0);
+    d->coerce = coerce;
     d->depth--;
     for (int i = 0; i < c.n; i++) {
       if (t->view_columns && i < t->view_columns->n) c.list[i].label = t->view_columns->items[i].name;
@@ -184,11 +191,70 @@ static typed unify(typed a, typed b) {
   return a;
 }
 
+/* ---- coercion: 'x' beside a column of another type than text ---- */
+
+static bool is_moment(uint32_t type) { return type == PG_TIMESTAMP || type == PG_TIMESTAMPTZ; }
+
+/* 'text' becomes the type's canonical value, as PostgreSQL reads an untyped literal. */
+static void coerce_literal(describe *d, expr *e, typed t) {
+  const pg_type *type = pg_type_by_oid(t.type);
+  if (!d->coerce || d->rc != HDB_OK || !e || e->op != EX_TEXT || !type || (type->category == 'S' && type->oid != PG_BPCHAR)) return;
+  bool reg = type->oid == PG_REGCLASS || type->oid == PG_REGTYPE || type->oid == PG_REGPROC || type->oid == PG_REGNAMESPACE || type->oid == PG_REGROLE || type->oid == PG_OID;
+  if (reg || type->oid == PG_CHAR || type->oid == PG_JSON || type->oid == PG_JSONB || type->oid == PG_VECTOR || type->category == 'P' || type->oid == PG_UNKNOWN) return;
+  value v = value_text(e->text, e->text_n);
+  error why = ERROR_INIT;
+  bool padded = type->oid == PG_BPCHAR;
+  if (padded && t.modifier < 4) return;
+  status rc = pg_convert(type->oid, padded ? t.modifier : -1, false, &v, d->memory, &why);
+  if (rc != HDB_OK && !padded) {
+    d->rc = error_set(d->err, rc, "%s", why.message ? why.message : "");
+    if (d->text && e->span.p) d->err->offset = (int)(e->span.p - d->text);
+  }
+  error_clear(&why);
+  if (rc != HDB_OK) return;
+  switch (v.type) {
+  case VAL_INTEGER: e->op = EX_INT, e->i = v.i; break;
+  case VAL_REAL: e->op = EX_REAL, e->r = v.r; break;
+  case VAL_BLOB: e->op = EX_BLOB, e->text = v.p, e->text_n = v.n; break;
+  default: e->text = v.p, e->text_n = v.n;
+  }
+}
+
+/* A date beside a timestamp is its midnight. */
+static void coerce_date(describe *d, expr *e, uint32_t to) {
+  if (!d->coerce || !e) return;
+  expr *inner = arena_zero(d->memory, sizeof *inner), *name = arena_zero(d->memory, sizeof *name);
+  expr_list *list = NULL;
+  if (inner && name) {
+    *inner = *e;
+    name->op = EX_TEXT, name->text = to == PG_TIMESTAMP ? "timestamp" : "timestamptz", name->text_n = (uint32_t)strlen(name->text), name->span = e->span;
+    list = ast_list_add(d->memory, ast_list_add(d->memory, NULL, inner), name);
+  }
+  if (!list) {
+    d->failed = true;
+    return;
+  }
+  *e = (expr){.op = EX_FUNCTION, .text = "pg_cast", .text_n = 7, .list = list, .span = inner->span};
+}
+
+static void coerce_pair(describe *d, expr *left, expr *right, typed l, typed r) {
+  if (!d->coerce) return;
+  if (left->op == EX_TEXT && right->op != EX_TEXT) coerce_literal(d, left, r);
+  else if (right->op == EX_TEXT && left->op != EX_TEXT) coerce_literal(d, right, l);
+  else if (l.type == PG_DATE && is_moment(r.type) && right->op != EX_PARAM) coerce_date(d, left, r.type);
+  else if (r.type == PG_DATE && is_moment(l.type) && left->op != EX_PARAM) coerce_date(d, right, l.type);
+}
+
 /* Both operands, each learning from the other. */
 static void infer_pair(describe *d, frame *f, expr *left, expr *right, typed *l, typed *r) {
   *l = infer(d, f, left, 0);
   *r = infer(d, f, right, l->type);
   if (l->type == 0 && r->type) *l = infer(d, f, left, r->type);
+}
+
+static void compare_pair(describe *d, frame *f, expr *left, expr *right, typed *l, typed *r) {
+  infer_pair(d, f, left, right, l, r);
+  coerce_pair(d, left, right, *l, *r);
 }
 
 static typed arithmetic(describe *d, frame *f, expr *left, expr *right, int op, uint32_t expected) {
@@ -356,6 +422,7 @@ static typed infer_in(describe *d, frame *f, expr *e) {
       typed r = infer(d, f, e->list->items[i].e, l.type);
       if (!l.type && r.type) l = infer(d, f, e->left, r.type);
     }
+    for (int i = 0; i < e->list->n && e->left->op != EX_TEXT; i++) coerce_pair(d, e->left, e->list->items[i].e, l, l);
   }
   if (e->select) {
     select *s = e->select; /* x = ANY(array): IN (SELECT value FROM json_each(pg_any_array(array))) */
@@ -379,6 +446,7 @@ static typed infer_case(describe *d, frame *f, expr *e, uint32_t expected) {
     for (int i = 0; i < n; i++) {
       bool is_else = e->has_else && i == n - 1, is_when = !is_else && i % 2 == 0;
       typed t = infer(d, f, e->list->items[i].e, is_when ? operand.type : pass ? result.type : 0);
+      if (is_when && e->left && pass) coerce_pair(d, e->left, e->list->items[i].e, operand, t);
       if (!is_when && pass == 0) result = unify(result, t);
     }
     if (!result.type) result = typed_of(expected ? expected : PG_TEXT);
@@ -431,10 +499,10 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
   case EX_EQ: case EX_NE: case EX_LT: case EX_LE: case EX_GT: case EX_GE: case EX_IS: case EX_ISNOT:
     if (e->left->op == EX_ROW && e->right->op == EX_ROW && e->left->list && e->right->list) {
       for (int i = 0; i < e->left->list->n && i < e->right->list->n; i++)
-        infer_pair(d, f, e->left->list->items[i].e, e->right->list->items[i].e, &l, &r);
+        compare_pair(d, f, e->left->list->items[i].e, e->right->list->items[i].e, &l, &r);
       return typed_of(PG_BOOL);
     }
-    infer_pair(d, f, e->left, e->right, &l, &r);
+    compare_pair(d, f, e->left, e->right, &l, &r);
     if (!l.type && !r.type) {
       infer(d, f, e->left, PG_TEXT);
       infer(d, f, e->right, PG_TEXT);
@@ -462,6 +530,7 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
     for (int i = 0; i < 2 && e->list && i < e->list->n; i++) {
       r = infer(d, f, e->list->items[i].e, l.type);
       if (!l.type && r.type) l = infer(d, f, e->left, r.type);
+      coerce_pair(d, e->left, e->list->items[i].e, l, r);
     }
     return typed_of(PG_BOOL);
   case EX_IN: return infer_in(d, f, e);
@@ -732,6 +801,31 @@ static columns describe_delete(describe *d, delete_statement *s) {
   return result_columns(d, &f, NULL, s->returning, NULL, 0);
 }
 
+static columns describe_tree(describe *d, statement *tree) {
+  switch (tree->kind) {
+  case ST_SELECT: return infer_select(d, tree->select, NULL, NULL, 0);
+  case ST_INSERT: return describe_insert(d, tree->insert);
+  case ST_UPDATE: return describe_update(d, tree->update);
+  case ST_DELETE: return describe_delete(d, tree->delete_);
+  default: return (columns){0, NULL};
+  }
+}
+
+static status coerce(hdb *db, arena *memory, statement *tree, select *s, int parameters, const uint8_t *text, error *err) {
+  describe d = {.db = db, .memory = memory, .parameters_n = parameters, .coerce = true, .err = err, .text = text};
+  d.parameters = arena_zero(memory, (size_t)(parameters + 1) * sizeof *d.parameters);
+  if (!d.parameters) return sql_nomem(err);
+  if (tree) describe_tree(&d, tree);
+  else infer_select(&d, s, NULL, NULL, 0);
+  return d.rc != HDB_OK ? d.rc : d.failed ? sql_nomem(err) : HDB_OK;
+}
+
+status pg_coerce_statement(hdb *db, arena *memory, statement *tree, slice text, error *err) {
+  return coerce(db, memory, tree, NULL, tree->parameters, text.p, err);
+}
+
+status pg_coerce_select(hdb *db, arena *memory, select *s, error *err) { return coerce(db, memory, NULL, s, 0, NULL, err); }
+
 status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n, arena *memory, description *out) {
   *out = (description){0};
   hdb_lock(db);
@@ -749,13 +843,7 @@ status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n
   d.parameters = arena_zero(memory, (size_t)(d.parameters_n + 1) * sizeof *d.parameters);
   for (int i = 0; d.parameters && i < d.parameters_n && i < given_n; i++) d.parameters[i] = given[i] == PG_UNKNOWN ? 0 : given[i];
   columns c = {0, NULL};
-  if (d.parameters && !tree->explain) switch (tree->kind) {
-    case ST_SELECT: c = infer_select(&d, tree->select, NULL, NULL, 0); break;
-    case ST_INSERT: c = describe_insert(&d, tree->insert); break;
-    case ST_UPDATE: c = describe_update(&d, tree->update); break;
-    case ST_DELETE: c = describe_delete(&d, tree->delete_); break;
-    default: break;
-    }
+  if (d.parameters && !tree->explain) c = describe_tree(&d, tree);
   for (int i = 0; d.parameters && i < d.parameters_n; i++)
     if (!d.parameters[i]) d.parameters[i] = PG_TEXT;
   for (int i = 0; i < c.n; i++) {

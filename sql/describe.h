@@ -29,6 +29,13 @@ typedef struct description {
 struct table;
 /* The number pg_class and RowDescription give a table. */
 uint32_t pg_table_oid(const struct table *t);
+/* In the tree: literals in quotes that are compared with something of a type take that type's canonical form (bool 't' is
+ * 1, '2024-1-5' beside a date 2024-01-05), a date beside a timestamp becomes one. An error with its place for a literal
+ * that is none of the type. */
+struct statement;
+struct select;
+status pg_coerce_statement(hdb *db, arena *memory, struct statement *tree, slice text, error *err);
+status pg_coerce_select(hdb *db, arena *memory, struct select *s, error *err); /* a view's, a copy */
 status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n, arena *memory, description *out);
 
 /* Of the constraint whose error has just come: its words, the connection's until its next error. false: nothing is known. */

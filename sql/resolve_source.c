@@ -5,6 +5,7 @@
  * while a CTE is being opened, the complaint that a further reference to it earns. A view's body sees no CTE of its
  * user, and (outside of temp) only tables of its own schema.
  */
+#include "sql/describe.h"
 #include "sql/resolve.h"
 #include "sql/time.h"
 
@@ -306,6 +307,7 @@ static status open_cte(compile *c, source *s, cte *k, with *in) {
 /* ---- views ---- */
 static status open_view_body(compile *c, source *s, const table *view) {
   s->select = ast_copy_select(c->memory, view->view);
+  if (s->select && pg_table_is_postgres(view->sql)) TRY(pg_coerce_select(c->db, c->memory, s->select, c->err));
   if (!s->select) return resolve_no_memory(c);
   s->select->is_view = true;
   int default_time = c->default_time;

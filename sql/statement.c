@@ -10,6 +10,7 @@
  *     nothing runs.
  * Costs: a prepared statement's step on an unchanged schema: a stamp compare for each database it touches.
  */
+#include "sql/describe.h"
 #include "sql/replay.h"
 #include "sql/time.h"
 
@@ -83,7 +84,8 @@ static status compile_once(hdb *db, slice text, program **out, size_t *tail, int
   if (rc == HDB_OK && p->tree) {
     c.tree = p->tree;
     c.text = text;
-    rc = compile_statement(&c, p->tree);
+    if (options.dialect == DIALECT_POSTGRES) rc = pg_coerce_statement(db, &p->memory, p->tree, text, &db->err);
+    if (rc == HDB_OK) rc = compile_statement(&c, p->tree);
     status finish = compile_finish(&c);
     if (rc == HDB_OK) rc = finish;
   }

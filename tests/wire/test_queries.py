@@ -89,3 +89,23 @@ def test_copy_says_where_it_failed_and_ignores_no_option(c):
     fails(c, "COPY e FROM STDIN (ENCODING 'LATIN1')", C="0A000")
     fails(c, "COPY e FROM STDIN (NOSUCH 1)", C="42601")
     c.query("DELETE FROM e WHERE id = 10")
+
+
+@pytest.mark.parametrize("condition,found", [
+    ("c = 't'", 1), ("c = 'yes'", 1), ("c", 1), ("'f' = c", 0), ("d = '2024-1-5'", 1), ("'2024-1-5' = d", 1), ("d BETWEEN '2024-1-1' AND '2024-12-31'", 1),
+    ("d IN ('2024-1-5', '2023-1-1')", 1), ("ts = '2024-01-05'", 1), ("ts >= '2024-01-05' AND ts < '2024-01-05'::date + 1", 1), ("d = ts", 1), ("ts = d", 1),
+    ("tz = '2024-01-05 09:00+01:00'", 1), ("u = 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", 1), ("n = '1.50'", 1), ("n IN ('1.50', '2')", 1), ("ch = 'ab'", 1), ("ch = 'ab  '", 1),
+    ("tm = '10:00:00'", 1), ("iv = '24:00:00'", 0), ("id = '1'", 1), ("(id, d) = ('1', '2024-1-5')", 1), ("CASE d WHEN '2024-1-5' THEN c END", 1), ("d <> '2024-1-5'", 0)])
+def test_a_quoted_literal_takes_the_type_of_the_other_side(c, condition, found):
+    c.query("""DROP TABLE IF EXISTS lit CASCADE; CREATE TABLE lit(id int PRIMARY KEY, c bool, d date, ts timestamp, tz timestamptz, u uuid, n numeric(8,2), ch char(4), tm time, iv interval);
+        INSERT INTO lit VALUES(1,true,'2024-01-05','2024-01-05 00:00:00','2024-01-05 10:00+02','a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',1.5,'ab','10:00','1 day')""")
+    assert c.query(f"SELECT count(*) FROM lit WHERE {condition}").rows == [(str(found),)]
+    c.query(f"CREATE OR REPLACE VIEW seen AS SELECT id FROM lit WHERE {condition}")
+    assert c.query("SELECT count(*) FROM seen").rows == [(str(found),)]
+    assert c.query(f"DELETE FROM lit WHERE {condition}").tag == f"DELETE {found}"
+
+
+def test_a_quoted_literal_that_is_none_of_the_type_is_an_error(c):
+    for sql, words, at in [("SELECT 1 FROM lit WHERE id = 'x'", 'invalid input syntax for type integer: "x"', "30"), ("SELECT 1 FROM lit WHERE d > 'nonsense'", 'invalid input syntax for type date: "nonsense"', "29"),
+                           ("SELECT 1 FROM lit WHERE c = 'maybe'", 'invalid input syntax for type boolean: "maybe"', "29"), ("UPDATE lit SET id = 1 WHERE u = 'zz'", 'invalid input syntax for type uuid: "zz"', "33")]:
+        fails(c, sql, C="22P02" if "date" not in words else "22007", M=words, P=at)
