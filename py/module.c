@@ -150,6 +150,15 @@ static PyObject *module_exceptions(PyObject *module, PyObject *unused) {
   return tuple;
 }
 
+/* The file of the stock module, None: it is part of the interpreter. */
+static PyObject *module_beside_sqlite(PyObject *module, PyObject *name) {
+  PyObject *path = NULL;
+  if (name != Py_None && !PyUnicode_FSConverter(name, &path)) return NULL;
+  hdb_beside_sqlite(path ? PyBytes_AS_STRING(path) : NULL);
+  Py_XDECREF(path);
+  Py_RETURN_NONE;
+}
+
 static PyObject *module_at_exit(PyObject *module, PyObject *unused) {
   connection_checkpoint_all(state_of(module));
   Py_BEGIN_ALLOW_THREADS
@@ -203,6 +212,7 @@ static PyMethodDef module_methods[] = {
     {"_server_wait", module_server_wait, METH_VARARGS, NULL},
     {"_attach_server", connection_attach_server, METH_VARARGS, NULL},
     {"_at_exit", module_at_exit, METH_NOARGS, NULL},
+    {"_beside_sqlite", module_beside_sqlite, METH_O, NULL},
     {"_exceptions", module_exceptions, METH_NOARGS, NULL},
     {NULL},
 };

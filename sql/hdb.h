@@ -45,6 +45,9 @@ enum { HDB_DETERMINISTIC = 0x800, HDB_DIRECTONLY = 0x80000, HDB_SUBTYPE = 0x1000
 /* ---- library ---- */
 const char *hdb_libversion(void);        /* "3.45.0": the SQLite release whose dialect this is */
 const char *hdb_product_version(void);   /* HeliosDB Nano's own */
+/* The process has another user of SQLite files: this shared library (NULL: the program itself). Before the first open; when
+ * its SQLite is not the very one that writes app.db here, neither will drop the other's locks. */
+void hdb_beside_sqlite(const char *module);
 int hdb_complete(const char *sql);       /* does the text end a statement? */
 const char *hdb_errstr(int code);
 void *hdb_malloc(size_t bytes);

@@ -148,6 +148,10 @@ void mirror_keeper_forget(struct mirror *m);
 /* Wakes it now for a mirror that is behind. */
 void mirror_keeper_wake(struct mirror *m, int64_t in_ms);
 
+/* ---- mirror_locks.c ---- */
+/* Locks that do not belong to the process as a whole; for all that this copy of SQLite opens from now on. */
+void mirror_lock_by_description(void);
+
 /* ---- mirror_log.c: what happened to the file, kept in the engine ---- */
 status mirror_log_add(hdb *own, enum mirror_event event, const mirror_outcome *o, const char *words);
 void mirror_outcome_conflict(mirror_outcome *o, const char *table, const value *key, const char *column, const value *base,

@@ -122,6 +122,8 @@ def _register_defaults():
 collections.abc.Sequence.register(Row)
 _register_defaults()
 _atexit.register(_heliosdb._at_exit)
+if "_sqlite3" in sys.modules:
+    _heliosdb._beside_sqlite(getattr(sys.modules["_sqlite3"], "__file__", None))
 
 
 def install_as_sqlite3():
