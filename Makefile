@@ -8,13 +8,8 @@ VENV    := .venv
 
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
-<<<<<<< HEAD
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire fuzz-wire
-.PHONY: sim-faults
-=======
-.PHONY: bench-vectors recall asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire
-.PHONY: sim-faults mirror-kill
->>>>>>> 6114b79 (A vector index from the first row on; random searches beside writers against exact ones; make recall, make bench-vectors)
+.PHONY: sim-faults recall bench-vectors
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
