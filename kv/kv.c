@@ -97,12 +97,13 @@ out:
   return rc;
 }
 
-status kv_copy(kv *from, const char *path, struct crypt_key *key) {
+status kv_copy(kv *from, const kv_snapshot *snapshot, const char *path, struct crypt_key *key) {
   status rc = HDB_NOMEM;
   kv *to = NULL;
   kv_batch *batch = NULL;
-  kv_snapshot *snapshot = kv_snapshot_open(from);
+  kv_snapshot *own = snapshot ? NULL : kv_snapshot_open(from);
   kv_options options = {.create = true, .key = key};
+  if (!snapshot) snapshot = own;
   if (!snapshot) goto out;
   CHECK(kv_open(path, &options, &to, NULL));
   if (!(batch = kv_batch_new(to))) {
@@ -113,11 +114,11 @@ status kv_copy(kv *from, const char *path, struct crypt_key *key) {
   rc = kv_flush(to);
 out:
   kv_batch_free(batch);
-  kv_snapshot_close(from, snapshot);
+  kv_snapshot_close(from, own);
   status closed = kv_close(to);
   return rc == HDB_OK ? closed : rc;
 }
 
 status kv_checkpoint(kv *store, const char *path) {
-  return store->backend->checkpoint ? store->backend->checkpoint(store, path) : kv_copy(store, path, NULL);
+  return store->backend->checkpoint ? store->backend->checkpoint(store, path) : kv_copy(store, NULL, path, NULL);
 }

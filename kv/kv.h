@@ -94,8 +94,9 @@ void kv_wake(kv *store);
 status kv_compact(kv *store, enum kv_family family, slice from, slice to);
 /* A copy of the store at `path` by hard links where possible. */
 status kv_checkpoint(kv *store, const char *path);
-/* Every key and value into a new store at `path`, under another key (NULL: plain); synced. Its message is kv_message's. */
-status kv_copy(kv *store, const char *path, struct crypt_key *key);
+/* Every key and value of the snapshot (NULL: of one made now) into a new store at `path`, under another key (NULL: plain);
+ * synced. Its message is kv_message's. */
+status kv_copy(kv *store, const kv_snapshot *snapshot, const char *path, struct crypt_key *key);
 uint64_t kv_bytes(kv *store, enum kv_family family); /* approximate, on disk and in memory */
 
 #endif

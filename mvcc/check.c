@@ -54,7 +54,7 @@ static status check_history_known(checking *c, const group *g) {
   if (g->flags & GROUP_HISTORY && group_history_get(g, &h) != HDB_OK) return problem(c, "tree %u: what a group says of its history is damaged", c->tree);
   buf_clear(&c->key);
   version_bound(&c->key, c->tree, buf_slice(&c->bound));
-  TRY(kv_iter_open(c->e->store, c->v->snapshot, KV_VERSIONS, buf_slice(&c->key), slice_of(NULL, 0), &it));
+  TRY(kv_iter_open(c->v->store, c->v->snapshot, KV_VERSIONS, buf_slice(&c->key), slice_of(NULL, 0), &it));
   it->seek(it, buf_slice(&c->key));
   int64_t newest = 0;
   if (it->valid && it->key.n == c->key.n + 8 && memcmp(it->key.p, c->key.p, c->key.n) == 0) newest = (int64_t)~get_be64(it->key.p + c->key.n);
@@ -71,7 +71,7 @@ static status check_in_feed(checking *c, int64_t time) {
   if (!c->e->feed || time <= feed_oldest(c->e) || time == c->checked_time) return HDB_OK;
   c->checked_time = time;
   put_be64(key, (uint64_t)time);
-  status rc = kv_get(c->e->store, c->v->snapshot, KV_COMMITS, slice_of(key, 8), &value);
+  status rc = kv_get(c->v->store, c->v->snapshot, KV_COMMITS, slice_of(key, 8), &value);
   if (rc == HDB_OK) kv_release(&value);
   return rc == HDB_NOTFOUND ? problem(c, "tree %u was changed by commit %" PRId64 ", which is not in the feed", c->tree, time) : rc;
 }
@@ -219,7 +219,7 @@ static bool branch_is_there(checking *c, uint64_t id) {
   char name[32];
   if (id == BRANCH_MAIN) return true;
   snprintf(name, sizeof name, "branch/%" PRIu64, id);
-  if (kv_get(c->e->store, c->v->snapshot, KV_META, slice_str(name), &value) != HDB_OK) return false;
+  if (kv_get(c->v->store, c->v->snapshot, KV_META, slice_str(name), &value) != HDB_OK) return false;
   kv_release(&value);
   return true;
 }
@@ -267,7 +267,7 @@ static status check_family(checking *c, enum kv_family family, tree_list *trees)
   kv_iter *it;
   buf place = BUF_INIT;
   int64_t last = 0;
-  TRY(kv_iter_open(c->e->store, c->v->snapshot, family, slice_of(NULL, 0), slice_of(NULL, 0), &it));
+  TRY(kv_iter_open(c->v->store, c->v->snapshot, family, slice_of(NULL, 0), slice_of(NULL, 0), &it));
   status rc = HDB_OK;
   for (it->seek(it, slice_of(NULL, 0)); it->valid && rc == HDB_OK; it->next(it)) {
     switch (family) {

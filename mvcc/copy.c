@@ -8,14 +8,20 @@
 #include "mvcc/internal.h"
 
 status engine_copy(engine *e, const char *path) {
+  if (!engine_is_owner(e)) return HDB_BUSY;
   leave_before_wait();
   TRY(engine_sync_to(e, engine_newest(e)));
   return kv_checkpoint(e->store, path);
 }
 
 status engine_copy_as(engine *e, const char *path, crypt_key *key) {
+  txn *t;
+  TRY(txn_new(e, &t));
   leave_before_wait();
-  return kv_copy(e->store, path, key);
+  status rc = txn_begin(t, TXN_READ, 0); /* the snapshot of a view is there in every process */
+  if (rc == HDB_OK) rc = kv_copy(t->view->store, t->view->snapshot, path, key);
+  txn_free(t);
+  return rc;
 }
 
 status engine_settings_forget(engine *e, const char *prefix) {

@@ -17,7 +17,7 @@ static const char *const family_names[KV_FAMILIES] = {"meta", "commits", "rows",
 
 struct stored {
   engine *e;
-  kv_snapshot *snapshot;
+  txn *t; /* for its view */
   kv_iter *it;
   int family, last;
   buf words, key;
@@ -275,11 +275,11 @@ status stored_open(engine *e, int family, stored **out) {
   s->e = e;
   s->family = (family < 0 ? 0 : family) - 1; /* the first next opens it */
   s->last = family < 0 ? KV_FAMILIES - 1 : family;
-  s->snapshot = kv_snapshot_open(e->store);
-  *out = s;
-  if (s->snapshot) return HDB_OK;
-  stored_close(s);
-  return HDB_NOMEM;
+  status rc = txn_new(e, &s->t);
+  if (rc == HDB_OK) rc = txn_begin(s->t, TXN_READ, 0);
+  *out = rc == HDB_OK ? s : NULL;
+  if (rc != HDB_OK) stored_close(s);
+  return rc;
 }
 
 status stored_next(stored *s, bool *there) {
@@ -294,7 +294,7 @@ status stored_next(stored *s, bool *there) {
     }
     if (s->family >= s->last) return HDB_OK;
     s->family++;
-    TRY(kv_iter_open(s->e->store, s->snapshot, (enum kv_family)s->family, slice_of(NULL, 0), slice_of(NULL, 0), &s->it));
+    TRY(kv_iter_open(s->t->view->store, s->t->view->snapshot, (enum kv_family)s->family, slice_of(NULL, 0), slice_of(NULL, 0), &s->it));
     s->it->seek(s->it, slice_of(NULL, 0));
   }
   buf_clear(&s->words);
@@ -311,7 +311,7 @@ slice stored_words(const stored *s) { return buf_slice(&s->words); }
 void stored_close(stored *s) {
   if (!s) return;
   if (s->it) s->it->close(s->it);
-  if (s->snapshot) kv_snapshot_close(s->e->store, s->snapshot);
+  txn_free(s->t);
   buf_free(&s->words);
   buf_free(&s->key);
   free(s);

@@ -90,7 +90,7 @@ status engine_make_durable(engine *e, int64_t time);
 void engine_alarm(engine *e, void (*ring)(void *), void *context);
 status engine_settings_forget(engine *e, const char *prefix); /* all whose name begins so */
 /* The store as it is now, history and all, into a new directory while others go on: by hard links, under the same key; or
- * written anew under another one (NULL: plain). kv's words are not kept: HDB_IOERR, HDB_FULL, HDB_CANTOPEN. */
+ * written anew under another one (NULL: plain). The first is the owner's alone (HDB_BUSY). kv's words are not kept: HDB_IOERR, HDB_FULL, HDB_CANTOPEN. */
 status engine_copy(engine *e, const char *path);
 status engine_copy_as(engine *e, const char *path, struct crypt_key *key);
 

@@ -72,7 +72,7 @@ status sealed_convert(hdb *db, int number, const crypt_secret *to) {
   if (!path) return sealed_fail(db, HDB_NOMEM);
   if (!*path || d->is_memory || !sealed_names_of(path, &names)) CHECK(error_set(&db->err, HDB_ERROR, "only a database in a file can be converted"));
   if (d->read_only) CHECK(sealed_fail(db, HDB_READONLY));
-  if (mirror_leave_alone(db, number) != HDB_OK || engine_references(d->engine) > 1 || !engine_is_owner(d->engine)) CHECK(error_set(&db->err, HDB_BUSY, "database is locked: other connections have it open"));
+  if (mirror_leave_alone(db, number) != HDB_OK || engine_references(d->engine) > 1 || !engine_is_owner(d->engine) || engine_clients(d->engine) > 0) CHECK(error_set(&db->err, HDB_BUSY, "database is locked: other connections have it open"));
   transaction_rollback(db);
   rc = engine_checkpoint(d->engine);
   if (rc != HDB_OK) CHECK(sealed_fail(db, rc));

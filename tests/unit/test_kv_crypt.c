@@ -319,7 +319,7 @@ START_TEST(a_copy_under_another_key_holds_the_same) {
   ck_assert_int_eq(open_store(&store), HDB_OK);
   snprintf(path, sizeof path, "%s.copy", directory);
   crypt_key *other = crypt_key_new();
-  ck_assert_int_eq(kv_copy(store, path, other), HDB_OK);
+  ck_assert_int_eq(kv_copy(store, NULL, path, other), HDB_OK);
   ck_assert_int_eq(kv_close(store), HDB_OK);
   remove_files(directory);
   ck_assert_int_eq(rename(path, directory), 0);
