@@ -187,6 +187,7 @@ static status check_undoing(checking *c, uint32_t tree) {
   undone u = {.c = c, .tree = tree};
   int64_t oldest = engine_oldest(c->e);
   if (oldest == INT64_MAX || oldest > c->v->time) return HDB_OK;
+  if (oldest < 2) oldest = 2; /* 0 is the present, and what lies before `from` is read as of the microsecond before */
   status rc = versions_between(c->t, tree, oldest, c->v->time, look_at_row, &u);
   if (rc == HDB_ERROR_SNAPSHOT || rc == HDB_NOTFOUND) return HDB_OK; /* retention has moved on */
   if (rc == HDB_CORRUPT) return problem(c, "tree %u: its rows of the past cannot be made", tree);

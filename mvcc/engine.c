@@ -367,7 +367,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   e->store = store;
   status rc = HDB_OK;
   CHECK(packing_new(&e->packing));
-  rc = is_remote(e) ? HDB_OK : pack_check_format(e, err);
+  rc = is_remote(e) ? HDB_OK : format_check(e, err);
   if (rc != HDB_OK) return rc;
   if (!is_remote(e)) CHECK(engine_load(e, options->retention));
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));

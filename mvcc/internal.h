@@ -372,7 +372,8 @@ void pack_stop(engine *e);   /* before the engine goes */
 void pack_rest(engine *e, bool resting); /* true: stops behind the place at hand; false: may go on */
 void pack_hold(engine *e);   /* nothing is packed until pack_let */
 void pack_let(engine *e);
-status pack_check_format(engine *e, error *err); /* at open */
+status pack_check_format(engine *e, error *err); /* format_check's */
+status format_check(engine *e, error *err);      /* at open (format.c) */
 
 /* ---- the feed (feed.c) ---- */
 typedef struct feed_record {

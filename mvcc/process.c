@@ -352,7 +352,7 @@ static status become_owner(engine *e, owner *lock) {
   }
   p->lock = lock;
   e->store = store;
-  CHECK(pack_check_format(e, NULL));
+  CHECK(format_check(e, NULL));
   CHECK(engine_load(e, -1));
   CHECK(branches_sync(e));
   CHECK(trees_load(e));

@@ -71,6 +71,7 @@ static void info_features(listing *k) {
   mirror_facts m;
   mirror_tell(db, DB_MAIN, &m);
   if (m.file) buf_text(&b, m.off ? ",header-only" : ",mirror");
+  if (db->databases[DB_MAIN].sealed) buf_text(&b, ",encryption");
   const char *text = buf_cstr(&b);
   info(k, "features", text_of(text));
   buf_free(&b);

@@ -302,6 +302,42 @@ class Keys(Case):
         self.assertEqual(open(self.path, "rb").read(), open(self.path + "-helios/KEY", "rb").read())
 
 
+class Processes(Case):
+    def test_a_second_process_has_the_same_key_or_nothing(self):
+        conn = helios.connect(self.path, encryption_key=KEY, isolation_level=None)
+        conn.execute("CREATE TABLE t AS SELECT 'MaRkEr' a")
+        out = self.python("""
+            import sys, heliosdb_sqlite as helios
+            path, key = sys.argv[1:3]
+            for keywords in ({}, {"encryption_key": "00" * 32}, {"passphrase": "MaRkEr"}):
+                try:
+                    helios.connect(path, **keywords)
+                except helios.DatabaseError as error:
+                    assert str(error).startswith("file is encrypted"), error
+                else:
+                    raise SystemExit("opened")
+            conn = helios.connect(path, isolation_level=None, encryption_key=key)
+            conn.execute("INSERT INTO t VALUES('MaRkEr of the other')")
+            conn.execute("VACUUM INTO ?", (path + ".copy",))
+            try:
+                conn._convert()
+            except helios.OperationalError as error:
+                assert str(error).startswith("database is locked"), error
+            conn.rekey(passphrase="a horse")
+            print(len(conn.execute("SELECT * FROM t").fetchall()))
+            conn.close()
+        """, self.path, KEY.hex()).stdout
+        self.assertEqual(out, "2\n")
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2,))
+        self.refused(helios.DatabaseError, "the key is wrong", encryption_key=KEY)
+        self.assert_nothing_readable()
+        conn.close()
+        copy = helios.connect(self.path + ".copy", encryption_key=KEY)
+        self.assertEqual(copy.execute("SELECT count(*) FROM t").fetchone(), (2,))
+        copy.close()
+        helios.connect(self.path, passphrase="a horse").close()
+
+
 class Converting(Case):
     def fill_plain(self):
         self.python("""
@@ -312,19 +348,6 @@ class Converting(Case):
             fill(conn)
             conn.close()
         """, self.path, os.path.dirname(os.path.abspath(__file__)))
-
-    def rows(self, **keywords):
-        conn = helios.connect(self.path, **keywords)
-        try:
-            found = [conn.execute("SELECT * FROM MaRkErTable ORDER BY id").fetchall(), [b.name for b in conn.branches()],
-                     conn.execute("SELECT count(*), min(_version_op) FROM MaRkErTable VERSIONS BETWEEN 0 AND '2100-01-01'").fetchall()
-                     if False else None, conn.execute("PRAGMA integrity_check").fetchall()]
-            first = conn.execute("SELECT min(scn) + 0 FROM heliosdb_transactions").fetchone()[0]
-            found.append(conn.execute("SELECT count(*) FROM heliosdb_transactions").fetchone())
-            found.append(first)
-            return found
-        finally:
-            conn.close()
 
     def test_encrypt_and_decrypt_keep_everything(self):
         self.fill_plain()

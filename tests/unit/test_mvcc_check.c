@@ -281,6 +281,35 @@ START_TEST(every_stored_key_has_words) {
 }
 END_TEST
 
+static void expect_refused(const char *name, slice value, const char *words) {
+  error err = ERROR_INIT;
+  engine_options options = {.retention = -1};
+  put(KV_META, slice_str(name), value);
+  engine_close(e);
+  status rc = engine_open(path, &options, &e, &err);
+  ck_assert_int_eq(rc, HDB_CANTOPEN);
+  ck_assert_msg(strstr(err.message, words), "%s", err.message);
+  error_clear(&err);
+  kv_options o = {0};
+  kv *store; /* nothing was written: the damage is still what it was */
+  ck_assert_int_eq(kv_open(path, &o, &store, NULL), HDB_OK);
+  kv_batch *b = kv_batch_new(store);
+  kv_batch_delete(b, KV_META, slice_str(name));
+  ck_assert_int_eq(kv_write(store, b, true), HDB_OK);
+  kv_batch_free(b);
+  ck_assert_int_eq(kv_close(store), HDB_OK);
+  ck_assert_int_eq(engine_open(path, &options, &e, NULL), HDB_OK);
+  clean();
+}
+
+START_TEST(a_newer_format_and_an_unknown_feature_are_refused) {
+  work(10);
+  expect_refused("format", slice_of("\x09", 1), "the database has format 9, this version reads up to");
+  expect_refused("features", slice_str("time-machine"), "the database needs \"time-machine\", which this version does not know");
+  put(KV_META, slice_str("features"), slice_str(""));
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("check");
   TCase *t = tcase_create("check");
@@ -292,6 +321,7 @@ int main(void) {
   tcase_add_test(t, damage_of_the_feed_is_named);
   tcase_add_test(t, damage_of_branches_is_named);
   tcase_add_test(t, every_stored_key_has_words);
+  tcase_add_test(t, a_newer_format_and_an_unknown_feature_are_refused);
   suite_add_tcase(suite, t);
   SRunner *r = srunner_create(suite);
   srunner_run_all(r, CK_NORMAL);

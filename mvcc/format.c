@@ -1,0 +1,44 @@
+/* May this program read the directory?
+ *
+ *   meta key    value
+ *   format      varint: what lies in the families; 1 when it is missing (pack.c writes 2 with the first block of history)
+ *   features    names, separated by commas: what a program must know beyond the format; missing: nothing
+ *
+ * A format above ours, or a feature that is not in `known`, refuses to open with a sentence, and nothing is written. Whoever
+ * adds to what is stored in a way that an older program would misread puts a name in both. (Encryption needs none: who
+ * cannot do it cannot open the files.)
+ */
+#include <stdio.h>
+
+#include "mvcc/internal.h"
+
+static const char *const known[] = {NULL};
+
+static bool is_known(slice name) {
+  for (int i = 0; known[i]; i++)
+    if (slice_equal(name, slice_str(known[i]))) return true;
+  return name.n == 0;
+}
+
+static status check_features(engine *e, error *err) {
+  kv_value value;
+  status rc = kv_get(e->store, NULL, KV_META, slice_str("features"), &value);
+  if (rc == HDB_NOTFOUND) return HDB_OK;
+  TRY(rc);
+  for (size_t at = 0; at <= value.data.n && rc == HDB_OK;) {
+    size_t end = at;
+    while (end < value.data.n && value.data.p[end] != ',') end++;
+    slice name = slice_of(value.data.p + at, end - at);
+    if (!is_known(name))
+      rc = error_set(err, HDB_CANTOPEN, "the database needs \"%.*s\", which this version does not know", (int)(name.n < 100 ? name.n : 100),
+                     (const char *)name.p);
+    at = end + 1;
+  }
+  kv_release(&value);
+  return rc;
+}
+
+status format_check(engine *e, error *err) {
+  TRY(pack_check_format(e, err));
+  return check_features(e, err);
+}
