@@ -9,7 +9,7 @@ VENV    := .venv
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire fuzz-wire
-.PHONY: sim-faults recall bench-vectors
+.PHONY: sim-faults mirror-kill recall bench-vectors
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -44,12 +44,17 @@ unit: build
 
 python-tests: build
 	@tests/tools/test-packages.sh $(VENV)
-	@$(VENV)/bin/python -m pytest -q tests/py
+	@$(VENV)/bin/python -m pytest -q tests/py tests/iso
 
 check:
 	@python3 tests/check/house.py
 
 # The long checks: crashes by kill -9 and by power loss.
+# Crashes at random points of opening, taking in, merging, restoring and writing app.db.
+mirror-kill: build
+	@$(BUILD)/tests/sim_mirror kill 200
+	@$(BUILD)/tests/sim_mirror power 200 2
+
 soak: build
 	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_crypt
 	@$(BUILD)/tests/sim_crash kill 200

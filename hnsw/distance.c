@@ -75,7 +75,9 @@ double distance_from_rank(enum hnsw_metric metric, double rank) {
 
 /* ---- in double ---- */
 /* Four times eight sums side by side, added up in one order. */
-typedef float floats8 __attribute__((vector_size(32), aligned(4), may_alias));
+/* a vector in a row may begin anywhere */
+typedef float floats8 __attribute__((vector_size(32), aligned(1), may_alias));
+typedef float float_anywhere __attribute__((aligned(1), may_alias));
 typedef double doubles8 __attribute__((vector_size(64)));
 enum { WIDE = 8, ROUND = 4 * WIDE };
 
@@ -85,12 +87,14 @@ enum { WIDE = 8, ROUND = 4 * WIDE };
     size_t i = 0;                                                                                            \
     for (; i + ROUND <= n; i += ROUND)                                                                       \
       for (int k = 0; k < 4; k++) {                                                                          \
-        doubles8 x = __builtin_convertvector(*(const floats8 *)(const void *)(a + i + k * WIDE), doubles8);  \
-        doubles8 y = __builtin_convertvector(*(const floats8 *)(const void *)(b + i + k * WIDE), doubles8);  \
+        doubles8 x = __builtin_convertvector(((const floats8 *)(const void *)((const char *)a + i * 4))[k],  \
+                                             doubles8);                                                      \
+        doubles8 y = __builtin_convertvector(((const floats8 *)(const void *)((const char *)b + i * 4))[k],  \
+                                             doubles8);                                                      \
         STEP(s[k], x, y);                                                                                    \
       }                                                                                                      \
     for (int k = 0; i < n; i++, k++) {                                                                       \
-      double x = (double)a[i], y = (double)b[i];                                                             \
+      double x = (double)((const float_anywhere *)a)[i], y = (double)((const float_anywhere *)b)[i];         \
       s[k / WIDE][k % WIDE] += STEP_ONE(x, y);                                                               \
     }                                                                                                        \
     doubles8 t = (s[0] + s[1]) + (s[2] + s[3]);                                                              \
@@ -114,9 +118,34 @@ double vector_norm2_of(const float *a, size_t n) {
   return exact_dot(a, a, n);
 }
 
-double vector_cosine_of(const float *a, double a_norm2, const float *b, double b_norm2, size_t n) {
-  if (a_norm2 == 0 || b_norm2 == 0) return 1.0;
-  double cosine = exact_dot(a, b, n) / (sqrt(a_norm2) * sqrt(b_norm2));
+/* a.b and a.a in one pass, each added up as exact_dot does it. */
+EXACT_VARIANTS static void exact_dot_and_norm(const float *a, const float *b, size_t n, double out[2]) {
+  doubles8 s[4] = {{0}, {0}, {0}, {0}}, q[4] = {{0}, {0}, {0}, {0}};
+  size_t i = 0;
+  for (; i + ROUND <= n; i += ROUND)
+    for (int k = 0; k < 4; k++) {
+      doubles8 x =
+          __builtin_convertvector(((const floats8 *)(const void *)((const char *)a + i * 4))[k], doubles8);
+      doubles8 y =
+          __builtin_convertvector(((const floats8 *)(const void *)((const char *)b + i * 4))[k], doubles8);
+      EXACT_DOT(s[k], x, y);
+      EXACT_DOT(q[k], x, x);
+    }
+  for (int k = 0; i < n; i++, k++) {
+    double x = (double)((const float_anywhere *)a)[i], y = (double)((const float_anywhere *)b)[i];
+    s[k / WIDE][k % WIDE] += EXACT_DOT_ONE(x, y);
+    q[k / WIDE][k % WIDE] += EXACT_DOT_ONE(x, x);
+  }
+  doubles8 t = (s[0] + s[1]) + (s[2] + s[3]), u = (q[0] + q[1]) + (q[2] + q[3]);
+  out[0] = ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+  out[1] = ((u[0] + u[4]) + (u[2] + u[6])) + ((u[1] + u[5]) + (u[3] + u[7]));
+}
+
+double vector_cosine_of(const float *a, const float *b, double b_norm2, size_t n) {
+  double sums[2];
+  exact_dot_and_norm(a, b, n, sums);
+  if (sums[1] == 0 || b_norm2 == 0) return 1.0;
+  double cosine = sums[0] / (sqrt(sums[1]) * sqrt(b_norm2));
   return 1.0 - (cosine > 1 ? 1 : cosine < -1 ? -1 : cosine);
 }
 
@@ -125,6 +154,6 @@ double vector_distance_of(enum hnsw_metric metric, const float *a, const float *
   case HNSW_L2: return sqrt(exact_l2(a, b, n));
   case HNSW_L1: return exact_l1(a, b, n);
   case HNSW_IP: return -exact_dot(a, b, n);
-  default: return vector_cosine_of(a, exact_dot(a, a, n), b, exact_dot(b, b, n), n);
+  default: return vector_cosine_of(a, b, exact_dot(b, b, n), n);
   }
 }

@@ -25,13 +25,13 @@
 enum hnsw_metric { HNSW_L2, HNSW_COSINE, HNSW_IP, HNSW_L1 };
 
 /* Distances as SQL shows them: l2 (not squared), 1 - cosine (1 when a vector is zero), negative inner product, l1.
- * n floats each; SIMD chosen at run time. */
+ * n floats each, at any address; SIMD chosen at run time. */
 double vector_distance_of(enum hnsw_metric metric, const float *a, const float *b, size_t n);
 
 double vector_inner_product_of(const float *a, const float *b, size_t n);
 double vector_norm2_of(const float *a, size_t n); /* squared */
-/* The cosine distance when both squared norms are known: the same bits. */
-double vector_cosine_of(const float *a, double a_norm2, const float *b, double b_norm2, size_t n);
+/* The cosine distance when b's squared norm is known: the same bits. */
+double vector_cosine_of(const float *a, const float *b, double b_norm2, size_t n);
 
 typedef struct hnsw hnsw;
 typedef struct hnsw_options {
@@ -75,8 +75,10 @@ hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter f
 /* The next nearest. false: no more. Distances as vector_distance_of. */
 bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance);
 /* Nothing whose true distance is nearer than this comes from hnsw_search_next any more, as far as the walk has come; the
- * rounding of ranks is allowed for (with copy8: four standard deviations of it). */
+ * rounding of ranks is allowed for (with copy8: three standard deviations of it). */
 double hnsw_search_bound(const hnsw_search *s);
+/* The ef nearest were all returned: the next call widens the walk. */
+bool hnsw_search_pauses(const hnsw_search *s);
 /* Nodes whose distance was computed so far: what the search cost. */
 size_t hnsw_search_seen(const hnsw_search *s);
 void hnsw_search_close(hnsw_search *s);

@@ -12,15 +12,39 @@
 enum { LARGE_PAGE = 2 << 20, SMALL_PAGE = 4096 };
 
 #ifdef __linux__
-status region_grow(region *r, size_t bytes) {
-  bytes = (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
-  if (bytes <= r->bytes) return HDB_OK;
-  void *p = r->p ? mremap(r->p, r->bytes, bytes, MREMAP_MAYMOVE)
-                 : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) return HDB_NOMEM;
+/* Room of this size at a large page's begin, nothing behind it yet. */
+static void *aligned_room(size_t bytes) {
+  char *p = mmap(NULL, bytes + LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return p;
+  size_t before = -(uintptr_t)p % LARGE_PAGE;
+  if (before) munmap(p, before);
+  if (before < LARGE_PAGE) munmap(p + before + bytes, LARGE_PAGE - before);
+  return p + before;
+}
+
+/* Pages move, bytes do not. */
+static void *grow_large(const region *r, size_t bytes) {
+  void *to = aligned_room(bytes);
+  if (to == MAP_FAILED) return to;
+  void *p = r->p ? mremap(r->p, r->bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to)
+                 : mmap(to, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (p == MAP_FAILED) munmap(to, bytes);
 #ifdef MADV_HUGEPAGE
-  if (bytes >= 4 * (size_t)LARGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
+  else
+    madvise(p, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
 #endif
+  return p;
+}
+
+status region_grow(region *r, size_t bytes) {
+  bool large = bytes >= LARGE_PAGE;
+  size_t page = large ? LARGE_PAGE / 4 : SMALL_PAGE;
+  bytes = (bytes + page - 1) / page * page;
+  if (bytes <= r->bytes) return HDB_OK;
+  void *p = large  ? grow_large(r, bytes)
+            : r->p ? mremap(r->p, r->bytes, bytes, MREMAP_MAYMOVE)
+                   : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return HDB_NOMEM;
   *r = (region){p, bytes};
   return HDB_OK;
 }

@@ -210,6 +210,11 @@ static void walk(hnsw_search *s) {
   while (s->near.n && !s->failed) {
     if (s->best.n >= s->ef && s->near.items[0].rank > s->best.items[0].rank) return;
     candidate c = heap_pop_near(&s->near);
+    if (s->near.n) { /* likely the next */
+      const uint32_t *ahead = links_at(s->g, s->near.items[0].place & PLACE, 0);
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + 16);
+    }
     if (c.place & NOT_OFFERED) {
       c.place &= PLACE;
       offer(s, c);
@@ -250,7 +255,7 @@ static bool widen(hnsw_search *s) {
 }
 
 /* How far a rank may lie from the truth. Bytes: errors of elements are independent and even, so that of their sum is a
- * normal distribution's (four standard deviations). */
+ * normal distribution's (three standard deviations). */
 static double rank_margin(const hnsw_search *s, double rank) {
   const hnsw *g = s->g;
   double rounding = 1e-5 * (1 + fabs(rank));
@@ -258,11 +263,15 @@ static double rank_margin(const hnsw_search *s, double rank) {
   const byte_vector *q = s->query;
   double own = (double)q->scale * (double)q->scale / 12, theirs = g->error2 / g->used;
   if (g->options.metric == HNSW_L2)
-    return rounding + 8 * sqrt(rank > 0 ? rank : 0) * sqrt(own / 2 + theirs / 2) +
+    return rounding + 6 * sqrt(rank > 0 ? rank : 0) * sqrt(own / 2 + theirs / 2) +
            (double)g->width * (own + theirs);
   const byte_vector *x = vector_at(g, s->best.n ? s->best.items[0].place & PLACE : 0);
   return rounding +
-         4 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
+         3 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
+}
+
+bool hnsw_search_pauses(const hnsw_search *s) {
+  return s->started && s->ready_at == s->ready.n;
 }
 
 double hnsw_search_bound(const hnsw_search *s) {

@@ -23,6 +23,7 @@ typedef struct kv_backend {
   void (*batch_delete_range)(kv_batch *batch, enum kv_family family, slice from, slice to);
   size_t (*batch_bytes)(const kv_batch *batch);
   status (*write)(kv *store, kv_batch *batch, bool sync);
+  status (*note)(kv *store, kv_batch *batch); /* NULL: as write */
   status (*sync)(kv *store);
   status (*flush)(kv *store);
   status (*settle)(kv *store);

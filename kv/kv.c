@@ -69,6 +69,9 @@ size_t kv_batch_bytes(const kv_batch *batch) { return batch->backend->batch_byte
 status kv_write(kv *store, kv_batch *batch, bool sync) { return store->backend->write(store, batch, sync); }
 status kv_sync(kv *store) { return store->backend->sync(store); }
 status kv_flush(kv *store) { return store->backend->flush(store); }
+status kv_note(kv *store, kv_batch *batch) {
+  return store->backend->note ? store->backend->note(store, batch) : kv_write(store, batch, false);
+}
 void kv_wake(kv *store) {
   if (store->backend->wake) store->backend->wake(store);
 }

@@ -83,6 +83,8 @@ size_t kv_batch_bytes(const kv_batch *batch);
 /* Applies the batch in the order it was filled and leaves it empty, whatever the result. Running out of memory while
  * it was filled shows here (HDB_NOMEM). */
 status kv_write(kv *store, kv_batch *batch, bool sync);
+/* kv_write of something that may be lost: kv_sync and kv_settle need not care for it. */
+status kv_note(kv *store, kv_batch *batch);
 /* All that was written before is on stable storage when this returns HDB_OK. */
 status kv_sync(kv *store);
 

@@ -110,7 +110,8 @@ typedef struct serve_calls {
   void *context;
 } serve_calls;
 /* key: what a client must prove that he has, NULL: nothing. page: the descriptor handed to each client, -1: none. NULL out: nobody can be served (errno). */
-status serve_start(owner *o, kv *store, struct crypt_key *key, int page, const serve_calls *calls, serve **out);
+status serve_start(owner *o, kv *store, struct crypt_key *key, int page, const serve_calls *calls,
+                   serve **out);
 /* No new client and no new call; waits for those at work and for the sessions' ends. The clients learn it by
  * serve_free, after the directory was given up. */
 void serve_stop(serve *s);
@@ -125,8 +126,8 @@ typedef struct remote_greeting {
 } remote_greeting;
 /* The control connection. HDB_CANTOPEN: nobody listens; HDB_BUSY: no answer in time; HDB_NOTADB: the key is not
  * the owner's; else what the owner said. */
-status remote_open(const char *directory, uint64_t client, struct crypt_key *key, int timeout_ms, remote_greeting *greeting,
-                   kv **out);
+status remote_open(const char *directory, uint64_t client, struct crypt_key *key, int timeout_ms,
+                   remote_greeting *greeting, kv **out);
 /* HDB_BUSY_RECOVERY: the owner is gone (also for kv_get and iterators on it). HDB_BUSY: no answer in time. */
 status remote_call(kv *store, uint32_t ask, slice request, buf *reply,
                    int longer_ms);                        /* ... by this than usual */

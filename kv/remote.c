@@ -93,8 +93,10 @@ static status introduce(const remote *r, uint32_t kind, int patience_ms, int *ou
   if (fine && theirs.protocol != GREETING_PROTOCOL)
     rc = kv_fail(HDB_ERROR, "the process that has the database open is of another version of this program");
   if (rc == HDB_OK && kind == GREETING_CONTROL) {
-    if (!(theirs.flags & GREETING_WANTS_PROOF) != !r->key) rc = kv_fail(HDB_NOTADB, "%s", status_text(HDB_NOTADB));
-    else if (r->key) crypt_prove(r->key, "client", theirs.challenge, ours.proof);
+    if (!(theirs.flags & GREETING_WANTS_PROOF) != !r->key)
+      rc = kv_fail(HDB_NOTADB, "%s", status_text(HDB_NOTADB));
+    else if (r->key)
+      crypt_prove(r->key, "client", theirs.challenge, ours.proof);
   }
   if (rc == HDB_OK && send(fd, &ours, sizeof ours, MSG_NOSIGNAL) != sizeof ours) rc = HDB_CANTOPEN;
   if (rc != HDB_OK) {
@@ -160,8 +162,8 @@ static status remote_close(kv *store) {
   return HDB_OK;
 }
 
-status remote_open(const char *directory, uint64_t client, struct crypt_key *key, int timeout_ms, remote_greeting *greeting,
-                   kv **out) {
+status remote_open(const char *directory, uint64_t client, struct crypt_key *key, int timeout_ms,
+                   remote_greeting *greeting, kv **out) {
   remote *r = calloc(1, sizeof *r);
   *out = NULL;
   greeting->page = -1;

@@ -357,7 +357,8 @@ static size_t rocks_batch_bytes(const kv_batch *batch) {
   return n;
 }
 
-static status rocks_write(kv *store, kv_batch *batch, bool sync) {
+/* counted: whether a sync has to care for it. */
+static status write_counted(kv *store, kv_batch *batch, bool sync, bool counted) {
   rocks_store *r = (rocks_store *)store;
   rocks_batch *b = (rocks_batch *)batch;
   status rc = writable(r);
@@ -365,13 +366,18 @@ static status rocks_write(kv *store, kv_batch *batch, bool sync) {
   if (rc == HDB_OK) {
     char *error = NULL;
     atomic_fetch_add_explicit(&r->unflushed, rocks_batch_bytes(batch), memory_order_relaxed);
+    uint_fast64_t before = atomic_load(&r->written), synced = atomic_load(&r->synced);
     rocksdb_write(r->db, sync ? r->write_sync : r->write, b->batch, &error);
-    atomic_fetch_add(&r->written, 1);
+    if (counted && atomic_fetch_add(&r->written, 1) == before && sync && !error) /* nobody wrote beside it: all is synced */
+      while (synced < before + 1 && !atomic_compare_exchange_weak(&r->synced, &synced, before + 1)) {}
     rc = error ? keep_failure(r, take(error)) : HDB_OK;
   }
   rocks_batch_clear(batch);
   return rc;
 }
+
+static status rocks_write(kv *store, kv_batch *batch, bool sync) { return write_counted(store, batch, sync, true); }
+static status rocks_note(kv *store, kv_batch *batch) { return write_counted(store, batch, false, false); }
 
 static status rocks_sync(kv *store) {
   rocks_store *r = (rocks_store *)store;
@@ -476,6 +482,7 @@ static const kv_backend rocks_backend = {
     .batch_delete_range = rocks_batch_delete_range,
     .batch_bytes = rocks_batch_bytes,
     .write = rocks_write,
+    .note = rocks_note,
     .sync = rocks_sync,
     .flush = rocks_flush,
     .settle = rocks_settle,

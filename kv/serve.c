@@ -258,7 +258,8 @@ static void leave_session(serve *s, session *x) {
 }
 
 static bool receive_hello(serve *s, int fd, greeting_client *hello) {
-  greeting_owner ours = {.magic = GREETING_MAGIC, .protocol = GREETING_PROTOCOL, .flags = s->key ? GREETING_WANTS_PROOF : 0};
+  greeting_owner ours = {
+      .magic = GREETING_MAGIC, .protocol = GREETING_PROTOCOL, .flags = s->key ? GREETING_WANTS_PROOF : 0};
   struct timeval patience = {.tv_sec = HELLO_SECONDS}, none = {0};
   if (s->key && !crypt_random(ours.challenge, sizeof ours.challenge)) return false;
   if (send(fd, &ours, sizeof ours, MSG_NOSIGNAL) != sizeof ours) return false;
@@ -267,8 +268,11 @@ static bool receive_hello(serve *s, int fd, greeting_client *hello) {
   while ((n = recv(fd, hello, sizeof *hello, MSG_WAITALL)) < 0 && errno == EINTR) {
   }
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
-  if (n != sizeof *hello || hello->magic != GREETING_MAGIC || hello->protocol != GREETING_PROTOCOL) return false;
-  if (!s->key || hello->kind == GREETING_CHANNEL || crypt_verify(s->key, "client", ours.challenge, hello->proof)) return true;
+  if (n != sizeof *hello || hello->magic != GREETING_MAGIC || hello->protocol != GREETING_PROTOCOL)
+    return false;
+  if (!s->key || hello->kind == GREETING_CHANNEL ||
+      crypt_verify(s->key, "client", ours.challenge, hello->proof))
+    return true;
   if (send_page(fd, -1)) message_send(fd, HDB_NOTADB, NULL, 0);
   return false;
 }

@@ -23,6 +23,7 @@
 enum { LEVELS = 14, TOUCHED = 4096, RETIRED_MAX = 256 };
 
 typedef struct node {
+  uint64_t head; /* the bound's first 8 bytes as a number: most comparisons end here, in the line of `next` */
   uint32_t tree, lower_n;
   int level;
   atomic_bool used;
@@ -79,6 +80,13 @@ static size_t cached_bytes(const cached *g) {
   return sizeof *g + sizeof(node) + 48 + 2 * g->lower.n + g->upper.n + g->bytes.n;
 }
 
+/* Ordered as the bytes are; shorter ones are filled up with zeros, equal numbers say nothing. */
+static inline uint64_t head_of(slice key) {
+  uint64_t head = 0;
+  memcpy(&head, key.p, key.n < 8 ? key.n : 8);
+  return __builtin_bswap64(head);
+}
+
 /* ---- life ---- */
 
 static node *new_node(uint32_t tree, slice lower, int level) {
@@ -87,6 +95,7 @@ static node *new_node(uint32_t tree, slice lower, int level) {
   if (!n) return NULL;
   uint8_t *p = (uint8_t *)n + sizeof *n + links;
   if (lower.n) memcpy(p, lower.p, lower.n);
+  n->head = lower.n ? head_of(lower) : 0;
   n->tree = tree, n->lower = p, n->lower_n = (uint32_t)lower.n, n->level = level;
   return n;
 }
@@ -159,8 +168,9 @@ void cache_remove_reader(cache *c, cache_reader *r) {
 
 /* ---- searching ---- */
 
-static inline int compare(const node *n, uint32_t tree, slice key) {
+static inline int compare(const node *n, uint32_t tree, uint64_t head, slice key) {
   if (n->tree != tree) return n->tree < tree ? -1 : 1;
+  if (n->head != head) return n->head < head ? -1 : 1;
   return slice_compare(slice_of(n->lower, n->lower_n), key);
 }
 
@@ -168,11 +178,15 @@ static inline int compare(const node *n, uint32_t tree, slice key) {
  * level the last node that is strictly below; for changes, under the lock. */
 static node *search(cache *c, uint32_t tree, slice key, bool strictly, node **before) {
   node *at = c->head;
+  uint64_t head = key.n ? head_of(key) : 0;
   for (int level = LEVELS - 1; level >= 0; level--) {
     for (;;) {
-      node *next = atomic_load(&at->next[level]);
+      node *next = atomic_load_explicit(&at->next[level], memory_order_acquire);
+      if (level)
+        __builtin_prefetch(atomic_load_explicit(&at->next[level - 1],
+                                                memory_order_relaxed)); /* should this one be too far */
       if (!next) break;
-      int order = compare(next, tree, key);
+      int order = compare(next, tree, head, key);
       if (order > 0 || (order == 0 && strictly)) break;
       at = next;
     }
@@ -186,12 +200,17 @@ static cached *take(node *n, uint32_t tree, int64_t view_time) {
   if (n->tree != tree) return NULL;
   cached *g = atomic_load(&n->group);
   if (!g || g->since > view_time) return NULL;
-  if (!atomic_load_explicit(&n->used, memory_order_relaxed)) atomic_store_explicit(&n->used, true, memory_order_relaxed);
+  if (!atomic_load_explicit(&n->used, memory_order_relaxed))
+    atomic_store_explicit(&n->used, true, memory_order_relaxed);
   return cached_hold(g);
 }
 
-static void enter(cache *c, cache_reader *r) { atomic_store(&r->epoch, atomic_load(&c->epoch)); }
-static void leave(cache_reader *r) { atomic_store_explicit(&r->epoch, 0, memory_order_release); }
+static void enter(cache *c, cache_reader *r) {
+  atomic_store(&r->epoch, atomic_load(&c->epoch));
+}
+static void leave(cache_reader *r) {
+  atomic_store_explicit(&r->epoch, 0, memory_order_release);
+}
 
 cached *cache_get(cache *c, cache_reader *r, uint32_t tree, slice key, int64_t view_time) {
   enter(c, r);
@@ -244,7 +263,8 @@ static void unlink_node(cache *c, node *n) {
   node *before[LEVELS];
   search(c, n->tree, slice_of(n->lower, n->lower_n), true, before);
   for (int level = 0; level < n->level; level++) {
-    if (atomic_load(&before[level]->next[level]) == n) atomic_store(&before[level]->next[level], atomic_load(&n->next[level]));
+    if (atomic_load(&before[level]->next[level]) == n)
+      atomic_store(&before[level]->next[level], atomic_load(&n->next[level]));
   }
   if (n->ring_next == n) {
     c->hand = NULL;
@@ -282,7 +302,7 @@ static int64_t *touched(cache *c, uint32_t tree, slice lower) {
 /* The node with exactly this bound, NULL: none. */
 static node *exact(cache *c, uint32_t tree, slice lower) {
   node *n = search(c, tree, lower, false, NULL);
-  return n != c->head && compare(n, tree, lower) == 0 ? n : NULL;
+  return n != c->head && compare(n, tree, lower.n ? head_of(lower) : 0, lower) == 0 ? n : NULL;
 }
 
 static void replace(cache *c, node *n, cached *g) {
@@ -322,7 +342,9 @@ void cache_offer(cache *c, cached *g, int64_t view_time) {
   pthread_mutex_unlock(&c->lock);
 }
 
-void cache_commit_begin(cache *c) { pthread_mutex_lock(&c->lock); }
+void cache_commit_begin(cache *c) {
+  pthread_mutex_lock(&c->lock);
+}
 
 void cache_commit_put(cache *c, cached *g, int64_t time, bool keep) {
   *touched(c, g->tree, g->lower) = time;

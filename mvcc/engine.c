@@ -87,7 +87,7 @@ view *view_make(engine *e, int64_t time, int64_t schema_time, kv_snapshot *snaps
   if (v && snapshot) {
     atomic_init(&v->references, 1);
     v->branch = BRANCH_MAIN, v->time = time, v->schema_time = schema_time, v->engine = e;
-    v->generation = atomic_load(&e->generation), v->store = e->store, v->under = NULL;
+    v->generation = atomic_load(&e->generation), v->store = e->store, v->under = NULL, v->remote = is_remote(e);
     v->snapshot = snapshot;
     atomic_fetch_add_explicit(&e->views, 1, memory_order_relaxed);
     return v;
@@ -614,7 +614,7 @@ static status setting_put(engine *e, const char *name, slice value, bool sync) {
   status rc = batch && !buf_failed(&key) ? HDB_OK : HDB_NOMEM;
   if (rc == HDB_OK) {
     kv_batch_put(batch, KV_META, buf_slice(&key), value);
-    rc = kv_write(e->store, batch, sync && !e->memory);
+    rc = sync ? kv_write(e->store, batch, !e->memory) : kv_note(e->store, batch);
   }
   kv_batch_free(batch);
   buf_free(&key);

@@ -610,7 +610,7 @@ static status validate_write(fold *f, txn *t, uint32_t tree, write_entry *e, sta
   fold_group *g;
   bool there = false;
   size_t at = 0;
-  bool adds = e->base == BASE_ABSENT && e->now->state == WRITE_PUT;
+  bool adds = e->base == BASE_ABSENT && e->now->is_new;
   if (e->now->rising || adds) {
     TRY(fold_locate(f, tree, write_key(e), &g));
     TRY(fold_decode(f, g));
@@ -711,13 +711,13 @@ static status validate_facts(fold *f, txn *t, status *outcome) {
     }
     int count;
     TRY(count_prefix(f, t, fact->tree, fact->prefix, &count));
-    bool holds = fact->kind == FACT_UNIQUE ? count <= 1 : fact->kind == FACT_EXISTS ? count >= 1 : count == 0;
+    bool holds = fact->kind == FACT_UNIQUE || fact->kind == FACT_SINGLE ? count <= 1 : fact->kind == FACT_EXISTS ? count >= 1 : count == 0;
     if (!holds && fact->unless_tree) {
       TRY(count_prefix(f, t, fact->unless_tree, fact->unless, &count));
       holds = count >= 1;
     }
     if (holds) continue;
-    status failed = fact->kind == FACT_UNIQUE ? HDB_CONSTRAINT_UNIQUE : HDB_CONSTRAINT_FOREIGNKEY;
+    status failed = fact->kind == FACT_UNIQUE ? HDB_CONSTRAINT_UNIQUE : fact->kind == FACT_SINGLE ? HDB_BUSY_SNAPSHOT : HDB_CONSTRAINT_FOREIGNKEY;
     return conflict(t, fact->tree, fact->prefix, failed, outcome);
   }
   return HDB_OK;
@@ -741,6 +741,21 @@ static status sweep(fold *f, const txn *t, bool *changed) {
   return HDB_OK;
 }
 
+/* Was a definition committed after the view? When the store was opened, the time of the last one was not known. */
+static bool note_definition(void *context, int64_t time, slice key, bool whole) {
+  *(bool *)context = true;
+  return (void)time, (void)key, (void)whole, false;
+}
+
+static bool schema_moved(const fold *f, const txn *t) {
+  const engine *e = f->engine;
+  bool moved = false;
+  if (t->view_time >= f->schema_time) return false;
+  if (f->schema_time > e->opened_time || t->view_time < e->recent.floor) return true;
+  recent_each(&e->recent, TREE_SCHEMA, t->view_time, note_definition, &moved);
+  return moved;
+}
+
 status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, bool *changed) {
   engine *e = f->engine;
   *outcome = HDB_OK;
@@ -749,7 +764,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   if (t->sweep) return sweep(f, t, changed);
   if (t->erase) return erase_fold(f, t, changed);
   if (t->exclusive && t->view_time != atomic_load(&e->visible)) return conflict(t, 0, slice_of(NULL, 0), HDB_BUSY_SNAPSHOT, outcome);
-  if (t->view_time < f->schema_time && !t->branch) { /* a branch's own: watch_schema */
+  if (!t->branch && schema_moved(f, t)) { /* a branch's own: watch_schema */
     /* The schema moved under it: an index or table that it does not know would be left out. */
     *outcome = HDB_BUSY_SNAPSHOT;
     txn_set_conflict(t, TREE_SCHEMA, slice_of(NULL, 0));

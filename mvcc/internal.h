@@ -27,6 +27,7 @@ typedef struct view {
   uint32_t branch;
   uint32_t generation; /* of the engine's store */
   kv *store;
+  bool remote; /* ... which is another process's */
   struct view *under; /* restored: what is read AS OF time; then snapshot is that view's */
   int64_t time;
   int64_t schema_time; /* newest commit <= time that touched TREE_SCHEMA */
@@ -66,6 +67,12 @@ typedef struct sweep_item {
 
 enum { REQUEST_LEADS = 2, REQUEST_DONE = 3 };
 /* erase.c */
+typedef struct erase_tree {
+  uint32_t tree;
+  bool rebuild; /* as erase_rule's */
+  bool (*matches)(void *context, slice key);
+  void *context;
+} erase_tree;
 typedef struct erase_part {
   uint32_t tree; /* itself, or a branch's part of it */
   const erase_tree *spec;
@@ -405,6 +412,7 @@ void bulk_remove(engine *e, uint32_t tree);
 status bulk_remove_unpublished(engine *e); /* at open */
 
 /* ---- erasing (erase.c) ---- */
+status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_ms, erase_report *report);
 status erase_fold(struct fold *f, const txn *t, bool *changed); /* the leader's */
 void erase_finish(engine *e); /* before the store closes: what an erasing could not compact away is */
 

@@ -203,7 +203,8 @@ void txn_estimate(txn *t, uint32_t tree, int64_t *rows, int64_t *bytes);
 enum put_kind {
   PUT_INSERT, /* the caller has seen that the key is absent */
   PUT_UPDATE, /* ... that it is present */
-  PUT_UPSERT  /* not known */
+  PUT_UPSERT, /* not known */
+  PUT_NEW     /* as PUT_INSERT, and when the key is there at the commit that is HDB_CONSTRAINT_UNIQUE, no conflict */
 };
 status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind);
 /* A value that only ever rises (a counter of ids): two transactions that put it do not conflict, the higher stays. */
@@ -224,7 +225,8 @@ void txn_keep_claims(txn *t, bool keep);
 enum fact {
   FACT_UNIQUE, /* at most one key of the tree starts with `prefix` */
   FACT_EXISTS, /* at least one does */
-  FACT_NONE    /* none does */
+  FACT_NONE,   /* none does */
+  FACT_SINGLE  /* as FACT_UNIQUE, but its failing is a conflict: somebody would handle it */
 };
 status txn_expect(txn *t, enum fact fact, uint32_t tree, slice prefix);
 /* FACT_NONE, unless a key of the other tree starts with `other` (children without a parent). */
@@ -266,21 +268,34 @@ typedef status (*branch_key_visitor)(void *context, slice key);
 status branch_keys(txn *t, uint32_t id, uint32_t tree, branch_key_visitor visit, void *context);
 
 /* ---- erasing: as if it had never been there ---- */
-typedef struct erase_tree {
+/* How the keys of a tree name rows: */
+enum erase_kind {
+  ERASE_KEY,   /* they are the rows' keys */
+  ERASE_LAST8, /* their last eight bytes are */
+  ERASE_PARTS  /* parts of them, put together, are: part `at` of columns_n encoded ones (kv/base/key.h), complemented or not */
+};
+typedef struct erase_key_part {
+  int at;
+  bool flipped;
+} erase_key_part;
+typedef struct erase_rule {
   uint32_t tree;
   bool rebuild; /* keys that are not all row ids: groups are cut anew, since their bounds tell of keys */
-  bool (*matches)(void *context, slice key);
-  void *context;
-} erase_tree;
+  enum erase_kind kind;
+  int columns_n, parts_n; /* ERASE_PARTS */
+  const bool *descending; /* by column */
+  const erase_key_part *parts;
+} erase_rule;
 typedef struct erase_report {
   int64_t rows; /* of the first tree, in main and in branches' parts of it */
   int64_t versions, feed_keys;
   int views; /* views from before that others hold: what they see is in the files until the engine closes */
 } erase_report;
-/* Takes the keys that match out of the trees, of main and of all branches, with their history and what the feed says of
- * them, and compacts. The caller's transaction is not open, and gives its view back. HDB_BUSY: somebody has the turn. The
- * setting `erase`, if there is one, goes in the same write. */
-status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_ms, erase_report *report);
+/* Takes the rows with these keys (sorted) out of the trees, of main and of all branches, with their history and what the
+ * feed says of them, and compacts. The caller's transaction is not open, and gives its view back. HDB_BUSY: somebody has
+ * the turn. The setting `erase`, if there is one, goes in the same write. */
+status engine_erase_rows(txn *caller, const slice *keys, size_t n, const erase_rule *rules, size_t rules_n, int timeout_ms,
+                         erase_report *report);
 
 /* ---- for operators: what the engine is doing (report.c) ---- */
 typedef struct engine_report {

@@ -502,7 +502,9 @@ void engine_set_duty(engine *e, const engine_duty *d) {
   pthread_mutex_unlock(&e->duty_lock);
 }
 
-status engine_run_duty(engine *e) { return is_remote(e) ? remote_ask(e, ASK_DUTY, NULL, NULL) : HDB_BUSY_RECOVERY; }
+status engine_run_duty(engine *e) {
+  return is_remote(e) ? remote_ask(e, ASK_DUTY, NULL, NULL) : HDB_BUSY_RECOVERY;
+}
 
 status process_do_duty(engine *e) {
   pthread_mutex_lock(&e->duty_lock);

@@ -39,7 +39,8 @@ enum { /* what a client asks, from ASK_MORE of kv/process.h on */
        ASK_BRANCH_DELTA,
        ASK_BRANCH_USE,
        ASK_CHANGED,
-       ASK_DUTY
+       ASK_DUTY,
+       ASK_ERASE
 };
 enum { COMMIT_AGAIN = 1, COMMIT_EXCLUSIVE = 2, COMMIT_FULL = 4 };
 enum { TREE_CLEARED = 1 };
@@ -63,7 +64,7 @@ typedef struct session session;
 struct processes {
   char *path;
   struct crypt_key *key; /* NULL: plain */
-  uint64_t client; /* this engine's name as a client */
+  uint64_t client;       /* this engine's name as a client */
   _Atomic uint64_t numbers;
   pthread_mutex_t recovery;
   atomic_int patience_ms;
@@ -129,6 +130,7 @@ int64_t sessions_oldest_view(engine *e, int64_t newest);
 /* One question; either may be NULL. HDB_BUSY_RECOVERY: the storage is in this process now. Others' ends are dealt with. */
 status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply);
 status remote_setting_put(engine *e, const char *name, slice value);
+status remote_erase(engine *e, const buf *request, buf *reply, int timeout_ms);
 status remote_set_retention(engine *e, double seconds, int timeout_ms);
 status remote_branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id);
 status remote_branch_drop(engine *e, uint32_t id);
@@ -137,6 +139,8 @@ status remote_branch_use(engine *e, uint32_t former, uint32_t now);
 
 /* ---- branch.c ---- */
 status branch_delta(engine *e, uint32_t id, uint32_t tree, uint32_t *own);
+/* ---- erase_rules.c ---- the owner's answer */
+status erase_serve(engine *e, reader *r, buf *reply);
 /* ---- feed.c ---- the watcher learns what main's commits in (since, upto] touched, as if they were made here */
 status feed_tell_watcher(engine *e, int64_t since, int64_t upto);
 /* ---- scan.c ---- a forked child: what the parent's store holds is not touched */

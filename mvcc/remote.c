@@ -253,7 +253,7 @@ status remote_commit(txn *t, int timeout_ms, int64_t *time) {
     slice key = read_bytes(&r);
     t->in_doubt = false;
     if (rc != HDB_OK && !r.failed) txn_set_conflict(t, (uint32_t)tree, key);
-    if (rc != HDB_BUSY) t->known = false; /* the owner has let go of it */
+    if (rc == HDB_OK) t->known = false; /* the owner has let go of it */
   }
   buf_free(&request);
   buf_free(&reply);
@@ -372,6 +372,12 @@ status remote_setting_put(engine *e, const char *name, slice value) {
   put_bytes(&request, slice_str(name));
   put_bytes(&request, value);
   return ask_and_free(e, ASK_SETTING, &request, NULL);
+}
+
+enum { ERASE_MS = 600000 }; /* it walks through trees and compacts */
+
+status remote_erase(engine *e, const buf *request, buf *reply, int timeout_ms) {
+  return ask_longer(e, ASK_ERASE, request, reply, timeout_ms + ERASE_MS);
 }
 
 status remote_set_retention(engine *e, double seconds, int timeout_ms) {

@@ -27,6 +27,7 @@ static void merge_prev(cursor *c);
 static void resume_next(cursor *c);
 static void resume_prev(cursor *c);
 static void watched_next(cursor *c);
+static void resume(scan *s, int direction);
 static void watched_prev(cursor *c);
 
 /* ---- life ---- */
@@ -135,6 +136,14 @@ void scan_hand_over_reads(txn *t) {
 }
 
 void txn_keep_reads(txn *t) { scan_hand_over_reads(t); }
+
+/* The owner of a client's store went in the middle of a positioning: the same again, over the store that there is now. */
+static bool again(scan *s) {
+  if (__builtin_expect(s->pub.error != HDB_BUSY_RECOVERY, 1)) return false;
+  status rc = process_recover(s->t->engine, s->v->generation);
+  s->pub.error = rc;
+  return rc == HDB_OK;
+}
 
 static void set_bound(buf *b, slice key) {
   buf_clear(b);
@@ -516,10 +525,28 @@ static inline void show_base(scan *s) {
   s->pub.key = s->base_key, s->pub.value = s->base_value;
 }
 
+/* ... in the middle of a move: on from the key that was saved before. */
+static void move_again(scan *s, int direction) {
+  if (!again(s)) return;
+  s->pub.valid = true;
+  s->pub.key = buf_slice(&s->saved);
+  resume(s, direction);
+}
+
+static slice save_key(scan *s, slice key) {
+  if (key.n && key.p == s->saved.p) return key; /* already there */
+  buf_clear(&s->saved);
+  buf_append(&s->saved, key.p, key.n);
+  if (buf_failed(&s->saved)) fail(s, HDB_NOMEM);
+  return buf_slice(&s->saved);
+}
+
 static __attribute__((noinline)) void bare_next_group(scan *s) {
   if (!s->pub.valid) return;
+  if (s->v->remote) save_key(s, s->pub.key);
   next_group(s);
   show_base(s);
+  if (s->v->remote) move_again(s, 1);
 }
 
 static void bare_next(cursor *c) {
@@ -536,8 +563,10 @@ static void bare_next(cursor *c) {
 static void bare_prev(cursor *c) {
   scan *s = (scan *)c;
   if (!c->valid) return;
+  if (s->v->remote) save_key(s, c->key);
   base_prev(s);
   show_base(s);
+  if (s->v->remote) move_again(s, -1);
 }
 
 /* ---- merge ---- */
@@ -580,14 +609,6 @@ static void resolve(scan *s, int direction) {
   }
 }
 
-static slice save_key(scan *s, slice key) {
-  if (key.n && key.p == s->saved.p) return key; /* already there */
-  buf_clear(&s->saved);
-  buf_append(&s->saved, key.p, key.n);
-  if (buf_failed(&s->saved)) fail(s, HDB_NOMEM);
-  return buf_slice(&s->saved);
-}
-
 static void merge_seek(scan *s, slice key, int direction) {
   s->generation = s->w->generation, s->cleared = s->w->root.cleared;
   if (direction > 0) {
@@ -622,8 +643,7 @@ static void merge_again(scan *s, int direction) {
   resolve(s, direction);
 }
 
-static void merge_move(scan *s, int direction) {
-  if (!s->pub.valid) return;
+static void merge_step(scan *s, int direction) {
   if (s->direction != direction || s->cleared != s->w->root.cleared) {
     merge_again(s, direction);
     return;
@@ -646,6 +666,13 @@ static void merge_move(scan *s, int direction) {
     if (s->on_base) base_prev(s);
   }
   resolve(s, direction);
+}
+
+static void merge_move(scan *s, int direction) {
+  if (!s->pub.valid) return;
+  if (s->v->remote) save_key(s, s->pub.key);
+  merge_step(s, direction);
+  if (s->v->remote) move_again(s, direction);
 }
 
 static void merge_next(cursor *c) { merge_move((scan *)c, 1); }
@@ -821,43 +848,56 @@ static void go_find(scan *s, slice key) {
 void cursor_first(cursor *c) {
   if (c->layered) return layered_first(c);
   scan *s = (scan *)c;
-  if (!prepare(s)) return;
-  go_first(s);
+  do {
+    if (!prepare(s)) return;
+    go_first(s);
+  } while (again(s));
   watch(s, NULL, 1);
 }
 
 void cursor_last(cursor *c) {
   if (c->layered) return layered_last(c);
   scan *s = (scan *)c;
-  if (!prepare(s)) return;
-  go_last(s);
+  do {
+    if (!prepare(s)) return;
+    go_last(s);
+  } while (again(s));
   watch(s, NULL, -1);
 }
 
 void cursor_seek(cursor *c, slice key) {
   if (c->layered) return layered_seek(c, key);
   scan *s = (scan *)c;
-  if (!prepare(s)) return;
-  if (watches(s)) key = asked_key(s, key);
-  go_seek(s, key);
+  bool kept = false;
+  do {
+    if (!prepare(s)) return;
+    if (!kept && (watches(s) || s->v->remote)) key = asked_key(s, key), kept = true;
+    go_seek(s, key);
+  } while (again(s));
   watch(s, &key, 1);
 }
 
 void cursor_seek_for_prev(cursor *c, slice key) {
   if (c->layered) return layered_seek_for_prev(c, key);
   scan *s = (scan *)c;
-  if (!prepare(s)) return;
-  if (watches(s)) key = asked_key(s, key);
-  go_seek_for_prev(s, key);
+  bool kept = false;
+  do {
+    if (!prepare(s)) return;
+    if (!kept && (watches(s) || s->v->remote)) key = asked_key(s, key), kept = true;
+    go_seek_for_prev(s, key);
+  } while (again(s));
   watch(s, &key, -1);
 }
 
 bool cursor_find(cursor *c, slice key) {
   if (c->layered) return layered_find(c, key);
   scan *s = (scan *)c;
-  if (!prepare(s)) return false;
-  if (watches(s)) key = asked_key(s, key);
-  go_find(s, key);
+  bool kept = false;
+  do {
+    if (!prepare(s)) return false;
+    if (!kept && (watches(s) || s->v->remote)) key = asked_key(s, key), kept = true;
+    go_find(s, key);
+  } while (again(s));
   watch(s, &key, 0);
   return c->valid;
 }

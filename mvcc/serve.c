@@ -354,13 +354,8 @@ static status commit(session *s, reader *r, buf *reply) {
   if (r->failed) return HDB_PROTOCOL;
   TRY(guest_enter(s, number, &g));
   status rc = run_commit(s, g, r, reply);
-  if (rc == HDB_BUSY && txn_is_open(g->t) &&
-      !g->t->has_turn) { /* it may come again: its row ids stay its own */
-    txn_finish(g->t, false);
-    guest_leave(s, g, false);
-    return rc;
-  }
-  guest_leave(s, g, true);
+  if (rc != HDB_OK && txn_is_open(g->t)) txn_finish(g->t, false); /* it may come again: its row ids stay its own */
+  guest_leave(s, g, rc == HDB_OK);
   return rc;
 }
 
@@ -486,6 +481,7 @@ static status call(void *context, void *data, uint32_t ask, slice request, buf *
   case ASK_BRANCH_USE: return use_branch(s, &r);
   case ASK_CHANGED: return changed_time(e, &r, reply);
   case ASK_DUTY: return process_do_duty(e);
+  case ASK_ERASE: return erase_serve(e, &r, reply);
   default: return HDB_PROTOCOL;
   }
 }

@@ -22,10 +22,6 @@ static status load_count(engine *e, tree_info *i) {
   buf key = BUF_INIT;
   kv_value value;
   tree_count_key(i->tree, &key);
-  if (is_remote(e)) { /* asked for in a view: remote_count */
-    buf_free(&key);
-    return HDB_OK;
-  }
   status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, NULL, KV_META, buf_slice(&key), &value);
   buf_free(&key);
   i->count_known = true;
@@ -50,7 +46,7 @@ status tree_get(engine *e, uint32_t tree, tree_info **out) {
     if (i) {
       i->tree = tree;
       pthread_mutex_init(&i->lock, NULL);
-      rc = load_count(e, i);
+      rc = is_remote(e) ? HDB_OK : load_count(e, i); /* else asked for in a view: remote_count */
     } else {
       rc = HDB_NOMEM;
     }

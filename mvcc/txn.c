@@ -111,10 +111,10 @@ static void remove_bulk(txn *t, bool all) {
 
 void txn_finish(txn *t, bool committed) {
   engine *e = t->engine;
-  if (t->known) remote_end(t);
+  if (t->known && !t->keeps_claims) remote_end(t);
   t->turn_generation = 0;
   t->exclusive = t->in_doubt = false;
-  if (!t->guest) t->number = 0;
+  if (!t->guest && !t->keeps_claims) t->number = 0;
   if (!committed) remove_bulk(t, true);
   t->made_n = 0;
   if (t->active) scan_detach_all(t);
@@ -217,6 +217,9 @@ void txn_keep_claims(txn *t, bool keep) {
     t->claims = false;
   }
   t->keeps_claims = keep;
+  if (keep || t->open) return;
+  if (t->known) remote_end(t);
+  t->number = 0;
 }
 
 void txn_rollback(txn *t) {
@@ -296,12 +299,14 @@ status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind
   write_tree *w;
   TRY(own_tree(t, tree, &w));
   if (t->branch) kind = PUT_UPSERT;
-  static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN};
+  static const uint8_t base[] = {[PUT_INSERT] = BASE_ABSENT, [PUT_UPDATE] = BASE_PRESENT, [PUT_UPSERT] = BASE_UNKNOWN, [PUT_NEW] = BASE_ABSENT};
   if (w->rowid_known && key.n == 8) {
     int64_t rowid = rowid_decode(key.p);
     if (rowid > w->rowid_max || !w->rowid_any) w->rowid_max = rowid, w->rowid_any = true;
   }
-  return write_end(t, tree, writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]));
+  status rc = writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]);
+  if (rc == HDB_OK && kind == PUT_NEW) t->writes.log[t->writes.log_n - 1].entry->now->is_new = true;
+  return write_end(t, tree, rc);
 }
 
 status txn_put_rising(txn *t, uint32_t tree, slice key, slice value, value_rises rises) {

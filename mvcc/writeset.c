@@ -303,7 +303,7 @@ static status add_version(writeset *w, write_tree *t, write_entry *e, slice valu
   }
   uint8_t *bytes = (uint8_t *)(v + 1);
   if (value.n) memcpy(bytes, value.p, value.n);
-  v->older = e->now, v->value = bytes, v->value_n = (uint32_t)value.n, v->state = state, v->rising = false;
+  v->older = e->now, v->value = bytes, v->value_n = (uint32_t)value.n, v->state = state, v->rising = false, v->is_new = state == WRITE_PUT && e->now->is_new;
   t->root.balance += balance_of(e->base, state) - balance_of(e->base, was);
   e->now = v;
   return HDB_OK;
@@ -316,7 +316,7 @@ static write_entry *new_entry(writeset *w, slice key, uint64_t head, slice value
   if (key.n) memcpy(e->key, key.p, key.n);
   uint8_t *bytes = e->key + key.n;
   if (value.n) memcpy(bytes, value.p, value.n);
-  e->first = (write_version){NULL, bytes, (uint32_t)value.n, state, false};
+  e->first = (write_version){NULL, bytes, (uint32_t)value.n, state, false, false};
   e->now = &e->first;
   return e;
 }

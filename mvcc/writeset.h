@@ -22,6 +22,7 @@ typedef struct write_version {
   uint32_t value_n;
   uint8_t state;
   bool rising; /* txn_put_rising */
+  bool is_new; /* PUT_NEW */
 } write_version;
 
 typedef struct write_entry {

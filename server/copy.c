@@ -113,6 +113,8 @@ static status read_options(session *s, copy_state *c, const translation *t, int 
     } else if ((word(t, i, "force_quote") && i + 1 < t->tokens_n && strcmp(t->tokens[i + 1].text, "*") == 0)) {
       c->force_all = true;
       i += 2;
+    } else if (word(t, i, "where")) {
+      return error_set(&s->err, HDB_ERROR, "not supported yet: COPY .. WHERE");
     } else {
       return i < t->tokens_n && t->tokens[i].kind == PT_WORD && strncmp(t->tokens[i].text, "force", 5) == 0
                  ? error_set(&s->err, HDB_ERROR, "not supported yet: COPY %s", t->tokens[i].text)

@@ -71,6 +71,7 @@ static void f_lock(hdb_context *c, int n, hdb_value **a) { hdb_result_error(c, "
 static void f_notify(hdb_context *c, int n, hdb_value **a) { hdb_result_error(c, "not supported yet: NOTIFY", -1); }
 
 void session_functions(session *s) {
+  sequence_functions(s);
   static const struct {
     const char *name;
     int arguments;

@@ -77,6 +77,8 @@ struct server {
   uint64_t started_ns;
   int metrics_port;         /* -1: none */
   struct metrics *metrics;  /* loop thread */
+  pthread_mutex_t sequences_mutex;
+  hdb *sequences;           /* nextval outside of transactions (sequence.c); opened at its first use */
   struct role *roles;       /* CREATE ROLE during this run (session.c) */
 };
 

@@ -733,6 +733,8 @@ void *server_loop(void *data) {
   uv_loop_close(&s->loop);
   pool_free(s->workers);
   s->workers = NULL;
+  hdb_close_v2(s->sequences);
+  s->sequences = NULL;
   if (s->keeper) {
     if (hdb_checkpoint(s->keeper) != HDB_OK) server_log(s, "error", "checkpoint failed", NULL);
     hdb_close_v2(s->keeper);

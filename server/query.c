@@ -371,7 +371,9 @@ static status run_texts(session *s, portal *o) {
   bool several = t->texts_n > 1, own = several && hdb_get_autocommit(s->db);
   if (own) TRY(run_text(s, "BEGIN"));
   status rc = HDB_OK;
-  for (int i = 0; i < t->texts_n && rc == HDB_OK; i++) rc = run_text(s, t->texts[i]);
+  int64_t number;
+  bool there = t->unless_exists && pg_reg_number(s->db, PG_REGCLASS, t->unless_exists, &number);
+  for (int i = 0; i < t->texts_n && rc == HDB_OK && !there; i++) rc = run_text(s, t->texts[i]);
   if (own) {
     error kept = s->err;
     s->err = (error)ERROR_INIT;
@@ -387,7 +389,7 @@ static status run_texts(session *s, portal *o) {
   return rc;
 }
 
-static void existence_notices(session *s, const translation *t) {
+void existence_notices(session *s, const translation *t) {
   int64_t number;
   char text[300];
   for (int i = 0; i < t->if_exists_n; i++) {
@@ -395,7 +397,10 @@ static void existence_notices(session *s, const translation *t) {
     snprintf(text, sizeof text, "%s \"%s\" does not exist, skipping", t->if_exists_kind, t->if_exists[i]);
     session_notice(s, "NOTICE", "00000", text);
   }
-  if (t->if_not_exists && pg_reg_number(s->db, PG_REGCLASS, t->if_not_exists, &number)) {
+  if (t->unless_exists && pg_reg_number(s->db, PG_REGCLASS, t->unless_exists, &number)) {
+    snprintf(text, sizeof text, "relation \"%s\" already exists, skipping", t->unless_exists);
+    session_notice(s, "NOTICE", "42P07", text);
+  } else if (t->if_not_exists && pg_reg_number(s->db, PG_REGCLASS, t->if_not_exists, &number)) {
     snprintf(text, sizeof text, "relation \"%s\" already exists, skipping", t->if_not_exists);
     session_notice(s, "NOTICE", "42P07", text);
   }

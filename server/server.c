@@ -143,6 +143,7 @@ static void after_fork_parent(void) {
 static void after_fork_child(void) {
   for (server *s = living; s; s = s->next_living) {
     pthread_mutex_init(&s->mutex, NULL);
+    pthread_mutex_init(&s->sequences_mutex, NULL);
     s->abandoned = true;
     server_fork_child(s);
   }
@@ -207,6 +208,7 @@ server *server_start(const server_options *o, char **why) {
   server *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   pthread_mutex_init(&s->mutex, NULL);
+  pthread_mutex_init(&s->sequences_mutex, NULL);
   pthread_cond_init(&s->ended, NULL);
   copy_options(s, o);
   if (getrandom(&s->next_process, sizeof s->next_process, 0) < 0) s->next_process = 1;
@@ -239,6 +241,7 @@ server *server_start(const server_options *o, char **why) {
   s->over = true;
   pool_free(s->workers);
   s->workers = NULL;
+  hdb_close_v2(s->sequences);
   hdb_close_v2(s->keeper);
   s->keeper = NULL;
   s->thread = 0;

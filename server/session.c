@@ -28,6 +28,7 @@ void session_free(session *s) {
   while (s->portals) portal_drop(s, s->portals);
   while (s->statements) prepared_drop(s, s->statements);
   settings_free(s);
+  sequences_free(s);
   pthread_mutex_lock(&s->c->mutex);
   s->c->db = NULL;
   pthread_mutex_unlock(&s->c->mutex);

@@ -53,6 +53,12 @@ typedef struct setting {
   bool local, changed;
 } setting;
 
+typedef struct sequence_value { /* currval */
+  struct sequence_value *next;
+  char name[128];
+  int64_t value;
+} sequence_value;
+
 typedef struct copy_state copy_state;
 
 struct session {
@@ -87,6 +93,7 @@ struct session {
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
+  sequence_value *sequence_values, *last_sequence;
   pg_source catalog;     /* what the engine asks for (catalog.c) */
   uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
 };
@@ -151,6 +158,8 @@ status transaction_begin(session *s, bool implicit);
 status transaction_end(session *s, bool commit);
 void transaction_failed(session *s);          /* after an error */
 status run_translation(session *s, const char *sql, const pg_token *tokens, int n, bool last_of_message);
+/* IF [NOT] EXISTS: what is said about it. */
+void existence_notices(session *s, const translation *t);
 /* A CommandComplete for n rows. */
 void put_tag(session *s, const translation *t, int64_t rows);
 const char *label_encoding(session *s);
@@ -182,6 +191,14 @@ bool utility_describe(session *s, const translation *t, arena *memory, descripti
 
 /* ---- create_as.c ---- */
 status create_as_run(session *s, const translation *t);
+
+/* ---- sequence.c ---- */
+void sequence_functions(session *s);
+void sequences_free(session *s);
+status sequence_run(session *s, const translation *t); /* ALTER, DROP SEQUENCE */
+
+/* ---- drop.c ---- */
+status drop_run(session *s, const translation *t);
 
 /* ---- alter.c ---- */
 status alter_run(session *s, const translation *t, const char *query);

@@ -32,6 +32,8 @@ enum statement_class {
   CLASS_PREPARE, CLASS_EXECUTE, CLASS_DEALLOCATE,
   CLASS_DECLARE, CLASS_FETCH, CLASS_MOVE, CLASS_CLOSE,
   CLASS_COPY, CLASS_LISTEN, CLASS_NOTIFY, CLASS_UNLISTEN, CLASS_NOTHING, CLASS_ROLE, CLASS_COMMENT, CLASS_EXPLAIN, CLASS_LOCK, CLASS_VACUUM, CLASS_CHECKPOINT,
+  CLASS_SEQUENCE,    /* ALTER, DROP SEQUENCE: object, sequence */
+  CLASS_DROP,        /* DROP TABLE, DROP VIEW: names, texts */
   CLASS_CREATE_AS,   /* CREATE TABLE AS, SELECT INTO: object, texts[0] the query */
   CLASS_ALTER        /* ALTER TABLE with actions that edit its text: object, actions */
 };
@@ -39,6 +41,13 @@ enum statement_class {
 typedef struct translation_piece {
   uint32_t out, in;
 } translation_piece;
+
+/* CREATE and ALTER SEQUENCE */
+typedef struct sequence_options {
+  int64_t increment, least, most, start, restart_with;
+  bool increment_given, least_given, most_given, start_given, cycle, cycle_given, restart, restart_given, only_owner;
+  const char *type;
+} sequence_options;
 
 /* An action of ALTER TABLE: run as text by the engine, or as tokens [from, to) by the server (alter.c). */
 typedef struct alter_action {
@@ -60,13 +69,16 @@ typedef struct translation {
   const char *if_exists[32]; /* DROP IF EXISTS: a notice for each that is not there */
   int if_exists_n;
   const char *if_exists_kind;
+  const char *unless_exists; /* nothing is run when there is a relation of this name */
   const char *if_not_exists; /* CREATE IF NOT EXISTS: a notice when it is there */
   bool locks;             /* SELECT .. FOR UPDATE and its like: what it reads is validated at the commit */
   const char *object, *object_schema; /* CLASS_ALTER */
+  bool cascade;           /* CLASS_DROP */
   bool temp, no_data;     /* CLASS_CREATE_AS */
   const char *const *names; /* ... of the new columns; NULL: the query's */
   int names_n;
   int hidden;             /* result columns at the end that only order the rows: not the client's (DISTINCT ON) */
+  sequence_options sequence;
   alter_action *actions;
   int actions_n;
 } translation;

@@ -1,11 +1,16 @@
 /* CREATE, ALTER, DROP, TRUNCATE. A table's text becomes SQLite's, with a comment behind its name (sql/pg.h, G1) for what
  * SQLite's spelling cannot keep: SERIAL and identity columns are INTEGER PRIMARY KEY AUTOINCREMENT, an integer primary
  * key of any width is INTEGER PRIMARY KEY. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #include "server/rewrite.h"
 #include "sql/pg.h"
+
+static void put_sequence(rewriter *r, const char *schema, const char *name, const sequence_options *o);
+static bool is_hint(const rewriter *r, int i);
 
 static void put_qualified(rewriter *r, int at, const char *schema, const char *name) {
   buf_byte(&r->text, ' ');
@@ -23,6 +28,10 @@ typedef struct table_rewrite {
   const char *keys[KEY_COLUMNS]; /* of PRIMARY KEY, inline or not */
   int keys_n;
   bool serial_key;               /* the only key column is SERIAL */
+  const char *name;              /* the table's; NULL: ADD COLUMN */
+  const char *sequences[KEY_COLUMNS]; /* columns that are SERIAL and not the key */
+  const char *sequence_types[KEY_COLUMNS];
+  int sequences_n;
   buf comment;
 } table_rewrite;
 
@@ -205,6 +214,14 @@ static bool inline_key(const rewriter *r, int from, int end) {
   return false;
 }
 
+static bool is_temporary(const rewriter *r) { return rewrite_is(r, 1, "temp") || rewrite_is(r, 1, "temporary") || rewrite_is(r, 2, "temp") || rewrite_is(r, 2, "temporary"); }
+
+static bool says_not_null(const rewriter *r, int from, int end) {
+  for (int i = from; i < end; i++)
+    if (rewrite_is(r, i, "not") && rewrite_is(r, i + 1, "null")) return true;
+  return false;
+}
+
 static status rewrite_column(rewriter *r, int from, int end, table_rewrite *t) {
   const char *column = r->t[from].text, *type = "";
   int i = from + 1;
@@ -219,14 +236,23 @@ static status rewrite_column(rewriter *r, int from, int end, table_rewrite *t) {
     return HDB_ERROR;
   }
   bool serial = is_serial(type) || is_identity(r, i, end), key = is_key(t, column), lone = key && t->keys_n == 1;
-  if (serial && !lone) return rewrite_unsupported(r, from, "SERIAL or identity columns that are not the primary key");
+  if (serial && !lone && (!t->name || is_temporary(r))) return rewrite_unsupported(r, from, "SERIAL or identity columns in this place");
   bool row_id = lone && (serial || integer_type(type));
   if (row_id) {
     bool narrow = strcmp(type, "integer") == 0 || strcmp(type, "int") == 0 || strcmp(type, "int4") == 0;
     if (!narrow) buf_printf(&t->comment, ";%s %s", column, type);
     type = "INTEGER";
   }
+  if (serial && !lone) {
+    const char *plain = strcmp(type, "bigserial") == 0 || strcmp(type, "serial8") == 0 ? "bigint" : strcmp(type, "smallserial") == 0 || strcmp(type, "serial2") == 0 ? "smallint" : is_serial(type) ? "integer" : type;
+    type = plain;
+    if (t->sequences_n < KEY_COLUMNS) {
+      t->sequence_types[t->sequences_n] = strcmp(plain, "int") == 0 || strcmp(plain, "int4") == 0 ? "integer" : plain;
+      t->sequences[t->sequences_n++] = column;
+    }
+  }
   if (*type) buf_printf(&r->text, " %s", strcmp(type, "\"char\"") == 0 ? "char(1)" : type);
+  if (serial && !lone) buf_printf(&r->text, " DEFAULT (nextval('%s_%s_seq'))%s", t->name, column, says_not_null(r, i, end) ? "" : " NOT NULL");
   TRY(column_constraints(r, i, end, row_id && serial && inline_key(r, i, end), key && !row_id));
   if (key && !row_id && !inline_key(r, i, end)) buf_text(&r->text, " NOT NULL");
   t->serial_key = t->serial_key || (serial && row_id);
@@ -293,7 +319,7 @@ static status create_table(rewriter *r, int i, bool temp) {
   if (!rewrite_punct(r, i, '(')) return rewrite_syntax_error(r, i);
   int close = rewrite_close(r, i, r->n);
   if (close == r->n) return rewrite_syntax_error(r, r->n);
-  table_rewrite t = {.comment = BUF_INIT};
+  table_rewrite t = {.comment = BUF_INIT, .name = name};
   find_keys(r, i + 1, close, &t);
   size_t mark = r->text.n;
   status rc = HDB_OK;
@@ -321,6 +347,12 @@ static status create_table(rewriter *r, int i, bool temp) {
       if (r->out->pieces[k].out >= mark) r->out->pieces[k].out += (uint32_t)(15 + t.comment.n - 1);
   }
   buf_free(&t.comment);
+  for (int k = 0; k < t.sequences_n && rc == HDB_OK; k++) {
+    TRY(rewrite_finish(r));
+    sequence_options options = {.type = t.sequence_types[k]};
+    put_sequence(r, schema, arena_printf(r->memory, "%s_%s_seq", name, t.sequences[k]), &options);
+    if (if_not_exists) r->out->unless_exists = name;
+  }
   return rc;
 }
 
@@ -415,6 +447,126 @@ static status create_view(rewriter *r, int i, bool replace, bool temp) {
   return rewrite_range(r, i + 1, end);
 }
 
+/* ---- sequences (sequence.c) ---- */
+
+static status number_at(rewriter *r, int *at, int64_t *out) {
+  bool negative = *at < r->n && r->t[*at].kind == PT_OPERATOR && strcmp(r->t[*at].text, "-") == 0;
+  if (negative) ++*at;
+  if (*at >= r->n || r->t[*at].kind != PT_NUMBER) return rewrite_syntax_error(r, *at);
+  char *end, text[40];
+  snprintf(text, sizeof text, "%s%s", negative ? "-" : "", r->t[*at].text);
+  errno = 0;
+  *out = strtoll(text, &end, 10);
+  if (*end || errno) return rewrite_syntax_error(r, *at);
+  ++*at;
+  return HDB_OK;
+}
+
+static status sequence_clauses(rewriter *r, int i, sequence_options *o) {
+  int n = 0;
+  *o = (sequence_options){.type = "bigint"};
+  for (; i < r->n; n++) {
+    if (rewrite_is(r, i, "as")) {
+      TRY(rewrite_type(r, i + 1, r->n, &o->type, &i));
+      if (strcmp(o->type, "int") == 0 || strcmp(o->type, "int4") == 0) o->type = "integer";
+      if (strcmp(o->type, "int8") == 0) o->type = "bigint";
+      if (strcmp(o->type, "int2") == 0) o->type = "smallint";
+    } else if (rewrite_is(r, i, "increment")) {
+      i += rewrite_is(r, i + 1, "by") ? 2 : 1;
+      TRY(number_at(r, &i, &o->increment));
+      o->increment_given = true;
+    } else if (rewrite_is(r, i, "minvalue")) {
+      i++;
+      TRY(number_at(r, &i, &o->least));
+      o->least_given = true;
+    } else if (rewrite_is(r, i, "maxvalue")) {
+      i++;
+      TRY(number_at(r, &i, &o->most));
+      o->most_given = true;
+    } else if (rewrite_is(r, i, "no") && (rewrite_is(r, i + 1, "minvalue") || rewrite_is(r, i + 1, "maxvalue"))) {
+      i += 2;
+    } else if (rewrite_is(r, i, "start") || rewrite_is(r, i, "restart")) {
+      bool restart = rewrite_is(r, i, "restart");
+      i += rewrite_is(r, i + 1, "with") ? 2 : 1;
+      bool given = !restart || (i < r->n && r->t[i].kind != PT_WORD);
+      if (given) TRY(number_at(r, &i, restart ? &o->restart_with : &o->start));
+      if (restart) o->restart = true, o->restart_given = given;
+      else o->start_given = true;
+    } else if (rewrite_is(r, i, "cache")) {
+      i += 2;
+    } else if (rewrite_is(r, i, "cycle")) {
+      o->cycle = o->cycle_given = true;
+      i++;
+    } else if (rewrite_is(r, i, "no") && rewrite_is(r, i + 1, "cycle")) {
+      o->cycle_given = true;
+      i += 2;
+    } else if (rewrite_is(r, i, "owned") && rewrite_is(r, i + 1, "by")) {
+      o->only_owner = n == 0;
+      for (i += 3; rewrite_punct(r, i, '.'); i += 2) {
+      }
+      o->only_owner = o->only_owner && i >= r->n;
+    } else {
+      return rewrite_syntax_error(r, i);
+    }
+  }
+  return HDB_OK;
+}
+
+static void put_sequence(rewriter *r, const char *schema, const char *name, const sequence_options *o) {
+  int64_t increment = o->increment_given ? o->increment : 1;
+  bool up = increment > 0;
+  int64_t top = strcmp(o->type, "smallint") == 0 ? INT16_MAX : strcmp(o->type, "integer") == 0 ? INT32_MAX : INT64_MAX;
+  int64_t least = o->least_given ? o->least : up ? 1 : -top - 1, most = o->most_given ? o->most : up ? top : -1;
+  int64_t start = o->start_given ? o->start : up ? least : most;
+  buf_text(&r->text, "CREATE TABLE");
+  put_qualified(r, r->n, schema, name);
+  buf_printf(&r->text, " /*postgres sequence %lld %lld %lld %lld %d %s*/ (last_value bigint NOT NULL, log_cnt bigint NOT NULL, is_called boolean NOT NULL)",
+             (long long)increment, (long long)least, (long long)most, (long long)start, o->cycle, o->type);
+  (void)rewrite_finish(r);
+  buf_text(&r->text, "INSERT INTO");
+  put_qualified(r, r->n, schema, name);
+  buf_printf(&r->text, " VALUES(%lld, 0, false)", (long long)start);
+}
+
+static status create_sequence(rewriter *r, int i, bool temp) {
+  const char *schema, *name;
+  bool if_not_exists = rewrite_is(r, i, "if");
+  if (if_not_exists) i += 3;
+  TRY(rewrite_qualified(r, &i, &schema, &name));
+  r->out->tag = "CREATE SEQUENCE";
+  TRY(sequence_clauses(r, i, &r->out->sequence));
+  const sequence_options *o = &r->out->sequence;
+  if (o->increment_given && o->increment == 0) {
+    error_set(r->err, HDB_ERROR, "invalid value for parameter: INCREMENT must not be zero");
+    return HDB_ERROR;
+  }
+  if (if_not_exists) r->out->unless_exists = name;
+  put_sequence(r, temp ? "temp" : schema, name, o);
+  return HDB_OK;
+}
+
+/* ALTER SEQUENCE, DROP SEQUENCE: at the name, IF EXISTS before it. */
+static status change_sequence(rewriter *r, bool drop) {
+  int i = 2;
+  r->out->class = CLASS_SEQUENCE;
+  r->out->tag = drop ? "DROP SEQUENCE" : "ALTER SEQUENCE";
+  if (rewrite_is(r, i, "if") && rewrite_is(r, i + 1, "exists")) r->out->if_not_exists = "", i += 2;
+  int first = i;
+  TRY(rewrite_qualified(r, &i, &r->out->object_schema, &r->out->object));
+  if (!drop) return is_hint(r, i) ? HDB_OK : sequence_clauses(r, i, &r->out->sequence);
+  const char **names = arena_zero(r->memory, (size_t)(r->n - first) * sizeof *names);
+  if (!names) return error_set(r->err, HDB_NOMEM, "out of memory");
+  r->out->names = names;
+  names[r->out->names_n++] = r->out->object;
+  while (rewrite_punct(r, i, ',')) {
+    i++;
+    TRY(rewrite_qualified(r, &i, &r->out->object_schema, &names[r->out->names_n]));
+    r->out->names_n++;
+  }
+  if (rewrite_is(r, i, "cascade") || rewrite_is(r, i, "restrict")) i++;
+  return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
+}
+
 status rewrite_create(rewriter *r) {
   int i = 1;
   bool replace = false, temp = false;
@@ -423,6 +575,7 @@ status rewrite_create(rewriter *r) {
   if (rewrite_is(r, i, "temp") || rewrite_is(r, i, "temporary")) temp = true, i++;
   if (rewrite_is(r, i, "unlogged")) i++;
   if (rewrite_is(r, i, "table")) return create_table(r, i + 1, temp);
+  if (rewrite_is(r, i, "sequence")) return create_sequence(r, i + 1, temp);
   if (rewrite_is(r, i, "view")) return create_view(r, i + 1, replace, temp);
   if (rewrite_is(r, i, "unique") && rewrite_is(r, i + 1, "index")) return create_index(r, i + 2, true);
   if (rewrite_is(r, i, "index")) return create_index(r, i + 1, false);
@@ -567,6 +720,7 @@ status rewrite_alter(rewriter *r) {
     r->out->tag = "ALTER ROLE";
     return HDB_OK;
   }
+  if (rewrite_is(r, 1, "sequence")) return change_sequence(r, false);
   return rewrite_is(r, 1, "table") ? alter_table(r, 2) : alter_other(r);
 }
 
@@ -592,6 +746,7 @@ status rewrite_drop(rewriter *r) {
     r->out->tag = "DROP ROLE";
     return HDB_OK;
   }
+  if (kind < 0 && rewrite_is(r, 1, "sequence")) return change_sequence(r, true);
   if (kind < 0) {
     char what[60];
     snprintf(what, sizeof what, "DROP %s", r->n > 1 ? r->t[1].text : "");
@@ -604,22 +759,27 @@ status rewrite_drop(rewriter *r) {
     return HDB_OK;
   }
   r->out->tag = kinds[kind].tag;
+  const char **names = arena_zero(r->memory, (size_t)r->n * sizeof *names);
+  if (!names) return error_set(r->err, HDB_NOMEM, "out of memory");
+  r->out->names = names;
+  if (kind < 2) r->out->class = CLASS_DROP;
+  r->out->if_exists_kind = kinds[kind].word;
   for (;;) {
     const char *schema, *name;
     int first = i;
     TRY(rewrite_qualified(r, &i, &schema, &name));
     buf_text(&r->text, kinds[kind].sql);
     if (if_exists) buf_text(&r->text, " IF EXISTS");
-    if (if_exists && r->out->if_exists_n < 32) {
-      r->out->if_exists[r->out->if_exists_n++] = name;
-      r->out->if_exists_kind = kinds[kind].word;
-    }
+    if (if_exists && r->out->if_exists_n < 32) r->out->if_exists[r->out->if_exists_n++] = name;
     put_qualified(r, first, schema, name);
+    names[r->out->names_n++] = name;
+    if (kind == 3 && rewrite_is(r, i, "on")) i += 2; /* DROP TRIGGER name ON table */
     if (!rewrite_punct(r, i, ',')) break;
     TRY(rewrite_finish(r));
     i++;
   }
-  if (rewrite_is(r, i, "cascade") || rewrite_is(r, i, "restrict")) i++;
+  r->out->cascade = rewrite_is(r, i, "cascade");
+  if (r->out->cascade || rewrite_is(r, i, "restrict")) i++;
   return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
 }
 

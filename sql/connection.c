@@ -40,7 +40,13 @@ int hdb_busy_timeout(hdb *db, int milliseconds) {
   return HDB_OK;
 }
 
-int hdb_get_autocommit(hdb *db) { return db->autocommit; }
+int hdb_get_autocommit(hdb *db) {
+  if (db->forks != engine_forks()) {
+    hdb_lock(db);
+    hdb_unlock(db);
+  }
+  return db->autocommit;
+}
 int64_t hdb_changes(hdb *db) { return db->changes; }
 int64_t hdb_total_changes(hdb *db) { return db->total_changes; }
 int64_t hdb_last_insert_rowid(hdb *db) { return db->last_insert_rowid; }

@@ -35,16 +35,12 @@ typedef struct erase {
   int number;
   const table *t;
   erase_keys keys;
-  erase_tree trees[TREES_MAX];
-  struct match {
-    struct erase *e;
-    const index_ *i; /* NULL: the table, or an index of a rowid table */
-  } matches[TREES_MAX];
-  int trees_n;
-  int unknown;        /* indexes that could not be looked through */
+  erase_rule rules[TREES_MAX];
+  int rules_n;
+  uint32_t unknown_trees[TREES_MAX]; /* indexes that could not be looked through */
+  int unknown;
   const char **names; /* the table had */
   int names_n, names_capacity;
-  buf scratch;
   arena memory;
 } erase;
 
@@ -68,38 +64,63 @@ static int by_bytes(const void *a, const void *b) {
   return slice_compare(*(const slice *)a, *(const slice *)b);
 }
 
-static bool has_key(const erase_keys *k, slice key) {
-  return k->n && bsearch(&key, k->list, k->n, sizeof key, by_bytes) != NULL;
-}
-
-static bool row_matches(void *context, slice key) {
-  const struct match *m = context;
-  return has_key(&m->e->keys, key);
-}
-
-static bool entry_matches(void *context, slice key) {
-  const struct match *m = context;
-  if (!m->i) return key.n >= 8 && has_key(&m->e->keys, slice_of(key.p + key.n - 8, 8)); /* E1 */
-  return entry_row_key(m->i, key, &m->e->scratch) == HDB_OK &&
-         has_key(&m->e->keys, buf_slice(&m->e->scratch));
-}
-
 /* ---- the trees ---- */
 
-static status add_tree(erase *e, uint32_t tree, const index_ *i, bool is_table) {
-  for (int k = 0; k < e->trees_n; k++)
-    if (e->trees[k].tree == tree) return HDB_OK;
-  if (e->trees_n == TREES_MAX) return error_set(&e->db->err, HDB_FULL, "%s has too many indexes", e->t->name);
-  e->matches[e->trees_n] = (struct match){e, i};
-  e->trees[e->trees_n] = (erase_tree){tree, !is_table || e->t->without_rowid,
-                                      is_table ? row_matches : entry_matches, &e->matches[e->trees_n]};
-  e->trees_n++;
+static bool has_tree(const erase *e, uint32_t tree) {
+  for (int k = 0; k < e->rules_n; k++)
+    if (e->rules[k].tree == tree) return true;
+  return false;
+}
+
+static void add_unknown(erase *e, uint32_t tree) {
+  for (int k = 0; k < e->unknown; k++)
+    if (e->unknown_trees[k] == tree) return;
+  if (e->unknown < TREES_MAX) e->unknown_trees[e->unknown++] = tree;
+}
+
+static status add_rule(erase *e, erase_rule rule) {
+  if (has_tree(e, rule.tree)) return HDB_OK;
+  if (e->rules_n == TREES_MAX) return error_set(&e->db->err, HDB_FULL, "%s has too many indexes", e->t->name);
+  e->rules[e->rules_n++] = rule;
   return HDB_OK;
 }
 
+/* Where an entry has the columns of the table's own key (as entry_row_key takes them). */
+static status add_parts(erase *e, const index_ *i) {
+  const index_ *key = e->t->primary;
+  erase_rule rule = {.tree = i->tree,
+                     .rebuild = true,
+                     .kind = ERASE_PARTS,
+                     .columns_n = i->columns_n,
+                     .parts_n = key->key_columns_n};
+  bool *descending = arena_alloc(&e->memory, (size_t)i->columns_n + 1);
+  erase_key_part *parts = arena_zero(&e->memory, ((size_t)key->key_columns_n + 1) * sizeof *parts);
+  if (!descending || !parts) return sql_nomem(&e->db->err);
+  for (int j = 0; j < i->columns_n; j++) descending[j] = i->columns[j].descending;
+  for (int k = 0; k < key->key_columns_n; k++) {
+    const index_column *wanted = &key->columns[k];
+    int j = 0;
+    while (j < i->columns_n && (i->columns[j].column != wanted->column ||
+                                strcmp(i->columns[j].collation, wanted->collation) != 0))
+      j++;
+    if (j == i->columns_n) {
+      add_unknown(e, i->tree);
+      return HDB_OK;
+    }
+    parts[k] = (erase_key_part){j, i->columns[j].descending != wanted->descending};
+  }
+  rule.descending = descending, rule.parts = parts;
+  return add_rule(e, rule);
+}
+
 static status add_indexes(erase *e, const table *t) {
-  for (const index_ *i = t->indexes; i; i = i->next)
-    if (!i->is_primary && i->tree) TRY(add_tree(e, i->tree, t->without_rowid ? i : NULL, false));
+  for (const index_ *i = t->indexes; i; i = i->next) {
+    if (i->is_primary || !i->tree) continue;
+    if (t->without_rowid)
+      TRY(add_parts(e, i));
+    else
+      TRY(add_rule(e, (erase_rule){.tree = i->tree, .rebuild = true, .kind = ERASE_LAST8}));
+  }
   return HDB_OK;
 }
 
@@ -131,10 +152,9 @@ static status see_schema(void *context, const row_version *v) {
     return HDB_OK; /* a branch's tombstone */
   if (strcmp(texts[0], "table") == 0 && root == e->t->tree) return add_name(e, texts[1]);
   if (strcmp(texts[0], "index") != 0 || root <= 0 || !has_name(e, texts[2])) return HDB_OK;
-  if (!e->t->without_rowid) return add_tree(e, (uint32_t)root, NULL, false);
-  for (int k = 0; k < e->trees_n; k++)
-    if (e->trees[k].tree == (uint32_t)root) return HDB_OK;
-  e->unknown++;
+  if (!e->t->without_rowid)
+    return add_rule(e, (erase_rule){.tree = (uint32_t)root, .rebuild = true, .kind = ERASE_LAST8});
+  if (!has_tree(e, (uint32_t)root)) add_unknown(e, (uint32_t)root);
   return HDB_OK;
 }
 
@@ -164,7 +184,7 @@ static status take_branch(void *context, const branch_info *b) {
 
 /* Every tree that has, or had, something of the table. */
 static status find_trees(erase *e) {
-  TRY(add_tree(e, e->t->tree, NULL, true));
+  TRY(add_rule(e, (erase_rule){.tree = e->t->tree, .rebuild = e->t->without_rowid, .kind = ERASE_KEY}));
   TRY(add_indexes(e, e->t));
   TRY(add_name(e, e->t->name));
   branch_ids *ids = arena_zero(&e->memory, sizeof *ids);
@@ -334,7 +354,8 @@ static status erase_rows(erase *e, exec *x, const schema *s) {
   if (e->keys.n) {
     TRY(find_trees(e));
     qsort(e->keys.list, e->keys.n, sizeof *e->keys.list, by_bytes);
-    status rc = engine_erase(e->d->txn, e->trees, (size_t)e->trees_n, e->db->busy_timeout_ms, &r);
+    status rc = engine_erase_rows(e->d->txn, e->keys.list, e->keys.n, e->rules, (size_t)e->rules_n,
+                                  e->db->busy_timeout_ms, &r);
     int64_t newest = engine_newest(e->d->engine);
     if (rc == HDB_OK)
       rc = engine_setting_put(e->d->engine, "mirror.erased", slice_of(&newest, sizeof newest));
@@ -373,7 +394,6 @@ static status erase_start(exec *x) {
   arena_clear(&e->keys.memory);
   arena_clear(&e->memory);
   free(e->keys.list);
-  buf_free(&e->scratch);
   free(e);
   return rc;
 }

@@ -706,8 +706,10 @@ slice access_row_key(access_state *s) {
   switch (a->kind) {
   case ACCESS_SCAN:
   case ACCESS_ROWID:
-  case ACCESS_VECTOR:
   case ACCESS_RANGE: return s->c->key;
+  case ACCESS_VECTOR: /* its cursor may be ahead */
+    key_put_rowid(&s->row_key, s->slot->rowid);
+    return buf_slice(&s->row_key);
   case ACCESS_INDEX:
     if (a->index->is_primary) return s->c->key;
     return table_key(s);

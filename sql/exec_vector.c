@@ -22,9 +22,10 @@
 typedef struct found {
   double distance; /* an infinity: NULL */
   int64_t id;
+  slice row; /* a copy, when it is worth it; n 0: looked up again */
 } found;
 
-enum { AHEAD_MAX = 24, BATCH = 64 };
+enum { AHEAD_MAX = 24, BATCH = 64, COPIED_ROWS = 128, COPIED_BYTES = 8192 };
 
 struct vector_run {
   access_state *s;
@@ -52,8 +53,9 @@ struct vector_run {
   int ahead, pulled;
   bool positioned; /* cursor and slot stand on positioned_id */
   int64_t positioned_id;
+  arena copies; /* of rows that were looked at before their turn */
+  arena_mark no_copies;
   status failure; /* of the filter */
-  float *aligned;
 };
 
 /* ---- row ids already looked at ---- */
@@ -150,13 +152,12 @@ static status row_distance(vector_run *r, double *distance, bool *wanted) {
   if (e->type == VAL_NULL || !r->query) return HDB_OK;
   if (e->type == VAL_BLOB && e->n == bytes) {
     f = (const void *)e->p;
-    if ((uintptr_t)e->p % sizeof *f) f = memcpy(r->aligned, e->p, bytes);
   } else {
     TRY(vector_read(e, r->v->key.dimensions, &r->s->x->memory, &f, &n, r->s->x->err));
   }
   size_t floats = (size_t)r->v->key.dimensions;
   if (r->v->key.metric == HNSW_COSINE)
-    *distance = vector_cosine_of(f, vector_norm2_of(f, floats), r->query, r->query_norm2, floats);
+    *distance = vector_cosine_of(f, r->query, r->query_norm2, floats);
   else
     *distance = vector_distance_of((enum hnsw_metric)r->v->key.metric, f, r->query, floats);
   return HDB_OK;
@@ -180,6 +181,14 @@ static status look_at(vector_run *r, int64_t id, bool *there) {
   return HDB_OK;
 }
 
+/* Rows wait until it is known that no nearer one comes: a copy is cheaper than to find them again. */
+static void copy_row(vector_run *r, found *f) {
+  slice row = r->s->c->value;
+  if (!r->exactly || r->list_n - r->list_at >= COPIED_ROWS || row.n > COPIED_BYTES) return;
+  const uint8_t *copy = arena_copy(&r->copies, row.p, row.n);
+  if (copy) f->row = slice_of(copy, row.n);
+}
+
 static status consider(vector_run *r, int64_t id, bool filtered) {
   bool fresh, there, pass = true;
   double distance = 0;
@@ -190,7 +199,10 @@ static status consider(vector_run *r, int64_t id, bool filtered) {
   if (there && !filtered) TRY(passes(r, &pass));
   if (there && pass) TRY(row_distance(r, &distance, &pass));
   arena_rewind(&r->s->x->memory, mark);
-  return there && pass ? list_push(r, (found){distance, id}) : HDB_OK;
+  if (!there || !pass) return HDB_OK;
+  found f = {distance, id, {NULL, 0}};
+  copy_row(r, &f);
+  return list_push(r, f);
 }
 
 static status consider_all(vector_run *r, const row_ids *ids) {
@@ -223,7 +235,7 @@ static status scan_all(vector_run *r) {
     TRY(passes(r, &pass));
     if (pass) TRY(row_distance(r, &distance, &pass));
     if (pass) {
-      TRY(list_push(r, (found){distance, id}));
+      TRY(list_push(r, (found){distance, id, {NULL, 0}}));
       list_prune(r);
     }
     arena_rewind(&x->memory, mark);
@@ -458,6 +470,8 @@ static void run_reset(vector_run *r) {
   r->met_n = 0;
   r->met_zero = false;
   r->list_at = r->list_n = 0;
+  r->copies.failed = false;
+  arena_rewind(&r->copies, r->no_copies);
   r->sorted = true;
   r->given = 0;
   r->scanned = r->gave_up = false;
@@ -476,8 +490,6 @@ status vector_open(access_state *s) {
     if (!r) return node_no_memory(s->x);
     r->s = s;
     r->v = a->vector;
-    r->aligned = arena_alloc(&s->x->lifetime, (size_t)r->v->key.dimensions * sizeof(float));
-    if (!r->aligned) return node_no_memory(s->x);
     s->vector = r;
   }
   run_reset(r);
@@ -503,6 +515,8 @@ static bool head_is_final(const vector_run *r) {
   if (r->scanned) return true;
   if (r->exactly && r->given < r->need) wanted = (size_t)(r->need - r->given);
   if (waiting < wanted) return false;
+  if (r->exactly && r->walking && hnsw_search_pauses(r->search))
+    return true; /* the ef nearest were measured: that is what ef says */
   return r->list[r->list_at + wanted - 1].distance <= r->frontier || r->ahead > AHEAD_MAX + r->need;
 }
 
@@ -516,7 +530,9 @@ status vector_step(access_state *s) {
     found f = r->list[r->list_at++];
     r->given++;
     if (r->ahead) r->ahead--;
-    if (r->positioned && r->positioned_id == f.id)
+    if (f.row.n)
+      slot_point(s->slot, true, f.id, f.row);
+    else if (r->positioned && r->positioned_id == f.id)
       slot_point(s->slot, true, f.id, s->c->value);
     else
       TRY(look_at(r, f.id, &there));
@@ -530,6 +546,7 @@ void vector_release(access_state *s) {
   free(r->met);
   r->met = NULL;
   r->met_slots = 0;
+  arena_clear(&r->copies);
   free(r->list);
   r->list = NULL;
   r->list_capacity = 0;

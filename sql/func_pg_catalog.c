@@ -122,8 +122,15 @@ static status f_serial_sequence(function_call *call, int n, const value *a, valu
   if (a[0].type != VAL_TEXT || a[1].type != VAL_TEXT || !call->db) return HDB_OK;
   snprintf(name, sizeof name, "%.*s", (int)a[0].n, a[0].p);
   table *t = catalog_table(call->db, NULL, strncmp(name, "public.", 7) == 0 ? name + 7 : name, &database);
-  if (!t || t->rowid_column < 0 || !t->autoincrement) return HDB_OK;
-  return give_text(call, arena_printf(call->memory, "public.%s_%s_seq", t->name, t->columns[t->rowid_column].name), result);
+  if (!t) return error_set(call->err, HDB_ERROR, "relation \"%s\" does not exist", name);
+  buf b = BUF_INIT;
+  char column_name[200];
+  snprintf(column_name, sizeof column_name, "%.*s", (int)a[1].n, a[1].p);
+  int k = table_column(t, column_name);
+  if (k < 0) return error_set(call->err, HDB_ERROR, "column \"%s\" of relation \"%s\" does not exist", column_name, t->name);
+  if (pg_sequence_of(call->db, t, k + 1, &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+  buf_free(&b);
+  return HDB_OK;
 }
 
 /* ---- arrays: JSON text ---- */

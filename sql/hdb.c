@@ -23,6 +23,7 @@ static const int limits_default[HDB_LIMITS] = {
 static void settings_default(hdb *db) {
   memcpy(db->limits, limits_default, sizeof db->limits);
   db->autocommit = true;
+  db->forks = engine_forks();
   db->err = (error)ERROR_INIT;
   db->random_state[0] = 0;
   if (getrandom(db->random_state, sizeof db->random_state, 0) < 0) db->random_state[0] = (uintptr_t)db;

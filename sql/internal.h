@@ -56,6 +56,7 @@ struct hdb {
   int open_flags;
   crypt_secret secret;        /* the user's key, for main and what is attached */
   bool autocommit;            /* no BEGIN open */
+  unsigned forks;             /* engine_forks when it was last used */
   uint8_t begin_mode;         /* enum of BEGIN */
   int busy_timeout_ms;
   error err;
@@ -64,6 +65,8 @@ struct hdb {
   atomic_bool interrupted;
   atomic_int active;          /* statements running */
   int64_t changes, total_changes, last_insert_rowid, last_commit;
+  struct { uint32_t tree; int64_t rowid; } serials[16]; /* last keys of AUTOINCREMENT tables, newest at serial_at */
+  int serial_at;
   int limits[HDB_LIMITS];
   hdb_stmt *statements;       /* all, newest first */
   /* settings that PRAGMAs set; one struct so that the plan key can hash it */
@@ -200,7 +203,12 @@ void database_let_go(hdb *db, database *d);
 void database_close(hdb *db, database *d);
 void database_pragmas_default(database *d);
 status database_page_count(hdb *db, int number, int64_t *pages);
-static inline void hdb_lock(hdb *db) { pthread_mutex_lock(&db->mutex); }
+/* transaction.c: in a child after a fork; what was open is the parent's. */
+void transaction_forked(hdb *db);
+static inline void hdb_lock(hdb *db) {
+  pthread_mutex_lock(&db->mutex);
+  if (__builtin_expect(db->forks != engine_forks(), 0)) transaction_forked(db);
+}
 static inline void hdb_unlock(hdb *db) { pthread_mutex_unlock(&db->mutex); }
 /* The end of every call: keeps code and words for hdb_errmsg, returns what the caller sees (8 bits or all). */
 int hdb_result(hdb *db, status rc);

@@ -318,7 +318,10 @@ static status open_shared(hdb *db, int number, struct mirror *m, bool has_file, 
   }
   if (first && has_file && !has_directory && stat(m->path, &st) == 0 && st.st_size > 0) TRY(probe(db, m->path));
   if (!has_file) TRY(create_file(db, m->path));
-  TRY(attach_engine(db, number, m->directory, !has_directory, settings));
+  status opened = attach_engine(db, number, m->directory, !has_directory, settings);
+  if (opened == HDB_CANTOPEN && first && has_directory) /* nothing is in it: killed while it was made */
+    opened = attach_engine(db, number, m->directory, true, settings);
+  TRY(opened);
   d->mirror = m;
   d->read_only = (flags & HDB_OPEN_READONLY) != 0;
   status rc = first ? own_open(db, number, m, settings) : switch_mirror(db, m, settings);

@@ -32,6 +32,7 @@ typedef struct exporter {
   arena memory;
   object *ours, *theirs;
   record_writer writer;
+  bool has_left_out, trees_differ;
   /* the table rows are written to at the moment */
   const table *table;
   sqlite3_stmt *insert, *remove;
@@ -98,28 +99,48 @@ out:
   return rc == HDB_OK ? HDB_OK : error_set(&x->db->err, rc, "%s", status_text(rc));
 }
 
+static object *find(object *list, const char *type, const char *name);
+static bool is_ours(const char *name) { return name && sqlite3_strnicmp(name, "_heliosdb", 9) == 0; }
+
+/* Which tree each table in the file was filled from. */
+static status load_trees(exporter *x) {
+  sqlite3_stmt *s = NULL;
+  int code = sqlite3_prepare_v2(x->to, "SELECT name, tree FROM _heliosdb_objects", -1, &s, NULL);
+  while ((code == SQLITE_OK || code == SQLITE_ROW) && (code = sqlite3_step(s)) == SQLITE_ROW) {
+    object *o = find(x->theirs, "table", (const char *)sqlite3_column_text(s, 0));
+    if (o) o->tree = sqlite3_column_int64(s, 1);
+    else x->trees_differ = true;
+  }
+  status rc = mirror_sqlite_error(x->db, x->to, code);
+  sqlite3_finalize(s);
+  return rc;
+}
+
 static status load_theirs(exporter *x) {
   sqlite3_stmt *s = NULL;
   object **end = &x->theirs;
-  int code = sqlite3_prepare_v2(x->to,
-                                "SELECT s.type, s.name, s.tbl_name, s.sql, o.tree FROM sqlite_schema s LEFT JOIN "
-                                "_heliosdb_objects o ON o.name = s.name AND s.type = 'table' WHERE s.name NOT LIKE "
-                                "'\\_heliosdb%' ESCAPE '\\' AND s.tbl_name NOT LIKE '\\_heliosdb%' ESCAPE '\\' ORDER BY s.rowid",
-                                -1, &s, NULL);
+  bool has_trees = false;
+  int code = sqlite3_prepare_v2(x->to, "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid", -1, &s, NULL);
   while (code == SQLITE_OK || code == SQLITE_ROW) {
     if ((code = sqlite3_step(s)) != SQLITE_ROW) break;
+    const char *texts[4];
+    for (int i = 0; i < 4; i++) texts[i] = (const char *)sqlite3_column_text(s, i);
+    if (is_ours(texts[1]) || is_ours(texts[2])) {
+      if (strcmp(texts[1], "_heliosdb_objects") == 0) has_trees = true;
+      if (strcmp(texts[1], "_heliosdb_left_out") == 0) x->has_left_out = true;
+      continue;
+    }
     object *o = arena_zero(&x->memory, sizeof *o);
     if (!o) break;
-    const char *sql = (const char *)sqlite3_column_text(s, 3);
-    *o = (object){arena_strdup(&x->memory, (const char *)sqlite3_column_text(s, 0)),
-                  arena_strdup(&x->memory, (const char *)sqlite3_column_text(s, 1)),
-                  arena_strdup(&x->memory, (const char *)sqlite3_column_text(s, 2)),
-                  sql ? arena_strdup(&x->memory, sql) : NULL, sqlite3_column_int64(s, 4), false, NULL};
+    *o = (object){arena_strdup(&x->memory, texts[0]), arena_strdup(&x->memory, texts[1]), arena_strdup(&x->memory, texts[2]),
+                  texts[3] ? arena_strdup(&x->memory, texts[3]) : NULL, 0, false, NULL};
     *end = o;
     end = &o->next;
   }
   status rc = mirror_sqlite_error(x->db, x->to, code);
   sqlite3_finalize(s);
+  if (rc == HDB_OK && !has_trees) rc = run(x, "CREATE TABLE _heliosdb_objects(name TEXT PRIMARY KEY, tree INTEGER) WITHOUT ROWID");
+  if (rc == HDB_OK) rc = load_trees(x);
   return x->memory.failed ? error_set(&x->db->err, HDB_NOMEM, "out of memory") : rc;
 }
 
@@ -408,6 +429,15 @@ static status sync_internal(exporter *x, const object *o, const table *t) {
 
 static status record_trees(exporter *x) {
   sqlite3_stmt *s = NULL;
+  bool same = !x->trees_differ;
+  for (object *o = x->ours; o && same; o = o->next) {
+    if (strcmp(o->type, "table") != 0) continue;
+    object *theirs = find(x->theirs, "table", o->name);
+    same = theirs ? o->in_file && theirs->tree == o->tree : !o->in_file;
+  }
+  for (object *o = x->theirs; o && same; o = o->next)
+    if (strcmp(o->type, "table") == 0) same = find(x->ours, "table", o->name) != NULL;
+  if (same) return HDB_OK;
   TRY(run(x, "DELETE FROM _heliosdb_objects"));
   int code = sqlite3_prepare_v2(x->to, "INSERT INTO _heliosdb_objects VALUES(?, ?)", -1, &s, NULL);
   status rc = mirror_sqlite_error(x->db, x->to, code);
@@ -461,10 +491,9 @@ static status export_tables(exporter *x, schema *s) {
 static status export_all(exporter *x) {
   static const char *const later[] = {"index", "view", "trigger"};
   schema *s = NULL;
-  TRY(run(x, "CREATE TABLE IF NOT EXISTS _heliosdb_objects(name TEXT PRIMARY KEY, tree INTEGER) WITHOUT ROWID"));
-  TRY(run(x, "DROP TABLE IF EXISTS _heliosdb_left_out"));
   TRY(load_ours(x));
   TRY(load_theirs(x));
+  if (x->has_left_out) TRY(run(x, "DROP TABLE _heliosdb_left_out"));
   TRY(catalog_schema(x->db, x->number, &s));
   TRY(drop_changed(x));
   TRY(export_tables(x, s));
@@ -478,6 +507,7 @@ static status export_all(exporter *x) {
     int64_t v = 0;
     char text[80];
     TRY(database_get_number(x->db, x->number, numbers[i], 0, &v));
+    if (x->since && file_header_number(x->to, i ? 68 : 60) == (int32_t)v) continue;
     sqlite3_snprintf(sizeof text, text, "PRAGMA %s = %lld", numbers[i], (long long)v);
     TRY(run(x, text));
   }
@@ -502,7 +532,6 @@ status mirror_export(hdb *db, int number, struct sqlite3 *to, int64_t since) {
 }
 
 static status drop_all(exporter *x) {
-  TRY(run(x, "CREATE TABLE IF NOT EXISTS _heliosdb_objects(name TEXT PRIMARY KEY, tree INTEGER) WITHOUT ROWID"));
   TRY(load_theirs(x));
   TRY(drop_changed(x));
   if (sqlite3_table_column_metadata(x->to, "main", "sqlite_sequence", NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK)

@@ -94,13 +94,9 @@ static int64_t signature_of(const char *path, int64_t counter, bool wal) {
 }
 
 /* ---- the stamp ---- */
-static status read_stamp(hdb *db, sqlite3 *file, file_facts *out) {
-  sqlite3_stmt *s = NULL;
-  out->counter = -1;
-  if (sqlite3_table_column_metadata(file, "main", "_heliosdb", "stamp", NULL, NULL, NULL, NULL, NULL) != SQLITE_OK) return HDB_OK;
-  bool counted = sqlite3_table_column_metadata(file, "main", "_heliosdb", "counter", NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
-  int code = sqlite3_prepare_v2(file, counted ? "SELECT id, time, stamp, counter FROM _heliosdb" : "SELECT id, time, stamp, -1 FROM _heliosdb", -1, &s, NULL);
-  if (code == SQLITE_OK && (code = sqlite3_step(s)) == SQLITE_ROW) {
+static status take_stamp(hdb *db, sqlite3 *file, sqlite3_stmt *s, file_facts *out) {
+  int code = sqlite3_step(s);
+  if (code == SQLITE_ROW) {
     out->id = (uint64_t)sqlite3_column_int64(s, 0);
     out->time = sqlite3_column_int64(s, 1);
     out->stamp = (uint64_t)sqlite3_column_int64(s, 2);
@@ -112,31 +108,39 @@ static status read_stamp(hdb *db, sqlite3 *file, file_facts *out) {
   return rc;
 }
 
+static bool has_column(sqlite3 *file, const char *name) {
+  return sqlite3_table_column_metadata(file, "main", "_heliosdb", name, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
+}
+
 status file_read(hdb *db, const char *path, sqlite3 *file, file_facts *out) {
   sqlite3_stmt *s = NULL;
-  *out = (file_facts){.empty = true};
-  /* a plain read first: a damaged file or no database must say so, whatever we look for */
-  int code = sqlite3_prepare_v2(file, "SELECT count(*) FROM sqlite_schema", -1, &s, NULL);
-  if (code == SQLITE_OK && (code = sqlite3_step(s)) == SQLITE_ROW) {
-    out->empty = sqlite3_column_int64(s, 0) == 0;
-    code = SQLITE_DONE;
+  *out = (file_facts){.counter = -1};
+  int code = sqlite3_prepare_v2(file, "SELECT id, time, stamp, counter FROM _heliosdb", -1, &s, NULL);
+  if (code == SQLITE_ERROR) { /* no such table, or an older one; a damaged file or no database says so all the same */
+    const char *sql = has_column(file, "stamp") ? "SELECT id, time, stamp, -1 FROM _heliosdb" : "SELECT 0, 0, 0, -1 FROM sqlite_schema LIMIT 1";
+    code = sqlite3_prepare_v2(file, sql, -1, &s, NULL);
   }
-  status rc = mirror_sqlite_error(db, file, code);
-  sqlite3_finalize(s);
-  TRY(rc);
+  if (code != SQLITE_OK) return mirror_sqlite_error(db, file, code);
+  TRY(take_stamp(db, file, s, out));
   out->wal = in_wal_mode(file);
-  TRY(read_stamp(db, file, out));
   out->signature = signature_of(path, file_counter(file), out->wal);
   return HDB_OK;
 }
 
 status file_put_stamp(hdb *db, sqlite3 *file, uint64_t id, int64_t time, uint64_t stamp, int64_t counter) {
-  if (sqlite3_table_column_metadata(file, "main", "_heliosdb", "counter", NULL, NULL, NULL, NULL, NULL) != SQLITE_OK)
-    TRY(file_run(db, file, "DROP TABLE IF EXISTS _heliosdb; CREATE TABLE _heliosdb(id INTEGER, time INTEGER, stamp INTEGER, counter INTEGER)"));
-  char sql[200];
-  snprintf(sql, sizeof sql, "DELETE FROM _heliosdb; INSERT INTO _heliosdb VALUES(%lld, %lld, %lld, %lld)", (long long)id,
-           (long long)time, (long long)stamp, (long long)counter);
+  char sql[240];
+  snprintf(sql, sizeof sql, "UPDATE _heliosdb SET id = %lld, time = %lld, stamp = %lld, counter = %lld", (long long)id, (long long)time,
+           (long long)stamp, (long long)counter);
+  if (sqlite3_exec(file, sql, NULL, NULL, NULL) == SQLITE_OK && sqlite3_changes(file) == 1) return HDB_OK;
+  TRY(file_run(db, file, "DROP TABLE IF EXISTS _heliosdb; CREATE TABLE _heliosdb(id INTEGER, time INTEGER, stamp INTEGER, counter INTEGER)"));
+  snprintf(sql, sizeof sql, "INSERT INTO _heliosdb VALUES(%lld, %lld, %lld, %lld)", (long long)id, (long long)time, (long long)stamp,
+           (long long)counter);
   return file_run(db, file, sql);
+}
+
+int64_t file_header_number(sqlite3 *file, int64_t at) {
+  uint8_t bytes[4];
+  return header_read(file, bytes, 4, at) ? (int32_t)get_be32(bytes) : 0;
 }
 
 status file_leave_wal(hdb *db, sqlite3 *file) {

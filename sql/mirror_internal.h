@@ -35,7 +35,7 @@ typedef struct file_facts {
   uint64_t id, stamp;     /* stamp 0: not ours */
   int64_t time, counter;  /* of the stamp: counter as it was to be after its transaction, -1 unknown */
   int64_t signature;      /* SQLite's change counter, and what lies in the -wal */
-  bool wal, empty;        /* empty: no byte, or no object */
+  bool wal;
 } file_facts;
 
 enum mirror_event { MIRROR_TAKEN_IN, MIRROR_MERGED, MIRROR_RESTORED };
@@ -92,6 +92,7 @@ status file_run(hdb *db, struct sqlite3 *file, const char *sql);
 status file_read(hdb *db, const char *path, struct sqlite3 *file, file_facts *out);
 status file_put_stamp(hdb *db, struct sqlite3 *file, uint64_t id, int64_t time, uint64_t stamp, int64_t counter);
 int64_t file_counter(struct sqlite3 *file);
+int64_t file_header_number(struct sqlite3 *file, int64_t at); /* as it lies on the disk */
 /* Takes it out of WAL mode when nobody else has it open; outside of transactions. */
 status file_leave_wal(hdb *db, struct sqlite3 *file);
 

@@ -64,7 +64,7 @@ void pg_each_table(rowset *r, table_visitor visit) {
   for (int database = 0; database < 2; database++) {
     schema *x = schema_of(r->db, database);
     for (int k = 0; x && k < x->tables_n; k++)
-      if (is_shown(x->in_order[k])) visit(r, x->in_order[k], database == DB_TEMP);
+      if (is_shown(x->in_order[k]) && !pg_is_sequence(x->in_order[k])) visit(r, x->in_order[k], database == DB_TEMP);
   }
 }
 
@@ -127,7 +127,11 @@ static void visit_class(rowset *r, const table *t, bool temp) {
   if (pg_has_row_id_key(t)) class_row(r, pg_row_id_index(t), key_name(r, t), 'i', temp, BTREE, 1, false, t);
   for (const index_ *x = t->indexes; x; x = x->next) class_row(r, index_oid(x), index_name(r, t, x), 'i', temp, BTREE, x->key_columns_n, false, t);
 }
-static void build_class(rowset *r) { pg_each_table(r, visit_class); }
+static void visit_class_sequence(rowset *r, const sequence_view *q) { class_row(r, q->oid, q->name, 'S', q->temp, 0, 3, false, NULL); }
+static void build_class(rowset *r) {
+  pg_each_table(r, visit_class);
+  pg_each_sequence(r, visit_class_sequence);
+}
 
 /* ---- pg_attribute, pg_attrdef ---- */
 
@@ -179,6 +183,7 @@ const char *pg_default_text(rowset *r, const table *t, int k) {
   if (k == t->rowid_column && t->autoincrement) return arena_printf(&r->memory, "nextval('%s_%s_seq'::regclass)", t->name, c->name);
   const char *text = c->default_text.n ? arena_strndup(&r->memory, (const char *)c->default_text.p, c->default_text.n) : NULL;
   if (text && strcasecmp(text, "CURRENT_TIMESTAMP") == 0) return "CURRENT_TIMESTAMP";
+  if (text && strncasecmp(text, "nextval('", 9) == 0 && !strstr(text, "::")) return arena_printf(&r->memory, "%.*s::regclass)", (int)strlen(text) - 1, text);
   if (text && c->default_value && c->default_value->op == EX_TEXT) {
     int32_t modifier;
     const pg_type *type = pg_column_type(r, t, c, &modifier);
@@ -488,10 +493,10 @@ static const struct definition {
     {"pg_db_role_setting", "setdatabase oid setrole oid setconfig _text", NULL},
     {"pg_largeobject_metadata", "oid oid lomowner oid lomacl _text", NULL},
     {"pg_auth_members", "roleid oid member oid grantor oid admin_option bool", NULL},
-    {"pg_depend", "classid oid objid oid objsubid int4 refclassid oid refobjid oid refobjsubid int4 deptype char", NULL},
+    {"pg_depend", "classid oid objid oid objsubid int4 refclassid oid refobjid oid refobjsubid int4 deptype char", pg_build_depend},
     {"pg_partitioned_table", "partrelid oid partstrat char partnatts int2 partdefid oid", NULL},
-    {"pg_sequence", "seqrelid oid seqtypid oid seqstart int8 seqincrement int8 seqmax int8 seqmin int8 seqcache int8 seqcycle bool", NULL},
-    {"pg_sequences", "schemaname name sequencename name sequenceowner name data_type text start_value int8 min_value int8 max_value int8 increment_by int8 cycle bool cache_size int8 last_value int8", NULL},
+    {"pg_sequence", "seqrelid oid seqtypid oid seqstart int8 seqincrement int8 seqmax int8 seqmin int8 seqcache int8 seqcycle bool", pg_build_sequence},
+    {"pg_sequences", "schemaname name sequencename name sequenceowner name data_type text start_value int8 min_value int8 max_value int8 increment_by int8 cycle bool cache_size int8 last_value int8", pg_build_sequences},
     {"pg_matviews", "schemaname name matviewname name matviewowner name tablespace name hasindexes bool ispopulated bool definition text", NULL},
     {"pg_stat_activity", "datid oid datname name pid int4 leader_pid int4 usesysid oid usename name application_name text client_addr text client_hostname text client_port int4 backend_start timestamptz xact_start timestamptz query_start timestamptz state_change timestamptz wait_event_type text wait_event text state text backend_xid int8 backend_xmin int8 query_id int8 query text backend_type text", NULL},
     {"pg_locks", "locktype text database oid relation oid pid int4 mode text granted bool", NULL},
@@ -525,7 +530,7 @@ static const struct definition {
     {"information_schema_table_constraints", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name constraint_type text is_deferrable text initially_deferred text enforced text", pg_build_is_constraints},
     {"information_schema_key_column_usage", "constraint_catalog name constraint_schema name constraint_name name table_catalog name table_schema name table_name name column_name name ordinal_position int4 position_in_unique_constraint int4", pg_build_key_columns},
     {"information_schema_views", "table_catalog name table_schema name table_name name view_definition text check_option text is_updatable text is_insertable_into text", pg_build_is_views},
-    {"information_schema_sequences", "sequence_catalog name sequence_schema name sequence_name name data_type text", NULL},
+    {"information_schema_sequences", "sequence_catalog name sequence_schema name sequence_name name data_type text numeric_precision int4 numeric_precision_radix int4 numeric_scale int4 start_value text minimum_value text maximum_value text increment text cycle_option text", pg_build_is_sequences},
     {"information_schema_routines", "specific_catalog name specific_schema name specific_name name routine_schema name routine_name name routine_type text data_type text", NULL},
 };
 enum { DEFINITIONS = sizeof definitions / sizeof *definitions };
@@ -720,10 +725,16 @@ static void lookup_visit(rowset *r, const table *t, bool temp) {
     }
 }
 
+static void lookup_sequence(rowset *r, const sequence_view *q) {
+  lookup *l = (lookup *)r;
+  if ((int64_t)q->oid == l->number) found_text(l, q->name);
+}
+
 static bool look_up(hdb *db, int what, int64_t number, int64_t column, bool pretty, buf *out) {
   lookup l = {.r = {.db = db}, .number = number, .column = column, .out = out, .what = what, .pretty = pretty};
   hdb_lock(db);
   pg_each_table(&l.r, lookup_visit);
+  if (what == 'c' && !l.found) pg_each_sequence(&l.r, lookup_sequence);
   hdb_unlock(db);
   rowset_clear(&l.r);
   return l.found;
@@ -776,6 +787,7 @@ bool pg_reg_number(hdb *db, uint32_t reg_type, const char *name, int64_t *number
   else if (x) *number = index_oid(x);
   hdb_unlock(db);
   if (t || x) return true;
+  if (pg_sequence_number(db, plain, number)) return true;
   for (int k = 0; k < DEFINITIONS; k++)
     if (strcasecmp(definitions[k].name, plain) == 0) return *number = class_number(plain) ? class_number(plain) : 12000 + k, true;
   return false;

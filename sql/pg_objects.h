@@ -7,6 +7,8 @@
 void pg_build_description(rowset *r);
 void pg_build_procedures(rowset *r);
 void pg_build_session(rowset *r, const char *table_name);
+/* The sequence of a column, "public.t_id_seq", appended; column from 1. */
+bool pg_sequence_of(hdb *db, const table *t, int column, buf *out);
 /* COMMENT ON of a relation's number; column 0: its own. */
 bool pg_comment_of(hdb *db, int64_t number, int64_t column, buf *out);
 bool pg_procedure_text(int64_t number, bool result, buf *out); /* types of the arguments, or the result's */

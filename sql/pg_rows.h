@@ -53,4 +53,22 @@ void pg_build_is_constraints(rowset *r);
 void pg_build_key_columns(rowset *r);
 void pg_build_is_views(rowset *r);
 
+/* pg_sequence.c */
+typedef struct sequence_view {
+  uint32_t oid, table;         /* table: that it belongs to, 0 none */
+  int column;                  /* from 1 */
+  const char *name, *type;
+  const table *t;              /* its own; NULL: of an AUTOINCREMENT key */
+  int64_t increment, least, most, start;
+  bool cycle, temp;
+} sequence_view;
+bool pg_is_sequence(const table *t);
+typedef void (*sequence_visitor)(rowset *r, const sequence_view *q);
+void pg_each_sequence(rowset *r, sequence_visitor visit);
+bool pg_sequence_number(hdb *db, const char *name, int64_t *number);
+void pg_build_sequence(rowset *r);
+void pg_build_sequences(rowset *r);
+void pg_build_is_sequences(rowset *r);
+void pg_build_depend(rowset *r);
+
 #endif

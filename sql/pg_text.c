@@ -227,3 +227,19 @@ int hdb_schema_text_set(hdb *db, const char *schema_name, const char *name, cons
   arena_clear(&memory);
   return rc;
 }
+
+bool hdb_last_serial(hdb *db, const char *table_name, int64_t *rowid) {
+  enum { SERIALS = sizeof db->serials / sizeof *db->serials };
+  hdb_lock(db);
+  int database;
+  const table *t = table_name ? catalog_table(db, NULL, table_name, &database) : NULL;
+  bool found = table_name ? t != NULL : db->serials[db->serial_at].tree != 0;
+  int k = db->serial_at;
+  if (t)
+    for (k = 0; k < SERIALS && db->serials[k].tree != t->tree; k++) {
+    }
+  found = found && k < SERIALS;
+  if (found) *rowid = db->serials[k].rowid;
+  hdb_unlock(db);
+  return found;
+}

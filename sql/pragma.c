@@ -35,7 +35,7 @@ const pragma_definition pragma_definitions[] = {
     {"auto_vacuum", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_READS, pragma_auto_vacuum, NULL, 1, 0},
     FLAG("automatic_index", automatic_index),
     {"busy_timeout", PRAGMA_RESULT0, pragma_busy_timeout, COLUMNS(timeout_name), 0},
-    {"cache_size", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_cache_size, NULL, 1, 0},
+    {"cache_size", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_READS, pragma_cache_size, NULL, 1, 0},
     {"cache_spill", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_cache_spill, NULL, 1, 0},
     {"case_sensitive_like", PRAGMA_SILENT_SET, pragma_case_sensitive_like, NULL, 0, 0},
     FLAG("cell_size_check", cell_size_check),
@@ -45,7 +45,7 @@ const pragma_definition pragma_definitions[] = {
     FLAG("count_changes", count_changes),
     {"data_version", PRAGMA_RESULT0 | PRAGMA_READS, pragma_data_version, NULL, 1, 0},
     {"database_list", PRAGMA_RESULT0, pragma_database_list, COLUMNS(database_list_columns), 0},
-    {"default_cache_size", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_default_cache_size, COLUMNS(cache_size_name), 0},
+    {"default_cache_size", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_READS, pragma_default_cache_size, COLUMNS(cache_size_name), 0},
     FLAG("defer_foreign_keys", defer_foreign_keys),
     FLAG("empty_result_callbacks", empty_result_callbacks),
     {"encoding", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_WRITES | PRAGMA_READS, pragma_encoding, NULL, 1, 0},
@@ -67,7 +67,7 @@ const pragma_definition pragma_definitions[] = {
     {"journal_size_limit", PRAGMA_RESULT0, pragma_number_setting, NULL, 1, offsetof(struct database_pragmas, journal_size_limit)},
     FLAG("legacy_alter_table", legacy_alter_table),
     {"locking_mode", PRAGMA_RESULT0, pragma_locking_mode, NULL, 1, 0},
-    {"max_page_count", PRAGMA_RESULT0, pragma_number_setting, NULL, 1, offsetof(struct database_pragmas, max_page_count)},
+    {"max_page_count", PRAGMA_RESULT0 | PRAGMA_READS, pragma_number_setting, NULL, 1, offsetof(struct database_pragmas, max_page_count)},
     {"mmap_size", PRAGMA_RESULT0, pragma_mmap_size, NULL, 1, 0},
     {"module_list", PRAGMA_RESULT0, pragma_module_list, COLUMNS(just_name), 0},
     {"optimize", PRAGMA_RESULT1 | PRAGMA_READS, pragma_nothing, NULL, 1, 0},
@@ -84,7 +84,7 @@ const pragma_definition pragma_definitions[] = {
     FLAG("short_column_names", short_column_names),
     {"shrink_memory", 0, pragma_nothing, NULL, 0, 0},
     {"soft_heap_limit", PRAGMA_RESULT0, pragma_process_limit, NULL, 1, 0},
-    {"synchronous", PRAGMA_RESULT0 | PRAGMA_SILENT_SET, pragma_synchronous, NULL, 1, 0},
+    {"synchronous", PRAGMA_RESULT0 | PRAGMA_SILENT_SET | PRAGMA_READS, pragma_synchronous, NULL, 1, 0},
     {"table_info", PRAGMA_RESULT1 | PRAGMA_READS, pragma_table_info, table_info_columns, 6, 0},
     {"table_list", PRAGMA_RESULT1 | PRAGMA_READS | PRAGMA_ALL_SCHEMAS, pragma_table_list, COLUMNS(table_list_columns), 0},
     {"table_xinfo", PRAGMA_RESULT1 | PRAGMA_READS, pragma_table_info, COLUMNS(table_info_columns), 1},
@@ -179,12 +179,19 @@ static status visit_statement(void *context, const value *row, int n) {
   return rows_add(x, row, n);
 }
 
+/* What looks at the schema looks at the file. */
+static status pragma_run(pragma_call *p) {
+  const error *unreadable = &p->db->databases[p->database].unreadable;
+  if ((p->definition->flags & PRAGMA_READS) && unreadable->code != HDB_OK) return error_set(p->err, unreadable->code, "%s", unreadable->message);
+  return p->definition->run(p);
+}
+
 static status pragma_start(exec *x) {
   const compiled_pragma *k = x->program->data;
   pragma_call p = {.db = x->db, .definition = k->definition, .database = k->database, .qualified = k->qualified,
                    .argument = k->argument, .memory = &x->lifetime, .err = x->err, .visit = visit_statement,
                    .context = x, .x = x};
-  return k->definition->run(&p);
+  return pragma_run(&p);
 }
 
 /* The value as text: SQLite knows no other. */
@@ -267,5 +274,5 @@ status pragma_rows(hdb *db, const char *name, const value *arguments, int n, are
     p.database = catalog_database(db, schema);
     if (p.database < 0) return error_set(err, HDB_ERROR, "unknown database %s", schema);
   }
-  return d->run(&p);
+  return pragma_run(&p);
 }

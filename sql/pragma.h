@@ -12,7 +12,7 @@ enum pragma_flags {
   PRAGMA_RESULT1 = 4,    /* a table function with one */
   PRAGMA_SILENT_SET = 8, /* with a value: no columns, no row */
   PRAGMA_WRITES = 16,    /* with a value it writes the database */
-  PRAGMA_READS = 32,     /* looks at the schema: with a schema name, only that one */
+  PRAGMA_READS = 32,     /* looks at the schema: of a file that is no database, its error */
   PRAGMA_STATEMENT = 64, /* compiles again what was compiled before */
   PRAGMA_ALL_SCHEMAS = 128 /* without a schema name: all databases */
 };

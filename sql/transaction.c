@@ -92,6 +92,18 @@ void transaction_rollback(hdb *db) {
   if (atomic_load(&db->active) > 1) views_renew(db, open);
 }
 
+void transaction_forked(hdb *db) {
+  db->forks = engine_forks();
+  for (int i = 0; i < db->databases_n; i++)
+    if (has_open(&db->databases[i])) txn_rollback(db->databases[i].txn); /* in memory: this process's copy */
+  savepoints_free(db);
+  db->deferred_violations = 0;
+  db->pragmas.defer_foreign_keys = false;
+  db->doomed = false;
+  db->autocommit = true;
+  replay_clear(db);
+}
+
 static const char *tree_name(hdb *db, int database, uint32_t tree, const index_ **found) {
   schema *s = db->databases[database].schema;
   *found = NULL;
@@ -210,11 +222,11 @@ static status begin_start(exec *x) {
       database *d = &db->databases[i];
       if (!d->engine || i == DB_TEMP || d->read_only) continue;
       if (txn_is_open(d->txn)) txn_rollback(d->txn);
-      status rc = txn_begin(d->txn, TXN_IMMEDIATE, db->busy_timeout_ms);
+      status rc = d->unreadable.code != HDB_OK ? d->unreadable.code : txn_begin(d->txn, TXN_IMMEDIATE, db->busy_timeout_ms);
       if (rc != HDB_OK) {
         for (int k = 0; k < i; k++)
           if (has_open(&db->databases[k])) txn_rollback(db->databases[k].txn);
-        return error_set(x->err, rc, "%s", status_text(rc));
+        return error_set(x->err, rc, "%s", d->unreadable.code != HDB_OK ? d->unreadable.message : status_text(rc));
       }
       d->start = txn_save(d->txn);
     }

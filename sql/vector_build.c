@@ -155,7 +155,10 @@ static status add_fresh(vector_index *i, vector_graph *g, cursor *c, const row_i
   atomic_store(&i->total, (int64_t)fresh->n);
   for (size_t at = 0; at < fresh->n && rc == HDB_OK;) {
     size_t taken = 0;
-    if (atomic_load(&i->set->stop)) CHECK(HDB_INTERRUPT);
+    if (atomic_load(&i->set->stop)) { /* what there is counts at the next load */
+      CHECK(store_save(i, g));
+      CHECK(HDB_INTERRUPT);
+    }
     for (; at < fresh->n && taken < CHUNK; at++) {
       bool row, placed;
       CHECK(find_vector(i, c, fresh->ids[at], vectors + taken * n, &row, &placed));
@@ -198,12 +201,12 @@ static status graph_make(vector_index *i, cursor *c, float *floats, bool anew, v
   }
   row_ids_sort(&g->unplaced);
   bool measure = !g->calibration.rows || fresh.n > hnsw_count(g->g) / 4;
-  i->unsaved = fresh.n + i->gone.n;
   if (measure) CHECK(hold_back(&fresh, &held));
   CHECK(add_fresh(i, g, c, &fresh));
   if (measure)
     CHECK(vector_calibrate(g->g, &i->key, c, held.n ? &held : NULL, &i->set->stop, &g->calibration));
   CHECK(add_fresh(i, g, c, &held));
+  i->unsaved = fresh.n + held.n + i->gone.n;
 out:
   free(fresh.ids);
   free(held.ids);

@@ -116,8 +116,10 @@ static status measure(calibrating *k, hnsw *g, int ef, double *recall) {
     if (!t->n) continue;
     hnsw_search *s = hnsw_search_open(g, k->queries + (size_t)q * (size_t)k->key->dimensions, ef, NULL, NULL);
     if (!s) return HDB_NOMEM;
-    for (int pulled = 0; pulled < t->n || hnsw_search_bound(s) < t->distance[t->n - 1]; pulled++) {
-      if (pulled > 2 * t->n + 24 || !hnsw_search_next(s, &id, &distance)) break;
+    for (int pulled = 0;
+         pulled < t->n || (!hnsw_search_pauses(s) && hnsw_search_bound(s) < t->distance[t->n - 1]);
+         pulled++) {
+      if (!hnsw_search_next(s, &id, &distance)) break;
       for (int i = 0; i < t->n; i++) hits += t->label[i] == id;
     }
     all += t->n;

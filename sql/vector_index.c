@@ -179,8 +179,12 @@ static void set_free(vector_set *s) {
   free(s);
 }
 
-static void set_release(void *context) {
-  vector_set *s = context;
+/* Sets of this process: at its end builders are stopped, and what they have is stored. */
+static pthread_mutex_t sets_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t sets_once = PTHREAD_ONCE_INIT;
+static vector_set *sets;
+
+static void set_stop(vector_set *s) {
   if (s->pid != getpid()) return; /* the parent's */
   atomic_store(&s->stop, true);
   pthread_mutex_lock(&s->lock);
@@ -188,6 +192,46 @@ static void set_release(void *context) {
   while (s->running) pthread_cond_wait(&s->ended, &s->lock);
   pthread_mutex_unlock(&s->lock);
   builder_leave(s);
+}
+static void at_exit(void) {
+  pthread_mutex_lock(&sets_lock);
+  for (vector_set *s = sets; s; s = s->next) set_stop(s);
+  pthread_mutex_unlock(&sets_lock);
+}
+static void before_fork(void) {
+  pthread_mutex_lock(&sets_lock);
+}
+static void in_parent(void) {
+  pthread_mutex_unlock(&sets_lock);
+}
+static void in_child(void) {
+  pthread_mutex_init(&sets_lock, NULL);
+  sets = NULL;
+}
+static void sets_prepare(void) {
+  pthread_atfork(before_fork, in_parent, in_child);
+  atexit(at_exit);
+}
+static void sets_add(vector_set *s) {
+  pthread_once(&sets_once, sets_prepare);
+  pthread_mutex_lock(&sets_lock);
+  s->next = sets;
+  sets = s;
+  pthread_mutex_unlock(&sets_lock);
+}
+static void sets_remove(const vector_set *s) {
+  pthread_mutex_lock(&sets_lock);
+  vector_set **p = &sets;
+  while (*p && *p != s) p = &(*p)->next;
+  if (*p) *p = s->next;
+  pthread_mutex_unlock(&sets_lock);
+}
+
+static void set_release(void *context) {
+  vector_set *s = context;
+  if (s->pid != getpid()) return;
+  sets_remove(s);
+  set_stop(s);
   set_free(s);
 }
 
@@ -206,7 +250,10 @@ static vector_set *set_get(engine *e) {
   pthread_cond_init(&s->wake, &monotonic);
   pthread_condattr_destroy(&monotonic);
   vector_set *kept = engine_watch(e, &(engine_watcher){set_wants, set_touched, set_release, s});
-  if (kept != s) set_free(s);
+  if (kept != s)
+    set_free(s);
+  else
+    sets_add(s);
   return kept;
 }
 

@@ -62,6 +62,7 @@ struct vector_set {
   atomic_bool stop;
   atomic_int indexes_n;
   vector_index *first;
+  vector_set *next; /* of the process's */
 };
 
 /* vector_index.c */

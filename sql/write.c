@@ -221,12 +221,17 @@ status write_row_key(exec *x, const writer *w, writer_run *r, int64_t rowid, buf
   return buf_failed(out) ? dml_no_memory(x->err) : HDB_OK;
 }
 
+/* Does the statement say what to do when a unique value is there already? Then one that comes meanwhile is a conflict. */
+static bool is_handled(const writer *w) {
+  return w->clauses || w->conflict == CONFLICT_IGNORE || w->conflict == CONFLICT_REPLACE;
+}
+
 static status put_entry(exec *x, const writer *w, const entry_encoder *e, const entry *en) {
   if (!en->included) return HDB_OK;
   txn *t = txn_of(x, w);
   TRY(dml_failed(x, txn_put(t, e->i->tree, buf_slice(&en->key), en->value_bytes, PUT_INSERT)));
   if (!e->i->unique || en->has_null || !e->builtin) return HDB_OK;
-  return dml_failed(x, txn_expect(t, FACT_UNIQUE, e->i->tree, slice_of(en->key.p, en->prefix_n)));
+  return dml_failed(x, txn_expect(t, is_handled(w) ? FACT_SINGLE : FACT_UNIQUE, e->i->tree, slice_of(en->key.p, en->prefix_n)));
 }
 
 static status delete_entry(exec *x, const writer *w, const entry_encoder *e, const entry *en) {
@@ -293,6 +298,16 @@ static status check_room(exec *x, const writer *w) {
   return (int64_t)txn_write_bytes(txn_of(x, w)) / s->page_size > s->max_page_count ? dml_failed(x, HDB_FULL) : HDB_OK;
 }
 
+static void serial_note(hdb *db, uint32_t tree, int64_t rowid) {
+  enum { SERIALS = sizeof db->serials / sizeof *db->serials };
+  int k = 0;
+  while (k < SERIALS && db->serials[k].tree != tree) k++;
+  if (k == SERIALS) k = (db->serial_at + 1) % SERIALS;
+  db->serials[k].tree = tree;
+  db->serials[k].rowid = rowid;
+  db->serial_at = k;
+}
+
 static status insert_row(exec *x, const writer *w, const value *given, bool *written) {
   writer_run *r = writer_run_of(x, w);
   if (!r) return x->err->code;
@@ -310,11 +325,12 @@ static status insert_row(exec *x, const writer *w, const value *given, bool *wri
   if (w->keys) TRY(fkey_check(x, w->root, w->keys, NULL, s));
   slice record;
   TRY(build_record(x, w, r, &record));
-  TRY(dml_failed(x, txn_put(txn_of(x, w), w->t->tree, buf_slice(&r->key), record, PUT_INSERT)));
+  TRY(dml_failed(x, txn_put(txn_of(x, w), w->t->tree, buf_slice(&r->key), record, is_handled(w) ? PUT_INSERT : PUT_NEW)));
   for (int k = 0; k < w->indexes_n; k++) TRY(put_entry(x, w, &w->new_entries[k], &r->entries[k]));
   *written = true;
   count_row(x, w);
   if (!w->t->without_rowid && w->t->kind == TABLE_ORDINARY) x->db->last_insert_rowid = rowid;
+  if (w->t->autoincrement) serial_note(x->db, w->t->tree, rowid);
   call_hook(x, w, HDB_INSERT, rowid);
   return trigger_fire_after(x, w, NULL, s);
 }
@@ -404,7 +420,7 @@ static status update_write(exec *x, const writer *w, writer_run *r, const stored
   if (w->keys) TRY(fkey_check(x, w->root, w->keys, NULL, new_row));
   slice record;
   TRY(build_record(x, w, r, &record));
-  TRY(dml_failed(x, txn_put(t, w->t->tree, buf_slice(&r->key), record, away ? PUT_INSERT : PUT_UPDATE)));
+  TRY(dml_failed(x, txn_put(t, w->t->tree, buf_slice(&r->key), record, !away ? PUT_UPDATE : is_handled(w) ? PUT_INSERT : PUT_NEW)));
   for (int k = 0; k < w->indexes_n; k++)
     if (!same[k]) TRY(put_entry(x, w, &w->new_entries[k], &r->entries[k]));
   return HDB_OK;

@@ -1,6 +1,8 @@
 """ERASE FROM: rows go with their history, on all branches, and no file keeps their values."""
 import os
 import sqlite3 as stock
+import subprocess
+import sys
 
 import pytest
 
@@ -140,6 +142,33 @@ def test_other_connections(tmp_path):
     other.execute("COMMIT")
     assert other.execute("SELECT count(*) FROM person").fetchone()[0] == 270
     other.close()
+    con.close()
+    assert files_with(tmp_path) == []
+
+
+def test_from_another_process(tmp_path):
+    path = str(tmp_path / "a.db")
+    con = make(path)
+    con.execute("CREATE TABLE w(name TEXT PRIMARY KEY, x) WITHOUT ROWID")
+    con.execute("CREATE INDEX w_x ON w(x DESC, name)")
+    con.execute(f"INSERT INTO w VALUES('{MARKER}', 'x'), ('other', '{MARKER}'), ('third', 'x')")
+    con.execute("UPDATE w SET x = x || '!'")
+    scn = now(con)
+    con.execute("UPDATE w SET x = x || '?'")
+    assert con.execute(f"SELECT count(*) FROM w AS OF SCN {scn}").fetchone()[0] == 3  # what is remembered here of the past
+    program = f"""
+import heliosdb_sqlite as sqlite
+con = sqlite.connect({path!r}, isolation_level=None)
+print(con.execute("ERASE FROM person WHERE id % 10 = 0").fetchall()[0][1])
+print(con.execute("ERASE FROM w WHERE name IN (?, 'other')", ({MARKER!r},)).fetchall()[0][1])
+print(con.execute("SELECT count(*) FROM w AS OF SCN {scn}").fetchone()[0])
+con.close()
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert out.stdout.split() == ["30", "2", "1"], out.stderr
+    assert con.execute(f"SELECT * FROM w AS OF SCN {scn}").fetchall() == [("third", "x!")]
+    assert con.execute(f"SELECT name FROM w AS OF SCN {scn} WHERE x = 'x!'").fetchall() == [("third",)]
+    assert con.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     con.close()
     assert files_with(tmp_path) == []
 

@@ -130,7 +130,8 @@ class OperatorViews(unittest.TestCase):
         self.assertEqual(self.stats(b, "snapshot")["oldest view"][0], before)
         self.assertGreaterEqual(self.stats(b, "snapshot")["open transactions"][0], 1)
         a.execute("ROLLBACK")
-        self.assertGreater(self.stats(b, "snapshot")["oldest view"][0], before)
+        after = self.stats(b, "snapshot")["oldest view"][0]
+        self.assertTrue(after is None or after > before, (before, after))
 
     def test_the_products_names_are_aliases(self):
         conn = self.open()

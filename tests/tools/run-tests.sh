@@ -12,7 +12,7 @@ step() {
 step "house rules" python3 tests/check/house.py
 step "unit tests" bash -c "cd build/$preset && ctest --output-on-failure -j2"
 step "packages for the Python tests" tests/tools/test-packages.sh .venv
-step "Python tests" .venv/bin/python -m pytest -q -p no:cacheprovider tests/py
+step "Python tests" .venv/bin/python -m pytest -q -p no:cacheprovider tests/py tests/iso
 step "wire tests" .venv/bin/python -m pytest -q -p no:cacheprovider tests/wire
 step "recall floors" .venv/bin/python -m pytest -q -p no:cacheprovider tests/recall
 exit $failed

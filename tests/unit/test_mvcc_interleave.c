@@ -143,7 +143,7 @@ static void write_some(actor *a) {
   } else {
     uint32_t v = rnd(1000000);
     put_be32(value, v);
-    ck_assert_int_eq(txn_put(a->t, TREE, key_of(k), slice_of(value, 4 + rnd(50)), a->now.there[k] ? PUT_UPDATE : PUT_INSERT),
+    ck_assert_int_eq(txn_put(a->t, TREE, key_of(k), slice_of(value, 4 + rnd(50)), a->now.there[k] ? PUT_UPDATE : PUT_NEW),
                      HDB_OK);
     a->now.there[k] = true, a->now.value[k] = v;
   }

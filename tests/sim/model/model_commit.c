@@ -142,6 +142,13 @@ static bool is_coarse(const session *s, const since *n) {
   return (s->leaned && (n->tables & keys)) || (s->reads & n->tables & q);
 }
 
+/* A statement that says what to do about a unique value: that one comes meanwhile is a conflict. */
+static bool handles(const session *s) {
+  for (int i = 0; i < s->log_n; i++)
+    if (s->log[i].o.on == ON_IGNORE || s->log[i].o.on == ON_REPLACE || s->log[i].o.on == ON_UPSERT || s->log[i].o.on == ON_NOTHING) return true;
+  return false;
+}
+
 void model_verdict(const session *s, verdict *v) {
   static state merged, again;
   static keys again_written;
@@ -168,6 +175,7 @@ void model_verdict(const session *s, verdict *v) {
   }
   if (s->policy == SERIALIZABLE) coarse = coarse || (n.tables & s->reads);
   bool twice = n.both_new && s->branch == 0; /* one key given twice is an integrity error, whatever else */
+  if (breaks || n.both_new) coarse = coarse || handles(s);
   v->may_conflict = n.hard || n.ddl || coarse || (s->branch != 0 && (breaks || n.both_new));
   v->may_break = breaks || twice || coarse;
 }
