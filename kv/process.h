@@ -128,9 +128,9 @@ typedef struct remote_greeting {
  * the owner's; else what the owner said. */
 status remote_open(const char *directory, uint64_t client, struct crypt_key *key, int timeout_ms,
                    remote_greeting *greeting, kv **out);
-/* HDB_BUSY_RECOVERY: the owner is gone (also for kv_get and iterators on it). HDB_BUSY: no answer in time. */
-status remote_call(kv *store, uint32_t ask, slice request, buf *reply,
-                   int longer_ms);                        /* ... by this than usual */
+/* HDB_BUSY_RECOVERY: the owner is gone (also for kv_get and iterators on it). HDB_BUSY: no sign of life in time; a call may
+ * take as long as it takes. */
+status remote_call(kv *store, uint32_t ask, slice request, buf *reply);
 void remote_tell(kv *store, uint32_t ask, slice request); /* without a reply */
 void remote_patience(kv *store, int timeout_ms);          /* how long calls wait for an answer from now on */
 bool remote_is_lost(kv *store);                           /* one system call */

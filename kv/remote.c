@@ -245,7 +245,14 @@ static status channel_new(remote *r, int patience_ms, channel **out) {
   return HDB_OK;
 }
 
-static status channel_take(remote *r, int patience_ms, channel **out) {
+/* Half of it for an answer, half for a sign of life. */
+static int half_patience(remote *r) {
+  int ms = atomic_load(&r->patience_ms) / 2;
+  return ms > 20 ? ms : 20;
+}
+
+static status channel_take(remote *r, channel **out) {
+  int patience_ms = half_patience(r);
   leave_before_wait();
   if (atomic_load(&r->lost)) return lost(r);
   pthread_mutex_lock(&r->lock);
@@ -270,22 +277,33 @@ static void channel_give(remote *r, channel *c) {
 
 static status send_request(remote *r, channel *c, uint32_t ask, slice request) {
   if (message_send(c->in.fd, ask, &request, 1)) return HDB_OK;
+  if (errno == EMSGSIZE) return kv_fail(HDB_TOOBIG, "more than can be sent at once");
   if (errno == EAGAIN || errno == EWOULDBLOCK) return no_answer(r);
   return lost(r);
+}
+
+/* The owner lets somebody in: then he is at work on what we wait for. */
+static bool is_alive(remote *r) {
+  channel *c;
+  if (channel_new(r, half_patience(r), &c) != HDB_OK) return false;
+  channel_give(r, c);
+  return true;
 }
 
 static status receive_reply(remote *r, channel *c, slice *body) {
   uint32_t what;
-  if (message_receive(&c->in, &what, body)) return (status)what;
-  if (errno == EAGAIN || errno == EWOULDBLOCK) return no_answer(r);
-  if (errno == ENOMEM) return kv_fail(HDB_NOMEM, "out of memory");
-  return lost(r);
+  for (;;) {
+    if (message_receive(&c->in, &what, body)) return (status)what;
+    if (errno == ENOMEM) return kv_fail(HDB_NOMEM, "out of memory");
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return lost(r);
+    if (!is_alive(r)) return atomic_load(&r->lost) ? lost(r) : no_answer(r);
+  }
 }
 
 /* One request and its reply; the channel is the caller's afterwards when *c is not NULL. The reply lies in it. */
-static status exchange(remote *r, uint32_t ask, slice request, int patience_ms, channel **c, slice *body) {
+static status exchange(remote *r, uint32_t ask, slice request, channel **c, slice *body) {
   *c = NULL;
-  TRY(channel_take(r, patience_ms, c));
+  TRY(channel_take(r, c));
   status rc = send_request(r, *c, ask, request);
   bool sent = rc == HDB_OK;
   if (sent) rc = receive_reply(r, *c, body);
@@ -296,11 +314,11 @@ static status exchange(remote *r, uint32_t ask, slice request, int patience_ms, 
   return rc;
 }
 
-status remote_call(kv *store, uint32_t ask, slice request, buf *reply, int longer_ms) {
+status remote_call(kv *store, uint32_t ask, slice request, buf *reply) {
   remote *r = (remote *)store;
   channel *c;
   slice body = {0};
-  status rc = exchange(r, ask, request, atomic_load(&r->patience_ms) + longer_ms, &c, &body);
+  status rc = exchange(r, ask, request, &c, &body);
   if (!c) return rc;
   buf_append(reply, body.p, body.n);
   channel_give(r, c);
@@ -310,7 +328,7 @@ status remote_call(kv *store, uint32_t ask, slice request, buf *reply, int longe
 void remote_tell(kv *store, uint32_t ask, slice request) {
   remote *r = (remote *)store;
   channel *c;
-  if (channel_take(r, atomic_load(&r->patience_ms), &c) != HDB_OK) return;
+  if (channel_take(r, &c) != HDB_OK) return;
   if (send_request(r, c, ask | (uint32_t)MESSAGE_NO_REPLY, request) == HDB_OK)
     channel_give(r, c);
   else
@@ -375,9 +393,7 @@ static status remote_get(kv *store, const kv_snapshot *s, enum kv_family family,
   buf_varint(&request, snapshot_id(s));
   buf_varint(&request, family);
   put_bytes(&request, key);
-  status rc = buf_failed(&request)
-                  ? HDB_NOMEM
-                  : exchange(r, ASK_GET, buf_slice(&request), atomic_load(&r->patience_ms), &c, &body);
+  status rc = buf_failed(&request) ? HDB_NOMEM : exchange(r, ASK_GET, buf_slice(&request), &c, &body);
   buf_free(&request);
   if (rc == HDB_NOMEM || !c) return rc;
   if (rc == HDB_OK) {
@@ -487,7 +503,7 @@ static void ask_ahead(remote_iter *i) {
   if (i->last_known || !i->n || i->want < BATCH_MAX) return;
   channel *c;
   slice request = make_request(i, FETCH_AFTER, entry_key(i, i->n - 1));
-  if (buf_failed(&i->request) || channel_take(i->r, atomic_load(&i->r->patience_ms), &c) != HDB_OK) return;
+  if (buf_failed(&i->request) || channel_take(i->r, &c) != HDB_OK) return;
   if (send_request(i->r, c, ASK_FETCH, request) == HDB_OK)
     i->ahead = c;
   else
@@ -516,7 +532,7 @@ static status fetch_batch(remote_iter *i, enum fetch_how how, slice key) {
   if (c) channel_free(c);
   slice request = make_request(i, how, key);
   if (buf_failed(&i->request)) return HDB_NOMEM;
-  TRY(channel_take(i->r, atomic_load(&i->r->patience_ms), &c));
+  TRY(channel_take(i->r, &c));
   status rc = send_request(i->r, c, ASK_FETCH, request);
   if (rc == HDB_OK) return receive_batch(i, c);
   channel_free(c);

@@ -5,10 +5,13 @@
  * What can fail: what writing files can; the directory may not exist before.
  */
 #include "kv/base/crypt.h"
-#include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 status engine_copy(engine *e, const char *path) {
-  if (!engine_is_owner(e)) return HDB_BUSY;
+  if (is_remote(e)) {
+    status rc = remote_copy(e, path);
+    if (rc != HDB_BUSY_RECOVERY) return rc;
+  }
   leave_before_wait();
   TRY(engine_sync_to(e, engine_newest(e)));
   return kv_checkpoint(e->store, path);

@@ -150,7 +150,7 @@ status engine_erase_rows(txn *caller, const slice *keys, size_t n, const erase_r
   if (is_remote(e)) {
     buf request = BUF_INIT, reply = BUF_INIT;
     put_rules(&request, keys, n, rules, rules_n, timeout_ms);
-    status rc = remote_erase(e, &request, &reply, timeout_ms);
+    status rc = remote_ask(e, ASK_ERASE, &request, &reply);
     reader r = reader_of(buf_slice(&reply));
     if (rc == HDB_OK) {
       report->rows = read_signed(&r), report->versions = read_signed(&r), report->feed_keys = read_signed(&r);

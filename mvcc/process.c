@@ -54,6 +54,7 @@ status process_new(engine *e, const char *path, struct crypt_key *key) {
   if (!e->processes) return HDB_NOMEM;
   e->processes->key = key ? crypt_key_hold(key) : NULL;
   serve_calls_init(&e->processes->calls, e);
+  atomic_store(&e->generation, 1); /* 0 is no turn's */
   return HDB_OK;
 }
 

@@ -40,6 +40,8 @@ enum { /* what a client asks, from ASK_MORE of kv/process.h on */
        ASK_BRANCH_USE,
        ASK_CHANGED,
        ASK_DUTY,
+       ASK_COPY,
+       ASK_TELL,
        ASK_ERASE
 };
 enum { COMMIT_AGAIN = 1, COMMIT_EXCLUSIVE = 2, COMMIT_FULL = 4 };
@@ -129,8 +131,9 @@ int64_t sessions_oldest_view(engine *e, int64_t newest);
 /* ---- remote.c ---- */
 /* One question; either may be NULL. HDB_BUSY_RECOVERY: the storage is in this process now. Others' ends are dealt with. */
 status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply);
+status remote_copy(engine *e, const char *path);
+status remote_report(engine *e, engine_report *out);
 status remote_setting_put(engine *e, const char *name, slice value);
-status remote_erase(engine *e, const buf *request, buf *reply, int timeout_ms);
 status remote_set_retention(engine *e, double seconds, int timeout_ms);
 status remote_branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id);
 status remote_branch_drop(engine *e, uint32_t id);

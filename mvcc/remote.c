@@ -5,6 +5,7 @@
  */
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "mvcc/images.h"
 #include "mvcc/process.h"
@@ -13,29 +14,25 @@ enum { BLOCK_MAX = 1024, ESTIMATE_AGE = 16 };
 
 /* ---- asking ---- */
 
-static status ask_once(engine *e, uint32_t ask, const buf *request, buf *reply, int longer_ms) {
+static status ask_once(engine *e, uint32_t ask, const buf *request, buf *reply) {
   buf nothing = BUF_INIT;
   if (request && buf_failed(request)) return HDB_NOMEM;
   if (reply) buf_clear(reply);
   status_explain_nothing();
-  status rc = remote_call(e->store, ask, request ? buf_slice(request) : slice_of(NULL, 0),
-                          reply ? reply : &nothing, longer_ms);
+  status rc =
+      remote_call(e->store, ask, request ? buf_slice(request) : slice_of(NULL, 0), reply ? reply : &nothing);
   buf_free(&nothing);
   return rc;
 }
 
-static status ask_longer(engine *e, uint32_t ask, const buf *request, buf *reply, int longer_ms) {
+status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply) {
   for (;;) {
     uint32_t generation = atomic_load(&e->generation);
     if (!is_remote(e)) return HDB_BUSY_RECOVERY;
-    status rc = ask_once(e, ask, request, reply, longer_ms);
+    status rc = ask_once(e, ask, request, reply);
     if (rc != HDB_BUSY_RECOVERY) return rc;
     TRY(process_recover(e, generation));
   }
-}
-
-status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply) {
-  return ask_longer(e, ask, request, reply, 0);
 }
 
 static status ask_and_free(engine *e, uint32_t ask, buf *request, buf *reply) {
@@ -102,7 +99,7 @@ static status ask_view(engine *e) {
   uint32_t generation = atomic_load(&e->generation);
   int64_t since = p->synced_generation == generation ? p->synced : -1;
   put_signed(&request, since);
-  status rc = ask_once(e, ASK_VIEW, &request, &reply, 0);
+  status rc = ask_once(e, ASK_VIEW, &request, &reply);
   if (rc == HDB_OK) rc = take_view(e, generation, since, buf_slice(&reply));
   buf_free(&request);
   buf_free(&reply);
@@ -158,14 +155,16 @@ status remote_begin_turn(txn *t, int timeout_ms) {
   name_transaction(t);
   buf_varint(&request, t->number);
   buf_varint(&request, timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
-  uint32_t generation;
   status rc;
-  do {
-    generation = atomic_load(&e->generation);
-    rc = remote_ask(e, ASK_TURN, &request, NULL);
-  } while (rc == HDB_OK && generation != atomic_load(&e->generation) && is_remote(e));
+  for (;;) {
+    uint32_t generation = atomic_load(&e->generation);
+    rc = is_remote(e) ? ask_once(e, ASK_TURN, &request, NULL) : HDB_BUSY_RECOVERY;
+    if (rc == HDB_OK) t->known = true, t->turn_generation = generation;
+    if (rc != HDB_BUSY_RECOVERY || !is_remote(e)) break;
+    rc = process_recover(e, generation);
+    if (rc != HDB_OK) break;
+  }
   buf_free(&request);
-  if (rc == HDB_OK) t->known = true, t->turn_generation = generation;
   return rc;
 }
 
@@ -239,7 +238,7 @@ status remote_commit(txn *t, int timeout_ms, int64_t *time) {
     }
     put_commit(t, &request, timeout_ms, t->in_doubt);
     t->known = true;
-    rc = ask_once(e, ASK_COMMIT, &request, &reply, timeout_ms > 0 ? timeout_ms : 0);
+    rc = ask_once(e, ASK_COMMIT, &request, &reply);
     if (rc == HDB_BUSY && reply.n == 0) t->in_doubt = true; /* no answer: perhaps it is made all the same */
     if (rc != HDB_BUSY_RECOVERY) break;
     t->in_doubt = true;
@@ -367,6 +366,25 @@ int64_t remote_changed_time(engine *e, uint32_t tree) {
 
 /* ---- the rest ---- */
 
+status remote_copy(engine *e, const char *path) {
+  buf request = BUF_INIT;
+  char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0); /* the owner's may be another */
+  if (path[0] != '/' && !folder) return HDB_NOMEM;
+  buf_varint(&request, (folder ? strlen(folder) + 1 : 0) + strlen(path));
+  if (folder) buf_text(&request, folder), buf_byte(&request, '/');
+  buf_text(&request, path);
+  free(folder);
+  return ask_and_free(e, ASK_COPY, &request, NULL);
+}
+
+status remote_report(engine *e, engine_report *out) {
+  buf reply = BUF_INIT;
+  status rc = remote_ask(e, ASK_TELL, NULL, &reply);
+  if (rc == HDB_OK && reply.n == sizeof *out) memcpy(out, reply.p, sizeof *out);
+  buf_free(&reply);
+  return rc;
+}
+
 status remote_setting_put(engine *e, const char *name, slice value) {
   buf request = BUF_INIT;
   put_bytes(&request, slice_str(name));
@@ -374,17 +392,11 @@ status remote_setting_put(engine *e, const char *name, slice value) {
   return ask_and_free(e, ASK_SETTING, &request, NULL);
 }
 
-enum { ERASE_MS = 600000 }; /* it walks through trees and compacts */
-
-status remote_erase(engine *e, const buf *request, buf *reply, int timeout_ms) {
-  return ask_longer(e, ASK_ERASE, request, reply, timeout_ms + ERASE_MS);
-}
-
 status remote_set_retention(engine *e, double seconds, int timeout_ms) {
   buf request = BUF_INIT;
   put_bytes(&request, slice_of(&seconds, sizeof seconds));
   buf_varint(&request, timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
-  status rc = ask_longer(e, ASK_RETENTION, &request, NULL, timeout_ms);
+  status rc = remote_ask(e, ASK_RETENTION, &request, NULL);
   buf_free(&request);
   return rc;
 }

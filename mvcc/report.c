@@ -1,6 +1,6 @@
 /* What an engine is doing, for the operators' views: counters that others keep, read under their locks one after the
  * other; so the figures of one report may be moments apart. Costs some 20 us: RocksDB is asked for sizes. */
-#include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 static void tell_views(engine *e, engine_report *out) {
   pthread_mutex_lock(&e->txns_lock);
@@ -27,6 +27,7 @@ void engine_tell(engine *e, engine_report *out) {
   uint64_t format = 1;
   size_t bytes = 0, bytes_max = 0;
   *out = (engine_report){0};
+  if (is_remote(e) && remote_report(e, out) != HDB_BUSY_RECOVERY) return;
   if (!e->memory && kv_get(e->store, NULL, KV_META, slice_str("format"), &value) == HDB_OK) {
     if (!varint_get(value.data.p, value.data.p + value.data.n, &format)) format = 0;
     kv_release(&value);

@@ -354,7 +354,8 @@ static status commit(session *s, reader *r, buf *reply) {
   if (r->failed) return HDB_PROTOCOL;
   TRY(guest_enter(s, number, &g));
   status rc = run_commit(s, g, r, reply);
-  if (rc != HDB_OK && txn_is_open(g->t)) txn_finish(g->t, false); /* it may come again: its row ids stay its own */
+  if (rc != HDB_OK && txn_is_open(g->t))
+    txn_finish(g->t, false); /* it may come again: its row ids stay its own */
   guest_leave(s, g, rc == HDB_OK);
   return rc;
 }
@@ -425,6 +426,23 @@ static status put_setting(engine *e, reader *r) {
   return engine_setting_put(e, name, value);
 }
 
+static status copy_to(engine *e, reader *r) {
+  char path[4200];
+  slice text = read_bytes(r);
+  if (r->failed || text.n >= sizeof path || memchr(text.p, 0, text.n)) return HDB_PROTOCOL;
+  memcpy(path, text.p, text.n);
+  path[text.n] = 0;
+  return engine_copy(e, path);
+}
+
+static status tell(engine *e, buf *reply) {
+  engine_report report;
+  memset(&report, 0, sizeof report); /* what lies between the fields is sent, too */
+  engine_tell(e, &report);
+  buf_append(reply, &report, sizeof report);
+  return HDB_OK;
+}
+
 static status set_retention(engine *e, reader *r) {
   slice bits = read_bytes(r);
   double seconds;
@@ -480,6 +498,8 @@ static status call(void *context, void *data, uint32_t ask, slice request, buf *
   case ASK_BRANCH_DELTA: return make_delta(e, &r, reply);
   case ASK_BRANCH_USE: return use_branch(s, &r);
   case ASK_CHANGED: return changed_time(e, &r, reply);
+  case ASK_COPY: return copy_to(e, &r);
+  case ASK_TELL: return tell(e, reply);
   case ASK_DUTY: return process_do_duty(e);
   case ASK_ERASE: return erase_serve(e, &r, reply);
   default: return HDB_PROTOCOL;

@@ -167,8 +167,8 @@ status txn_begin(txn *t, enum txn_mode mode, int timeout_ms) {
 }
 
 bool txn_is_open(const txn *t) { return t->open; }
-bool txn_is_alone(const txn *t) { return atomic_load(&t->engine->open_count) <= 1; }
-bool txn_has_turn(const txn *t) { return t->has_turn; }
+bool txn_is_alone(const txn *t) { return !is_remote(t->engine) && atomic_load(&t->engine->open_count) <= 1; }
+bool txn_has_turn(const txn *t) { return t->has_turn || t->turn_generation; }
 bool txn_has_writes(const txn *t) { return t->writes.log_n > 0; }
 size_t txn_write_bytes(const txn *t) { return t->writes.bytes; }
 bool txn_is_doomed(const txn *t) { return t->doomed != HDB_OK; }
