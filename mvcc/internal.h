@@ -375,6 +375,7 @@ void packing_free(packing *p);
 void pack_request(engine *e, slice place, size_t urgency);
 void pack_settle(engine *e); /* until all that was asked for is done */
 size_t pack_waiting(engine *e);
+status pack_all(engine *e); /* every bound; and waits for it */
 void pack_stop(engine *e);   /* before the engine goes */
 void pack_rest(engine *e, bool resting); /* true: stops behind the place at hand; false: may go on */
 void pack_hold(engine *e);   /* nothing is packed until pack_let */

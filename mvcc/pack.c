@@ -306,6 +306,25 @@ void pack_settle(engine *e) {
   pthread_mutex_unlock(&p->lock);
 }
 
+status pack_all(engine *e) {
+  kv_iter *it;
+  buf last = BUF_INIT;
+  if (is_remote(e)) return HDB_OK;
+  TRY(kv_iter_open(e->store, NULL, KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &it));
+  for (it->seek(it, slice_of("", 0)); it->valid && it->key.n > 8 && !buf_failed(&last); it->next(it)) {
+    slice place = slice_of(it->key.p, it->key.n - 8);
+    if (slice_equal(place, buf_slice(&last))) continue;
+    buf_clear(&last);
+    buf_append(&last, place.p, place.n);
+    pack_request(e, place, 1);
+  }
+  status rc = buf_failed(&last) ? HDB_NOMEM : it->error;
+  it->close(it);
+  buf_free(&last);
+  pack_settle(e);
+  return rc;
+}
+
 void pack_rest(engine *e, bool resting) {
   packing *p = e->packing;
   if (!p) return;

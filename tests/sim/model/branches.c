@@ -246,9 +246,13 @@ int64_t learn_floor(sim *m, hdb *db) {
   return oldest;
 }
 
-/* Everything that nobody needs goes; what somebody needs stays: open views, branch points. */
+/* Everything that nobody needs goes; what somebody needs stays: open views, branch points. Or history is packed. */
 bool run_collect(sim *m, const op *o) {
   engine *e = m->db[o->conn]->databases[DB_MAIN].engine;
+  if (o->x % 3 == 1) {
+    int rc = sim_pack(e, o->y % 2);
+    return rc == HDB_OK ? check_all(m) : crash_seen(m) || fails(m, "packing: %d", rc);
+  }
   if (o->x % 3 || m->turn >= 0) return true; /* it would wait for the turn */
   status rc = engine_set_retention(e, 0.000001, 1000);
   if (rc == HDB_OK) rc = engine_collect(e);

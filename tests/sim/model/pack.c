@@ -1,0 +1,11 @@
+/* What the engine does in the background with the past, done now. Apart from the others: mvcc has names that the model has too. */
+#include "mvcc/images.h"
+#include "mvcc/internal.h"
+
+int sim_pack(engine *e, bool forget);
+
+int sim_pack(engine *e, bool forget) {
+  status rc = pack_all(e);
+  if (forget && e->images) images_drop(e->images, 0); /* so that the blocks are read */
+  return rc;
+}
