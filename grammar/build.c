@@ -335,6 +335,8 @@ static void check_negative_hex(parser *p, const expr *literal) {
   p->late_when_run = true;
 }
 
+static bool postgres(const parser *p) { return p->options->dialect == DIALECT_POSTGRES; }
+
 expr *build_unary(parser *p, enum expr_op op, token first, expr *operand) {
   if (!operand) return NULL;
   if (op == EX_NEG && is_two_to_63(operand)) {
@@ -346,6 +348,11 @@ expr *build_unary(parser *p, enum expr_op op, token first, expr *operand) {
     return operand;
   }
   if (op == EX_NEG) check_negative_hex(p, operand);
+  if (op == EX_NEG && postgres(p) && operand->op != EX_INT && operand->op != EX_REAL) { /* also of intervals */
+    expr *call = node(p, EX_FUNCTION, first.p, first.p);
+    if (call) call->text = "pg_neg", call->text_n = 6, call->list = build_list(p, NULL, operand);
+    return settled(p, call);
+  }
   expr *e = node(p, op, first.p, first.p);
   if (e) e->left = operand;
   return settled(p, e);
@@ -369,8 +376,6 @@ static expr *postgres_call(parser *p, const char *name, expr *first, expr *secon
   return settled(p, e);
 }
 
-static bool postgres(const parser *p) { return p->options->dialect == DIALECT_POSTGRES; }
-
 static expr *postgres_cast(parser *p, expr *operand, const char *type, uint32_t type_n, const uint8_t *from) {
   expr *name = node(p, EX_TEXT, from, from);
   if (!name) return NULL;
@@ -381,7 +386,7 @@ static expr *postgres_cast(parser *p, expr *operand, const char *type, uint32_t 
 expr *build_binary(parser *p, enum expr_op op, expr *left, expr *right) {
   if (!left || !right) return NULL;
   if (postgres(p)) {
-    const char *name = op == EX_ADD ? "pg_add" : op == EX_SUB ? "pg_sub" : op == EX_DIV ? "pg_div" : op == EX_MOD ? "pg_mod" : NULL;
+    const char *name = op == EX_ADD ? "pg_add" : op == EX_SUB ? "pg_sub" : op == EX_MUL ? "pg_mul" : op == EX_DIV ? "pg_div" : op == EX_MOD ? "pg_mod" : NULL;
     if (name) return postgres_call(p, name, left, right, NULL, left->span.p);
   }
   expr *e = node(p, op, left->span.p, left->span.p);
@@ -419,6 +424,10 @@ expr *build_like(parser *p, token operator_, bool negated, expr *left, expr *rig
                                                    : EX_REGEXP;
   expr *e = node(p, op, left->span.p, left->span.p);
   if (!e) return NULL;
+  if (postgres(p) && op == EX_LIKE && !escape && (right->op != EX_TEXT || memchr(right->text, '\\', right->text_n))) {
+    escape = node(p, EX_TEXT, right->span.p, right->span.p); /* PostgreSQL's LIKE has one unless told otherwise */
+    if (escape) escape->text = "\\", escape->text_n = 1, escape = settled(p, escape);
+  }
   e->left = left, e->right = right, e->negated = negated;
   e->text = arena_strndup(p->memory, (const char *)operator_.p, operator_.n), e->text_n = operator_.n;
   if (escape) e->list = build_list(p, NULL, escape);

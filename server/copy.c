@@ -216,6 +216,14 @@ static status row_out(session *s, copy_state *c, buf *line, buf *field) {
   return line->failed ? error_set(&s->err, HDB_NOMEM, "out of memory") : HDB_OK;
 }
 
+static void put_headed(session *s, const char *head, const void *p, size_t n) {
+  buf whole = BUF_INIT;
+  buf_append(&whole, head, 19);
+  buf_append(&whole, p, n);
+  put_data(s, whole.p, whole.n);
+  buf_free(&whole);
+}
+
 static status copy_out(session *s, copy_state *c, const char *query) {
   const char *tail;
   int rc = hdb_prepare(s->db, query, -1, 0, &c->query, &tail);
@@ -225,7 +233,7 @@ static status copy_out(session *s, copy_state *c, const char *query) {
   buf line = BUF_INIT, field = BUF_INIT;
   status failed = HDB_OK;
   proto_copy_response(&s->out, 'H', c->format == COPY_BINARY, (unsigned)c->d.columns_n);
-  if (c->format == COPY_BINARY) put_data(s, "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0", 19);
+  const char *head = c->format == COPY_BINARY ? "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0" : NULL; /* rides on the first message, as PostgreSQL's */
   if (c->header && c->format != COPY_BINARY) {
     for (int i = 0; i < c->d.columns_n; i++) {
       if (i) buf_byte(&line, (uint8_t)c->delimiter);
@@ -239,12 +247,14 @@ static status copy_out(session *s, copy_state *c, const char *query) {
   }
   while (failed == HDB_OK && (rc = hdb_step(c->query)) == HDB_ROW) {
     failed = row_out(s, c, &line, &field);
-    if (failed == HDB_OK) put_data(s, line.p, line.n);
+    if (failed == HDB_OK && head) put_headed(s, head, line.p, line.n), head = NULL;
+    else if (failed == HDB_OK) put_data(s, line.p, line.n);
     if (failed == HDB_OK && connection_gone(s->c)) failed = error_set(&s->err, HDB_INTERRUPT, "interrupted");
     c->rows++;
   }
   if (failed == HDB_OK && rc != HDB_DONE) failed = engine_failed(s, rc);
-  if (failed == HDB_OK && c->format == COPY_BINARY) put_data(s, "\377\377", 2);
+  if (failed == HDB_OK && head) put_headed(s, head, "\377\377", 2);
+  else if (failed == HDB_OK && c->format == COPY_BINARY) put_data(s, "\377\377", 2);
   buf_free(&line);
   buf_free(&field);
   if (failed == HDB_OK) {

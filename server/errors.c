@@ -14,7 +14,7 @@ static const struct {
   const char *start, *sqlstate;
 } by_words[] = {
     {"not supported yet", "0A000"}, {"current transaction is aborted", "25P02"}, {"there is no parameter", "42P02"},
-    {"role \"", "42704"}, {"DECLARE CURSOR can", "25P01"}, {"nextval: reached", "2200H"}, {"currval of", "55000"}, {"lastval is", "55000"}, {"setval: value", "22003"}, {"LOCK TABLE can", "25P01"}, {"SET TRANSACTION ISOLATION LEVEL must", "25001"}, {"parameter \"", "55P02"}, {"SAVEPOINT can", "25P01"}, {"ROLLBACK TO SAVEPOINT can", "25P01"}, {"RELEASE SAVEPOINT can", "25P01"}, {"VACUUM cannot", "25001"}, {"DISCARD ALL cannot", "25001"}, {"syntax error", "42601"}, {"unterminated", "42601"}, {"incomplete input", "42601"},
+    {"role \"", "42704"}, {"DECLARE CURSOR can", "25P01"}, {"channel name", "22023"}, {"payload string", "22023"}, {"nextval: reached", "2200H"}, {"currval of", "55000"}, {"lastval is", "55000"}, {"setval: value", "22003"}, {"LOCK TABLE can", "25P01"}, {"SET TRANSACTION ISOLATION LEVEL must", "25001"}, {"parameter \"", "55P02"}, {"SAVEPOINT can", "25P01"}, {"ROLLBACK TO SAVEPOINT can", "25P01"}, {"RELEASE SAVEPOINT can", "25P01"}, {"VACUUM cannot", "25001"}, {"DISCARD ALL cannot", "25001"}, {"syntax error", "42601"}, {"unterminated", "42601"}, {"incomplete input", "42601"},
     {"unrecognized token", "42601"}, {"near \"", "42601"}, {"no such table", "42P01"}, {"no such view", "42P01"},
     {"no such column", "42703"}, {"no such function", "42883"}, {"wrong number of arguments", "42883"},
     {"no such index", "42704"}, {"no such savepoint", "3B001"}, {"savepoint \"", "3B001"}, {"ambiguous column name", "42702"}, {"duplicate column name", "42701"},

@@ -68,7 +68,17 @@ static bool signal_session(session *s, int64_t process, bool terminate) {
 static void f_cancel(hdb_context *c, int n, hdb_value **a) { hdb_result_int64(c, signal_session(hdb_user_data(c), hdb_value_int64(a[0]), false)); }
 static void f_terminate(hdb_context *c, int n, hdb_value **a) { hdb_result_int64(c, signal_session(hdb_user_data(c), hdb_value_int64(a[0]), true)); }
 static void f_lock(hdb_context *c, int n, hdb_value **a) { hdb_result_error(c, "not supported yet: advisory locks", -1); }
-static void f_notify(hdb_context *c, int n, hdb_value **a) { hdb_result_error(c, "not supported yet: NOTIFY", -1); }
+static void f_notify(hdb_context *c, int n, hdb_value **a) {
+  session *s = hdb_user_data(c);
+  const char *channel = hdb_value_text(a[0]), *payload = hdb_value_text(a[1]);
+  if (notify_send(s, channel ? channel : "", payload ? payload : "") != HDB_OK) {
+    hdb_result_error(c, s->err.message ? s->err.message : "out of memory", -1);
+    error_clear(&s->err);
+    failure_clear(s);
+    return;
+  }
+  hdb_result_text(c, "", 0, HDB_STATIC);
+}
 
 void session_functions(session *s) {
   sequence_functions(s);

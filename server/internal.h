@@ -110,6 +110,9 @@ struct connection {
   bool owned, lingering;    /* mutex: the worker reads and writes the socket itself; it waits for input just now (N5) */
   bool unread;              /* loop thread: uv does not read the socket */
   bool task, closed, end, is_dirty; /* mutex: a task runs; the peer is gone; close when all is sent */
+  struct channel *listens;  /* mutex: LISTEN (notify.c) */
+  buf inbox;                /* mutex: notifications that wait for the session */
+  bool quiet;               /* mutex: the session waits for a message outside of a transaction */
   uint32_t process, secret;
   atomic_llong deadline_ns; /* statement timeout, 0 none */
   atomic_bool timed_out, cancelled, terminated;
@@ -122,6 +125,8 @@ struct connection {
 /* ---- listen.c ---- */
 /* Hands the bytes to the loop; waits while too many are unsent. false: the peer is gone. out is emptied. */
 bool connection_send(connection *c, buf *out);
+void connection_wake_locked(connection *c); /* under the server's mutex: its output is looked at; then server_wake */
+void server_wake(server *s);
 void connection_end(connection *c); /* close when everything is sent */
 bool connection_gone(connection *c);
 int server_listen(server *s, char **why); /* uv's code; 0: listening */

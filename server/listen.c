@@ -29,14 +29,20 @@ uint64_t now_ns(void) {
 
 /* ---- from the workers ---- */
 
+void connection_wake_locked(connection *c) {
+  server *s = c->server;
+  if (c->is_dirty) return;
+  c->is_dirty = true;
+  c->next_dirty = s->dirty;
+  s->dirty = c;
+}
+
+void server_wake(server *s) { uv_async_send(&s->wake); }
+
 static void wake(connection *c) {
   server *s = c->server;
   pthread_mutex_lock(&s->mutex);
-  if (!c->is_dirty) {
-    c->is_dirty = true;
-    c->next_dirty = s->dirty;
-    s->dirty = c;
-  }
+  connection_wake_locked(c);
   pthread_mutex_unlock(&s->mutex);
   uv_async_send(&s->wake);
 }
@@ -117,6 +123,7 @@ static void connection_free(connection *c) {
   tls_free(c->ssl);
   buf_free(&c->in);
   buf_free(&c->out);
+  buf_free(&c->inbox);
   pthread_mutex_destroy(&c->mutex);
   pthread_cond_destroy(&c->drained);
   free(c);

@@ -59,6 +59,7 @@ status transaction_end(session *s, bool commit) {
   s->block = BLOCK_NONE;
   s->implicit = false;
   settings_transaction_end(s, commit && rc == HDB_OK);
+  notify_transaction_end(s, commit && rc == HDB_OK);
   error_clear(&s->err);
   s->err = kept;
   return rc;

@@ -23,6 +23,7 @@ session *session_new(connection *c) {
 void session_free(session *s) {
   if (!s) return;
   copy_free(s);
+  notify_free(s);
   remote_free(s);
   simple_free(s);
   while (s->portals) portal_drop(s, s->portals);
@@ -85,8 +86,10 @@ void session_notice(session *s, const char *severity, const char *sqlstate, cons
 }
 
 void session_ready(session *s) {
+  notify_ready(s);
   proto_ready(&s->out, s->block == BLOCK_OPEN ? 'T' : s->block == BLOCK_FAILED ? 'E' : 'I');
   session_send(s);
+  notify_quiet(s, true);
   atomic_store(&s->c->idle_since_ns, (long long)now_ns());
 }
 
@@ -126,6 +129,7 @@ static bool open_database(session *s) {
   hdb_busy_timeout(s->db, 5000);
   if (!sqlite) {
     hdb_exec(s->db, "PRAGMA foreign_keys=ON; PRAGMA heliosdb_dialect=postgres; PRAGMA case_sensitive_like=ON", NULL, NULL, NULL);
+    hdb_limit(s->db, HDB_LIMIT_EXPR_DEPTH, 4000);
     hdb_db_config(s->db, 1013, 0, NULL); /* "x" is never a string */
     hdb_db_config(s->db, 1014, 0, NULL);
     session_functions(s);
@@ -300,6 +304,7 @@ static void copy_message(session *s, const message *m) {
 }
 
 static void ready_message(session *s, const message *m) {
+  notify_quiet(s, false);
   if (s->skip_to_sync && m->type != 'S' && m->type != 'X') return; /* S1 */
   if (s->remote) {
     remote_message(s, m);

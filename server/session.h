@@ -93,6 +93,7 @@ struct session {
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
+  struct notification *notifications, *last_notification; /* of the transaction at work */
   sequence_value *sequence_values, *last_sequence;
   pg_source catalog;     /* what the engine asks for (catalog.c) */
   uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
@@ -199,6 +200,15 @@ status sequence_run(session *s, const translation *t); /* ALTER, DROP SEQUENCE *
 
 /* ---- drop.c ---- */
 status drop_run(session *s, const translation *t);
+
+/* ---- notify.c ---- */
+status notify_run(session *s, const translation *t);
+status notify_send(session *s, const char *channel, const char *payload); /* at the transaction's end */
+void notify_transaction_end(session *s, bool commit);
+void notify_ready(session *s);             /* before ReadyForQuery */
+void notify_quiet(session *s, bool quiet); /* behind it; a message has come */
+void notify_unlisten(connection *c, const char *channel); /* NULL: all */
+void notify_free(session *s);
 
 /* ---- alter.c ---- */
 status alter_run(session *s, const translation *t, const char *query);

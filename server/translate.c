@@ -271,6 +271,7 @@ static status rewrite_operator(rewriter *r, int at, const char *op) {
                                       "<<", ">>", "->", "->>", "<->", "<=>", "<#>", "<+>"};
   r->last_operator = r->text.n;
   r->operator_text = op;
+  if (strcmp(op, "^") == 0) return rewrite_unsupported(r, at, "operator ^ (power() does the same)");
   if (strcmp(op, "~") == 0 && !after_operand(r, at)) {
     rewrite_put(r, at, "~");
     return HDB_OK;
@@ -484,7 +485,7 @@ static int locking_clause(const rewriter *r, int at) {
 
 /* A word that begins something of PostgreSQL's own; *done false: an ordinary word. */
 static status special_word(rewriter *r, int *at, int end, bool *done) {
-  static const char *const from_for[] = {"from", "for", NULL}, *const from_only[] = {"from", NULL}, *const in_only[] = {"in", NULL},
+  static const char *const from_for[] = {"from", "for", NULL}, *const in_only[] = {"in", NULL},
                     *const overlay[] = {"placing", "from", "for", NULL};
   int i = *at;
   bool call = rewrite_punct(r, i + 1, '(');
@@ -495,7 +496,14 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   if (call && close == end) return rewrite_syntax_error(r, end);
   if (call) {
     *at = close + 1;
-    if (rewrite_is(r, i, "extract")) return word_arguments(r, i, close, "pg_extract", from_only, false);
+    if (rewrite_is(r, i, "extract") && rewrite_is(r, i + 3, "from")) {
+      rewrite_put(r, i, "pg_extract(");
+      rewrite_string(r, i + 2, r->t[i + 2].text, strlen(r->t[i + 2].text));
+      buf_text(&r->text, ", ");
+      TRY(rewrite_range(r, i + 4, close));
+      buf_byte(&r->text, ')');
+      return HDB_OK;
+    }
     if (rewrite_is(r, i, "substring")) return word_arguments(r, i, close, "substring", from_for, false);
     if (rewrite_is(r, i, "position")) return word_arguments(r, i, close, "strpos", in_only, true);
     if (rewrite_is(r, i, "overlay")) return word_arguments(r, i, close, "overlay", overlay, false);

@@ -357,6 +357,7 @@ static status run_discard(session *s, const translation *t) {
       prepared_drop(s, p);
     }
     TRY(settings_reset_all(s));
+    notify_unlisten(s->c, NULL);
   }
   char tag[40];
   snprintf(tag, sizeof tag, "DISCARD %s", word(t, 1, "all") ? "ALL" : word(t, 1, "plans") ? "PLANS" : word(t, 1, "temp") ? "TEMP" : "SEQUENCES");
@@ -466,9 +467,7 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_CLOSE: rc = run_close(s, t); break;
   case CLASS_NOTHING: rc = HDB_OK; break;
   case CLASS_LOCK: case CLASS_VACUUM: case CLASS_CHECKPOINT: rc = maintenance_run(s, t); break;
-  case CLASS_LISTEN: return error_set(&s->err, HDB_ERROR, "not supported yet: LISTEN");
-  case CLASS_NOTIFY: return error_set(&s->err, HDB_ERROR, "not supported yet: NOTIFY");
-  case CLASS_UNLISTEN: rc = HDB_OK; break;
+  case CLASS_LISTEN: case CLASS_NOTIFY: case CLASS_UNLISTEN: rc = notify_run(s, t); break;
   case CLASS_ROLE: return error_set(&s->err, HDB_ERROR, "not supported yet: roles");
   case CLASS_COMMENT: rc = comment_run(s, t, sql); break;
   case CLASS_SEQUENCE: rc = sequence_run(s, t); break;

@@ -237,8 +237,25 @@ static void coerce_date(describe *d, expr *e, uint32_t to) {
   *e = (expr){.op = EX_FUNCTION, .text = "pg_cast", .text_n = 7, .list = list, .span = inner->span};
 }
 
+/* Intervals compare by their length, a month being 30 days; their texts do not. */
+static void coerce_interval(describe *d, expr *e) {
+  expr *inner = arena_zero(d->memory, sizeof *inner);
+  expr_list *list = NULL;
+  if (inner) {
+    *inner = *e;
+    list = ast_list_add(d->memory, NULL, inner);
+  }
+  if (list) *e = (expr){.op = EX_FUNCTION, .text = "pg_interval_length", .text_n = 18, .list = list, .span = inner->span};
+  else d->failed = true;
+}
+
 static void coerce_pair(describe *d, expr *left, expr *right, typed l, typed r) {
   if (!d->coerce) return;
+  if (l.type == PG_INTERVAL && r.type == PG_INTERVAL) {
+    coerce_interval(d, left);
+    coerce_interval(d, right);
+    return;
+  }
   if (left->op == EX_TEXT && right->op != EX_TEXT) coerce_literal(d, left, r);
   else if (right->op == EX_TEXT && left->op != EX_TEXT) coerce_literal(d, right, l);
   else if (l.type == PG_DATE && is_moment(r.type) && right->op != EX_PARAM) coerce_date(d, left, r.type);
@@ -308,7 +325,7 @@ static const struct known_function {
     {"pg_function_is_visible", PG_BOOL, 0}, {"pg_get_constraintdef", PG_TEXT, 0}, {"pg_get_expr", PG_TEXT, 0},
     {"pg_get_indexdef", PG_TEXT, 0}, {"pg_get_serial_sequence", PG_TEXT, 0}, {"pg_get_userbyid", PG_NAME, 0},
     {"pg_get_viewdef", PG_TEXT, 0}, {"pg_index_column_has_property", PG_BOOL, 0}, {"pg_indexam_has_property", PG_BOOL, 0},
-    {"pg_is_in_recovery", PG_BOOL, 0}, {"pg_is_other_temp_schema", PG_BOOL, 0}, {"pg_my_temp_schema", PG_OID, 0}, {"pg_relation_is_publishable", PG_BOOL, 0},
+    {"pg_is_in_recovery", PG_BOOL, 0}, {"pg_is_other_temp_schema", PG_BOOL, 0}, {"pg_my_temp_schema", PG_OID, 0}, {"pg_notify", PG_VOID, 0}, {"pg_relation_is_publishable", PG_BOOL, 0},
     {"pg_relation_size", PG_INT8, 0}, {"pg_size_pretty", PG_TEXT, PG_INT8}, {"pg_sleep", PG_VOID, PG_FLOAT8},
     {"pg_table_is_visible", PG_BOOL, 0}, {"pg_table_size", PG_INT8, 0}, {"pg_terminate_backend", PG_BOOL, PG_INT4},
     {"pg_total_relation_size", PG_INT8, 0}, {"pg_try_advisory_lock", PG_BOOL, PG_INT8}, {"pg_type_is_visible", PG_BOOL, 0},
@@ -332,10 +349,14 @@ static typed infer_all_alike(describe *d, frame *f, expr_list *list, uint32_t ex
   typed t = no_type;
   for (int i = 0; list && i < list->n; i++) t = unify(t, infer(d, f, list->items[i].e, 0));
   if (!t.type) t.type = expected;
-  for (int i = 0; list && i < list->n; i++) infer(d, f, list->items[i].e, t.type);
+  for (int i = 0; list && i < list->n; i++) {
+    infer(d, f, list->items[i].e, t.type);
+    coerce_literal(d, list->items[i].e, t);
+  }
   return t;
 }
 
+static bool is_array(uint32_t type);
 static uint32_t array_of(uint32_t element) {
   const pg_type *t = pg_type_by_oid(element ? element : PG_TEXT);
   return t && t->array ? t->array : PG_TEXT_ARRAY;
@@ -358,6 +379,18 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   }
   if ((strcmp(name, "pg_div") == 0 || strcmp(name, "pg_mod") == 0) && list && list->n == 2)
     return arithmetic(d, f, list->items[0].e, list->items[1].e, EX_DIV, expected);
+  if (strcmp(name, "pg_subscript") == 0 && list && list->n == 2) {
+    typed a = infer(d, f, list->items[0].e, PG_TEXT_ARRAY);
+    const pg_type *array = pg_type_by_oid(a.type);
+    infer(d, f, list->items[1].e, PG_INT4);
+    return typed_of(array && array->element ? array->element : PG_TEXT);
+  }
+  if (strcmp(name, "pg_mul") == 0 && list && list->n == 2) return arithmetic(d, f, list->items[0].e, list->items[1].e, EX_MUL, expected);
+  if (strcmp(name, "pg_neg") == 0 && list && list->n == 1) return infer(d, f, list->items[0].e, expected);
+  if (strcmp(name, "pg_power") == 0 && list && list->n == 2) {
+    arithmetic(d, f, list->items[0].e, list->items[1].e, EX_MUL, PG_FLOAT8);
+    return typed_of(PG_FLOAT8);
+  }
   if ((strcmp(name, "pg_add") == 0 || strcmp(name, "pg_sub") == 0) && list && list->n == 2)
     return arithmetic(d, f, list->items[0].e, list->items[1].e, name[4] == 'a' ? EX_ADD : EX_SUB, expected);
   if (strcmp(name, "pg_array") == 0) return typed_of(array_of(infer_all_alike(d, f, list, PG_TEXT).type));
@@ -380,10 +413,13 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
     typed t = infer(d, f, list->items[i].e, wanted);
     if (i == 0) first = t;
   }
+  if (d->coerce && first.type == PG_INTERVAL && (strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0) && d->rc == HDB_OK)
+    d->rc = error_set(d->err, HDB_ERROR, "not supported yet: %s of intervals", name);
   if (strcmp(name, "sum") == 0) return typed_of(first.type == PG_INT2 || first.type == PG_INT4 ? PG_INT8 : first.type == PG_INT8 ? PG_NUMERIC : first.type == PG_TEXT ? PG_NUMERIC : first.type);
   if (strcmp(name, "avg") == 0) return typed_of(first.type == PG_FLOAT4 || first.type == PG_FLOAT8 ? PG_FLOAT8 : PG_NUMERIC);
   if (strcmp(name, "array_agg") == 0) return typed_of(array_of(first.type));
   if (strcmp(name, "round") == 0 && first.type == PG_FLOAT8) return first;
+  if (strcmp(name, "pg_array_concat") == 0) return is_array(first.type) ? first : typed_of(PG_TEXT_ARRAY);
   if (!k) return typed_of(PG_TEXT);
   if (k->result != FIRST) return typed_of(k->result);
   if (first.type == PG_INT4 || first.type == PG_INT2 || first.type == PG_INT8) {
@@ -454,6 +490,20 @@ static typed infer_case(describe *d, frame *f, expr *e, uint32_t expected) {
   return result;
 }
 
+static bool is_array(uint32_t type) {
+  const pg_type *t = pg_type_by_oid(type);
+  return t && t->category == 'A';
+}
+
+/* array || array, array || element, element || array */
+static typed array_concat(describe *d, expr *e, uint32_t type) {
+  if (!d->coerce) return typed_of(type);
+  expr_list *list = ast_list_add(d->memory, ast_list_add(d->memory, NULL, e->left), e->right);
+  if (list) *e = (expr){.op = EX_FUNCTION, .text = "pg_array_concat", .text_n = 15, .list = list, .span = e->span};
+  else d->failed = true;
+  return typed_of(type);
+}
+
 static typed infer_literal(const expr *e, uint32_t expected) {
   switch (e->op) {
   case EX_INT: return typed_of(e->i >= INT32_MIN && e->i <= INT32_MAX ? PG_INT4 : PG_INT8);
@@ -495,6 +545,7 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
   case EX_CONCAT:
     l = infer(d, f, e->left, PG_TEXT);
     r = infer(d, f, e->right, PG_TEXT);
+    if (is_array(l.type) || is_array(r.type)) return array_concat(d, e, is_array(l.type) ? l.type : r.type);
     return typed_of(l.type == PG_BYTEA && r.type == PG_BYTEA ? PG_BYTEA : l.type == PG_JSONB ? PG_JSONB : PG_TEXT);
   case EX_EQ: case EX_NE: case EX_LT: case EX_LE: case EX_GT: case EX_GE: case EX_IS: case EX_ISNOT:
     if (e->left->op == EX_ROW && e->right->op == EX_ROW && e->left->list && e->right->list) {
@@ -583,10 +634,11 @@ static const char *label_of(describe *d, const expr *e) {
       const pg_type *t = pg_type_by_name(e->list->items[1].e->text, &modifier);
       return strcmp(inner, "?column?") != 0 ? inner : t ? t->name : e->list->items[1].e->text;
     }
-    if (strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
+    if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
     if (strcmp(e->text, "pg_extract") == 0) return "extract";
-    if (strcmp(e->text, "strpos") == 0) return "strpos";
+    if (strcmp(e->text, "pg_array_concat") == 0) return "?column?";
+    if (strcmp(e->text, "pg_subscript") == 0 && e->list && e->list->n) return label_of(d, e->list->items[0].e);
     if (strcmp(e->text, "pg_current_date") == 0) return "current_date";
     if (strcmp(e->text, "trim") == 0) return "btrim";
     return e->text;
@@ -699,6 +751,10 @@ static columns infer_arm(describe *d, select *s, frame *outer, const typed *expe
       c.list[i].type = t.type, c.list[i].modifier = t.modifier;
     }
   }
+  for (int row = 0; s->is_values && expected_n == 0 && row < (s->values_n ? s->values_n : 1); row++) {
+    expr_list *list = row ? s->values[row] : s->columns;
+    for (int i = 0; list && i < list->n && i < c.n; i++) coerce_literal(d, list->items[i].e, (typed){c.list[i].type, c.list[i].modifier});
+  }
   if (s->is_values)
     for (int i = 0; i < c.n; i++) c.list[i].label = arena_printf(d->memory, "column%d", i + 1);
   if (s->where) infer(d, f, s->where, PG_BOOL);
@@ -726,7 +782,10 @@ static columns infer_select(describe *d, select *s, frame *outer, const typed *e
       c.list[k].table = 0, c.list[k].column = 0;
     }
   }
-  infer_list(d, &f, s->order_by);
+  for (int i = 0; s->order_by && i < s->order_by->n; i++) {
+    typed t = infer(d, &f, s->order_by->items[i].e, 0);
+    if (d->coerce && t.type == PG_INTERVAL) coerce_interval(d, s->order_by->items[i].e);
+  }
   frame none = {.outer = &own};
   if (s->limit) infer(d, &none, s->limit, PG_INT8);
   if (s->offset) infer(d, &none, s->offset, PG_INT8);

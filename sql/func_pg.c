@@ -154,10 +154,70 @@ static status add(function_call *call, const value *a, int sign, value *result) 
 static status f_add(function_call *call, int n, const value *a, value *result) { return add(call, a, 1, result); }
 static status f_sub(function_call *call, int n, const value *a, value *result) { return add(call, a, -1, result); }
 
+static status f_interval_length(function_call *call, int n, const value *a, value *result) {
+  int32_t months, days;
+  int64_t us;
+  if (a[0].type == VAL_NULL) return *result = value_null(), HDB_OK;
+  if (a[0].type != VAL_TEXT || !pg_interval_parse(a[0].p, a[0].n, &months, &days, &us)) return error_set(call->err, HDB_MISMATCH, "invalid input syntax for type interval: \"%.*s\"", a[0].type == VAL_TEXT ? (int)a[0].n : 0, a[0].type == VAL_TEXT ? a[0].p : "");
+  *result = value_int(((int64_t)months * 30 + days) * 86400000000 + us);
+  return HDB_OK;
+}
+
+/* An interval times a number; fractions of months and days flow down, a month being 30 days, as in PostgreSQL. */
+static bool scale_interval(const value *v, double by, buf *out) {
+  int32_t months, days;
+  int64_t us, i;
+  double r;
+  if (v->type != VAL_TEXT || text_to_number(v->p, v->n, &i, &r) > 0 || !pg_interval_parse(v->p, v->n, &months, &days, &us)) return false;
+  double m = months * by, d = days * by, whole_m = trunc(m), extra = (m - whole_m) * 30, t = trunc(d) + trunc(extra);
+  double rest = (double)us * by + (d - trunc(d) + extra - trunc(extra)) * 86400e6;
+  pg_interval_text((int32_t)whole_m, (int32_t)t, (int64_t)nearbyint(rest), out);
+  return true;
+}
+
+static status f_mul(function_call *call, int n, const value *a, value *result) {
+  *result = value_null();
+  if (any_null(2, a)) return HDB_OK;
+  if (a[0].type == VAL_TEXT || a[1].type == VAL_TEXT) {
+    buf b = BUF_INIT;
+    const value *other = a[0].type == VAL_TEXT ? &a[1] : &a[0], *text = a[0].type == VAL_TEXT ? &a[0] : &a[1];
+    value by = operand(other);
+    if (scale_interval(text, value_to_real(&by), &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+  }
+  value l = operand(&a[0]), r = operand(&a[1]);
+  if (l.type == VAL_INTEGER && r.type == VAL_INTEGER) {
+    int64_t product;
+    if (__builtin_mul_overflow(l.i, r.i, &product)) return overflow(call);
+    *result = value_int(product);
+    return HDB_OK;
+  }
+  *result = value_real(value_to_real(&l) * value_to_real(&r));
+  return HDB_OK;
+}
+
+static status f_neg(function_call *call, int n, const value *a, value *result) {
+  value minus[2] = {a[0], value_int(-1)};
+  return f_mul(call, 2, minus, result);
+}
+
+static status f_power(function_call *call, int n, const value *a, value *result) {
+  *result = value_null();
+  if (any_null(2, a)) return HDB_OK;
+  value l = operand(&a[0]), r = operand(&a[1]);
+  double x = value_to_real(&l), y = value_to_real(&r), z = pow(x, y);
+  if (x == 0 && y < 0) return error_set(call->err, HDB_ERROR, "zero raised to a negative power is undefined");
+  if (isnan(z)) return error_set(call->err, HDB_ERROR, "a negative number raised to a non-integer power yields a complex result");
+  if (isinf(z) && !isinf(x) && !isinf(y)) return error_set(call->err, HDB_RANGE, "value out of range: overflow");
+  *result = value_real(z);
+  return HDB_OK;
+}
+
 static status divide(function_call *call, const value *a, bool modulo, value *result) {
   *result = value_null();
   if (any_null(2, a)) return HDB_OK;
   value l = operand(&a[0]), r = operand(&a[1]);
+  buf b = BUF_INIT;
+  if (!modulo && a[0].type == VAL_TEXT && value_to_real(&r) != 0 && scale_interval(&a[0], 1 / value_to_real(&r), &b)) return function_result_buf(call, &b, VAL_TEXT, result);
   if (r.type == VAL_INTEGER ? r.i == 0 : r.r == 0) return error_set(call->err, HDB_ERROR, "division by zero");
   if (l.type == VAL_INTEGER && r.type == VAL_INTEGER) {
     if (r.i == -1) {
@@ -332,6 +392,25 @@ static status f_any_array(function_call *call, int n, const value *a, value *res
   if (rc == HDB_OK) return function_result_buf(call, &b, VAL_TEXT, result);
   buf_free(&b);
   return rc;
+}
+
+/* What stands inside of an array's brackets; an element is its own list. */
+static void put_inside(buf *b, const value *v) {
+  bool array = v->type == VAL_TEXT && v->n >= 2 && v->p[0] == '[' && v->p[v->n - 1] == ']';
+  if (array && v->n == 2) return;
+  if (b->n > 1) buf_byte(b, ',');
+  if (array) buf_append(b, v->p + 1, v->n - 2);
+  else json_value(b, v);
+}
+
+static status f_array_concat(function_call *call, int n, const value *a, value *result) {
+  if (a[0].type == VAL_NULL || a[1].type == VAL_NULL) return *result = a[0].type == VAL_NULL ? a[1] : a[0], HDB_OK;
+  buf b = BUF_INIT;
+  buf_byte(&b, '[');
+  put_inside(&b, &a[0]);
+  put_inside(&b, &a[1]);
+  buf_byte(&b, ']');
+  return function_result_buf(call, &b, VAL_TEXT, result);
 }
 
 /* ---- time ---- */
@@ -681,9 +760,9 @@ static void array_release(function_call *call) {
 enum { PURE = FUNC_DETERMINISTIC | FUNC_INNOCUOUS, MOMENT = FUNC_INNOCUOUS | FUNC_STATEMENT_CONSTANT };
 static const function functions[] = {
     F("pg_cast", 2, 2, FUNC_INNOCUOUS | FUNC_SUBTYPE, f_cast), F("pg_add", 2, 2, PURE, f_add), F("pg_sub", 2, 2, PURE, f_sub),
-    F("pg_div", 2, 2, PURE, f_div), F("pg_mod", 2, 2, PURE, f_mod), F("pg_regexp", 2, 2, PURE, f_regexp),
+    F("pg_interval_length", 1, 1, PURE, f_interval_length), F("pg_mul", 2, 2, PURE, f_mul), F("pg_neg", 1, 1, PURE, f_neg), F("pg_power", 2, 2, PURE, f_power), F("pg_div", 2, 2, PURE, f_div), F("pg_mod", 2, 2, PURE, f_mod), F("pg_regexp", 2, 2, PURE, f_regexp),
     F("pg_iregexp", 2, 2, PURE, f_iregexp), F("pg_ilike", 2, 2, PURE, f_ilike), F("pg_ilike", 3, 3, PURE, f_ilike),
-    F("pg_array", -1, 0, PURE, f_array), F("pg_any_array", 1, 1, PURE, f_any_array),
+    F("pg_array", -1, 0, PURE, f_array), F("pg_any_array", 1, 1, PURE, f_any_array), F("pg_array_concat", 2, 2, PURE, f_array_concat),
     F("pg_extract", 2, 2, PURE, f_extract), F("pg_current_date", 0, 0, MOMENT, f_current_date),
     F("pg_current_time", 0, 0, MOMENT, f_current_time), F("pg_sleep", 1, 1, 0, f_sleep), F("pg_typeof", 1, 1, PURE, f_typeof),
     F("date_part", 2, 2, PURE, f_extract), F("date_trunc", 2, 2, PURE, f_date_trunc), F("date_trunc", 3, 3, PURE, f_date_trunc),

@@ -210,7 +210,7 @@ static status f_array_position(function_call *call, int n, const value *a, value
 static const function functions[] = {
     F("format_type", 2, 2, f_format_type), F("pg_get_indexdef", -1, 1, f_indexdef), F("pg_get_constraintdef", -1, 1, f_constraintdef),
     F("pg_get_viewdef", -1, 1, f_viewdef), F("pg_get_expr", -1, 2, f_first), F("pg_get_triggerdef", -1, 1, f_null),
-    F("pg_get_ruledef", -1, 1, f_null), F("pg_get_functiondef", 1, 1, f_null), F("pg_get_function_result", 1, 1, f_function_result),
+    F("pg_get_ruledef", -1, 1, f_null), F("pg_get_function_sqlbody", 1, 1, f_null), F("pg_get_functiondef", 1, 1, f_null), F("pg_get_function_result", 1, 1, f_function_result),
     F("pg_get_function_arguments", 1, 1, f_function_arguments), F("pg_get_function_identity_arguments", 1, 1, f_function_arguments),
     F("pg_get_partkeydef", 1, 1, f_null), F("pg_get_statisticsobjdef_columns", 1, 1, f_null), F("pg_get_userbyid", 1, 1, f_owner),
     F("pg_table_is_visible", 1, 1, f_true), F("pg_type_is_visible", 1, 1, f_true), F("pg_function_is_visible", 1, 1, f_true),

@@ -60,13 +60,54 @@ static bool take_number(const char **p, const char *end, int least, int most, in
 
 static const int64_t day_us = 86400000000;
 
+/* January or Jan; 0: none. */
+static int take_month(const char **p, const char *end) {
+  static const char *const names[] = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"};
+  size_t n = 0;
+  while (*p + n < end && isalpha((unsigned char)(*p)[n])) n++;
+  for (int k = 0; k < 12 && n >= 3; k++)
+    if ((n == 3 || n == strlen(names[k])) && strncasecmp(*p, names[k], n) == 0) return *p += n, k + 1;
+  return 0;
+}
+
+static void skip_separators(const char **p, const char *end) {
+  while (*p < end && strchr(" ,-/.", **p)) (*p)++;
+}
+
+/* 2024-01-05, 2024/1/5, 20240105; 1/5/2024 (month first); 5 Jan 2024, Jan 5, 2024, 2024-Jan-05. */
+static bool date_parts(const char **p, const char *end, int *y, int *m, int *d) {
+  const char *digits = *p;
+  while (digits < end && isdigit((unsigned char)*digits)) digits++;
+  size_t n = (size_t)(digits - *p);
+  if (n == 8) return take_number(p, *p + 4, 4, 4, y) && take_number(p, *p + 2, 2, 2, m) && take_number(p, *p + 2, 2, 2, d);
+  bool year_first = n >= 4 && n <= 6;
+  if (n == 0 && (*m = take_month(p, end)) == 0) return false;
+  if (n && !take_number(p, end, 1, 6, year_first ? y : d)) return false;
+  if (*p == end || !strchr(n ? "-/ ." : " -/", **p)) return false;
+  char by = **p;
+  skip_separators(p, end);
+  if (n == 0) { /* Jan 5, 2024 */
+    if (!take_number(p, end, 1, 2, d)) return false;
+    skip_separators(p, end);
+    return take_number(p, end, 4, 6, y);
+  }
+  if (*p < end && isalpha((unsigned char)**p)) {
+    if ((*m = take_month(p, end)) == 0) return false;
+  } else {
+    if (by == ' ' || !take_number(p, end, 1, 2, m)) return false;
+    if (!year_first) { /* month first */
+      int swap = *m;
+      *m = *d, *d = swap;
+    }
+  }
+  if (*p == end || !strchr(" -/.", **p)) return false;
+  skip_separators(p, end);
+  return year_first ? take_number(p, end, 1, 2, d) : take_number(p, end, 4, 6, y);
+}
+
 static bool parse_date(const char **p, const char *end, int64_t *days) {
-  int y, m, d;
-  if (!take_number(p, end, 4, 6, &y) || *p == end || **p != '-') return false;
-  (*p)++;
-  if (!take_number(p, end, 1, 2, &m) || *p == end || **p != '-') return false;
-  (*p)++;
-  if (!take_number(p, end, 1, 2, &d) || m < 1 || m > 12 || d < 1) return false;
+  int y = 0, m = 0, d = 0;
+  if (!date_parts(p, end, &y, &m, &d) || m < 1 || m > 12 || d < 1) return false;
   static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
   bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
   if (d > lengths[m - 1] + (m == 2 && leap)) return false;
@@ -150,10 +191,17 @@ static bool parse_moment(const char *p, size_t n, uint32_t oid, bool cast, int64
     *out = *p == '-' ? (oid == PG_DATE ? INT32_MIN : INT64_MIN) : (oid == PG_DATE ? INT32_MAX : INT64_MAX);
     return true;
   }
-  if (dated && n == 3 && strncasecmp(p, "now", 3) == 0) {
+  static const struct {
+    const char *word;
+    int days;
+  } days_named[] = {{"now", 0}, {"today", 0}, {"yesterday", -1}, {"tomorrow", 1}};
+  int word = -1;
+  for (int k = 0; dated && k < 4; k++)
+    if (n == strlen(days_named[k].word) && strncasecmp(p, days_named[k].word, n) == 0) word = k;
+  if (word >= 0) {
     int64_t now = now_us();
-    days = floor_div(now, day_us);
-    us = now - days * day_us;
+    days = floor_div(now, day_us) + days_named[word].days;
+    us = word == 0 ? now - days * day_us : 0;
   } else {
     bool is_time = n > 2 && (p[2] == ':' || p[1] == ':');
     if (!is_time) {
@@ -333,7 +381,7 @@ static status to_int(uint32_t oid, value *v, error *err) {
     return HDB_OK;
   }
   if (v->type == VAL_REAL) {
-    double r = nearbyint(v->r);
+    double r = round(v->r); /* numeric's rule; float8 would take the even one of two as near */
     if (!(r >= -9223372036854775808.0 && r < 9223372036854775808.0)) return out_of_range(err, oid);
     *v = value_int((int64_t)r);
   }

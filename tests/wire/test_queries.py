@@ -95,7 +95,7 @@ def test_copy_says_where_it_failed_and_ignores_no_option(c):
     ("c = 't'", 1), ("c = 'yes'", 1), ("c", 1), ("'f' = c", 0), ("d = '2024-1-5'", 1), ("'2024-1-5' = d", 1), ("d BETWEEN '2024-1-1' AND '2024-12-31'", 1),
     ("d IN ('2024-1-5', '2023-1-1')", 1), ("ts = '2024-01-05'", 1), ("ts >= '2024-01-05' AND ts < '2024-01-05'::date + 1", 1), ("d = ts", 1), ("ts = d", 1),
     ("tz = '2024-01-05 09:00+01:00'", 1), ("u = 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", 1), ("n = '1.50'", 1), ("n IN ('1.50', '2')", 1), ("ch = 'ab'", 1), ("ch = 'ab  '", 1),
-    ("tm = '10:00:00'", 1), ("iv = '24:00:00'", 0), ("id = '1'", 1), ("(id, d) = ('1', '2024-1-5')", 1), ("CASE d WHEN '2024-1-5' THEN c END", 1), ("d <> '2024-1-5'", 0)])
+    ("tm = '10:00:00'", 1), ("iv = '24:00:00'", 1), ("iv > '2 hours'", 1), ("iv < '1 mon'", 1), ("id = '1'", 1), ("(id, d) = ('1', '2024-1-5')", 1), ("CASE d WHEN '2024-1-5' THEN c END", 1), ("d <> '2024-1-5'", 0)])
 def test_a_quoted_literal_takes_the_type_of_the_other_side(c, condition, found):
     c.query("""DROP TABLE IF EXISTS lit CASCADE; CREATE TABLE lit(id int PRIMARY KEY, c bool, d date, ts timestamp, tz timestamptz, u uuid, n numeric(8,2), ch char(4), tm time, iv interval);
         INSERT INTO lit VALUES(1,true,'2024-01-05','2024-01-05 00:00:00','2024-01-05 10:00+02','a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',1.5,'ab','10:00','1 day')""")
@@ -109,3 +109,34 @@ def test_a_quoted_literal_that_is_none_of_the_type_is_an_error(c):
     for sql, words, at in [("SELECT 1 FROM lit WHERE id = 'x'", 'invalid input syntax for type integer: "x"', "30"), ("SELECT 1 FROM lit WHERE d > 'nonsense'", 'invalid input syntax for type date: "nonsense"', "29"),
                            ("SELECT 1 FROM lit WHERE c = 'maybe'", 'invalid input syntax for type boolean: "maybe"', "29"), ("UPDATE lit SET id = 1 WHERE u = 'zz'", 'invalid input syntax for type uuid: "zz"', "33")]:
         fails(c, sql, C="22P02" if "date" not in words else "22007", M=words, P=at)
+
+
+def test_like_has_a_default_escape(c):
+    assert c.query(r"SELECT 'a_b' LIKE 'a\_b', 'axb' LIKE 'a\_b', 'a%b' LIKE 'a\%b', 'axb' LIKE 'a_b', 'a\b' LIKE 'a\\b'").rows == [("t", "f", "t", "t", "t")]
+    assert c.execute("SELECT 'axb' LIKE $1", [r"a\_b"]).rows == [("f",)]
+
+
+def test_intervals_are_computed_and_ordered_by_length(c):
+    assert c.query("SELECT 2 * interval '1 day', interval '3 hours' / 2, -interval '1 day', interval '1 month' * 1.5").rows == [("2 days", "01:30:00", "-1 days", "1 mon 15 days")]
+    assert [r[0] for r in c.query("SELECT i FROM (VALUES ('1 mon'::interval), ('2 hours'), ('1 day')) v(i) ORDER BY i").rows] == ["02:00:00", "1 day", "1 mon"]
+    fails(c, "SELECT sum(i) FROM (VALUES ('1 mon'::interval)) v(i)", C="0A000")
+
+
+def test_arrays(c):
+    c.query("DROP TABLE IF EXISTS arr; CREATE TABLE arr(x int[], y text[]); INSERT INTO arr VALUES('{1,2}', '{a,b}')")
+    r = c.query("SELECT x || 5, 0 || x, x || array[8, 9], y || 'z'::text, x[1], y[2], array_length(x || 7, 1) FROM arr")
+    assert r.rows == [("{1,2,5}", "{0,1,2}", "{1,2,8,9}", "{a,b,z}", "1", "b", "3")]
+    assert r.types == [1007, 1007, 1007, 1009, 23, 25, 23] and r.columns[4:6] == ["x", "y"]
+
+
+def test_dates_in_other_spellings(c):
+    spellings = ["20240105", "5 Jan 2024", "January 5, 2024", "1/5/2024", "2024/01/05", "2024-Jan-05", "Jan 5 2024"]
+    assert c.query("SELECT " + ", ".join(f"'{s}'::date" for s in spellings)).rows == [("2024-01-05",) * 7]
+    assert c.query("SELECT 'tomorrow'::date - 'today'::date, 'today'::date - 'yesterday'::date, extract(year FROM date '2024-02-29'), extract(dow FROM date '2024-02-29')").rows == [("1", "1", "2024", "4")]
+    for bad in ("5 Foo 2024", "2024-02-30", "", "20240230"):
+        fails(c, f"SELECT '{bad}'::date", C="22007" if not bad.startswith("2024") else "22008")
+
+
+def test_numeric_rounds_half_away_from_zero(c):
+    assert c.query("SELECT 2.5::int, 3.5::int, (-2.5)::int, 1.49::int").rows == [("3", "4", "-3", "1")]
+    fails(c, "SELECT 9223372036854775807 * 2", C="22003")
