@@ -3,6 +3,7 @@
  * A running server is a capsule. Its threads never touch Python. Whoever drops the capsule stops the server and waits
  * for its end without the GIL; in a forked child the parent's server is left alone (server/server.h).
  */
+#include "kv/base/crypt.h"
 #include "py/objects.h"
 #include "server/server.h"
 
@@ -18,8 +19,16 @@ static void drop(PyObject *capsule) {
   Py_END_ALLOW_THREADS
 }
 
-static int read_key(PyObject *key, unsigned char bytes[32]) {
+/* Bytes, or a connection whose key is taken. */
+static int read_key(module_state *state, PyObject *key, unsigned char bytes[32], server_options *o) {
   Py_buffer view;
+  if (PyObject_TypeCheck(key, state->connection_type)) {
+    bool has_key = false;
+    hdb *db = ((connection *)key)->db;
+    if (db && hdb_secret(db, bytes, &has_key, &o->passphrase) && has_key) o->encryption_key = bytes;
+    return 0;
+  }
+  o->encryption_key = bytes;
   if (PyObject_GetBuffer(key, &view, PyBUF_SIMPLE) < 0) return -1;
   bool fits = view.len == 32;
   if (fits) memcpy(bytes, view.buf, 32);
@@ -49,12 +58,11 @@ PyObject *module_server_start(PyObject *module, PyObject *args, PyObject *kwargs
   if (o.has_retention) o.retention = PyFloat_AsDouble(retention);
   server *s = NULL;
   char *why = NULL;
-  if (!PyErr_Occurred() && (key == Py_None || read_key(key, bytes) == 0)) {
-    if (key != Py_None) o.encryption_key = bytes;
+  if (!PyErr_Occurred() && (key == Py_None || read_key(PyModule_GetState(module), key, bytes, &o) == 0)) {
     Py_BEGIN_ALLOW_THREADS
     s = server_start(&o, &why);
     Py_END_ALLOW_THREADS
-    memset(bytes, 0, sizeof bytes);
+    crypt_wipe(bytes, sizeof bytes);
     if (!s) RAISE((module_state *)PyModule_GetState(module), EXC_OPERATIONAL, "%s", why ? why : "out of memory");
   }
   free(why);

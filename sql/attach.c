@@ -172,5 +172,6 @@ status compile_attach(compile *c, statement *s) {
   TRY(compile_argument(c, s->attach.name, &a->name));
   c->program->needs_no_transaction = true;
   c->program->read_only = true;
+  c->program->holds_secret = a->key != NULL;
   return rows_program(c, attaching ? attach_start : detach_start, a, NULL, 0);
 }

@@ -170,6 +170,7 @@ struct program {
                                /* EXPLAIN QUERY PLAN; NULL: no rows */
   bool read_only, is_dml, changes_schema;
   bool user_code;              /* calls functions or collations of the user's */
+  bool holds_secret;           /* a key stands in its text: not to be kept or shown */
   bool needs_no_transaction;   /* BEGIN, COMMIT, PRAGMA foreign_keys ...: hdb.c must not open one */
   uint64_t reads, writes;      /* databases, by number */
   schema *schemas[64];         /* those it was compiled against, counted; NULL: not touched */

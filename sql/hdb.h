@@ -102,6 +102,9 @@ void hdb_conflict(hdb *db, const char **table, const char **key);
  * decrypts it when both are NULL; no other connection may have it, and this one is then good for hdb_close only. */
 int hdb_rekey(hdb *db, const void *key, const char *passphrase);
 int hdb_convert(hdb *db, const void *key, const char *passphrase);
+/* The key or passphrase that the connection was opened with, for another part of the program that opens the same database:
+ * true when there is one. *passphrase is the connection's. */
+bool hdb_secret(hdb *db, unsigned char key[32], bool *has_key, const char **passphrase);
 /* Main's database with its history and branches as it is now, into a new file and its directory (hard links where possible),
  * while others write; under the same key. The copy is opened like any database. */
 int hdb_copy(hdb *db, const char *path);

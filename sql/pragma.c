@@ -233,6 +233,7 @@ status compile_pragma(compile *c, pragma_statement *s) {
   TRY(argument_text(c, s, &k->argument));
   TRY(compile_authorize(c, HDB_PRAGMA, s->name, k->argument, s->schema ? k->database : -1, &ignore));
   const pragma_definition *d = k->definition = definition_find(s->name);
+  c->program->holds_secret = d && d->run == pragma_rekey;
   if (!d || ignore) return rows_program(c, NULL, NULL, NULL, 0); /* P1 */
   if ((d->flags & PRAGMA_WRITES) && k->argument) {
     compile_writes(c, k->database);

@@ -148,3 +148,12 @@ int hdb_convert(hdb *db, const void *key, const char *passphrase) {
   hdb_unlock(db);
   return code;
 }
+
+bool hdb_secret(hdb *db, unsigned char key[32], bool *has_key, const char **passphrase) {
+  hdb_lock(db);
+  *has_key = db->secret.has_key;
+  if (*has_key) memcpy(key, db->secret.key, CRYPT_KEY);
+  *passphrase = db->secret.passphrase;
+  hdb_unlock(db);
+  return *has_key || *passphrase;
+}

@@ -123,13 +123,21 @@ static text *place_for(uint64_t database, const char *sql, size_t n) {
   return t;
 }
 
+/* Of a statement with a key in it only the first word is kept. */
+static size_t shown_n(const hdb_stmt *s) {
+  size_t n = 0;
+  if (!s->program || !s->program->holds_secret) return s->sql_n;
+  while (n < s->sql_n && s->sql[n] > ' ') n++;
+  return n;
+}
+
 void stats_keep(hdb_stmt *s) {
   statement_stats *k = &s->stats;
   if (k->calls == 0) return;
   pthread_once(&once, watch_forks);
   uint64_t database = database_of(s->db);
   pthread_mutex_lock(&lock);
-  add(place_for(database, s->sql, s->sql_n), k);
+  add(place_for(database, s->sql, shown_n(s)), k);
   pthread_mutex_unlock(&lock);
   *k = (statement_stats){.started = k->started};
 }
@@ -142,7 +150,7 @@ void stats_slow(hdb_stmt *s, uint64_t ticks) {
   pthread_mutex_lock(&lock);
   slow *at = &slow_ones[slow_n++ % SLOW_KEPT];
   *at = (slow){.database = database_of(s->db), .at = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000, .rows = s->stats.rows, .ticks = ticks};
-  copy_text(at->sql, s->sql, s->sql_n);
+  copy_text(at->sql, s->sql, shown_n(s));
   pthread_mutex_unlock(&lock);
 }
 

@@ -114,6 +114,8 @@ def start_for(con, host="127.0.0.1", port=5432, **keywords):
     if con.server is not None and con.server.running:
         raise _heliosdb.ProgrammingError(f"this connection's server runs already, on port {con.server.port}")
     keywords.setdefault("branch", con.branch)
+    if keywords.get("encryption_key") is None and keywords.get("passphrase") is None:
+        keywords["encryption_key"] = con  # its own, when it has one
     server = start_server(con._database_file() or ":memory:", host, port, **keywords)
     _heliosdb._attach_server(con, server)
     return server

@@ -302,6 +302,38 @@ class Keys(Case):
         self.assertEqual(open(self.path, "rb").read(), open(self.path + "-helios/KEY", "rb").read())
 
 
+class Showing(Case):
+    def test_statements_with_a_key_are_not_kept(self):
+        conn = helios.connect(self.path, encryption_key=KEY, isolation_level=None)
+        conn.execute("PRAGMA heliosdb_rekey = 'geheim'")
+        conn.execute("ATTACH ? AS other KEY 'geheim'", (os.path.join(self.dir, "other.db"),))
+        self.assertEqual(conn.execute("SELECT count(*) FROM heliosdb_stats WHERE name LIKE '%gehei' || 'm%'").fetchone(), (0,))
+        self.assertIn("encryption", dict(conn.execute("SELECT name, value FROM heliosdb_info"))["features"])
+        with self.assertRaises(helios.ProgrammingError) as caught:
+            helios.connect(self.path, encryption_key="geheim")
+        self.assertNotIn("geheim", str(caught.exception))
+        with self.assertRaisesRegex(helios.OperationalError, "no mirror"):
+            helios.connect(self.path, passphrase="geheim", mirror=True)
+        conn.close()
+
+    def test_a_server_takes_the_connections_key(self):
+        for keywords in ({"encryption_key": KEY}, {"passphrase": "a horse"}):
+            path = os.path.join(self.dir, list(keywords)[0])
+            conn = helios.connect(path, isolation_level=None, **keywords)
+            conn.execute("CREATE TABLE t AS SELECT 5 a")
+            with conn.start_server(port=0) as server:
+                client = helios.connect(path, mode="server", dsn=server.dsn)
+                self.assertEqual(client.execute("SELECT a FROM t").fetchall(), [(5,)])
+                client.close()
+            conn.close()
+            with helios.start_server(path, port=0, **keywords) as server:
+                client = helios.connect(path, mode="server", dsn=server.dsn)
+                self.assertEqual(client.execute("SELECT a FROM t").fetchall(), [(5,)])
+                client.close()
+            with self.assertRaisesRegex(helios.OperationalError, "file is encrypted"):
+                helios.start_server(path, port=0, passphrase="another")
+
+
 class Processes(Case):
     def test_a_second_process_has_the_same_key_or_nothing(self):
         conn = helios.connect(self.path, encryption_key=KEY, isolation_level=None)
@@ -391,6 +423,43 @@ class Converting(Case):
         conn = helios.connect(self.path, passphrase="a horse")
         self.assertEqual(conn.execute("SELECT a FROM MaRkEr").fetchall(), [("MaRkEr",)])
         conn.close()
+
+    def test_killed_at_any_moment_it_is_one_or_the_other(self):
+        """Each round converts to what it is not, killed after some part of the time that it takes."""
+        self.fill_plain()
+        convert = """
+            import os, sys, heliosdb_sqlite as helios
+            path, key, sealed, share = sys.argv[1], sys.argv[2], sys.argv[3] == "sealed", float(sys.argv[4])
+            conn = helios.connect(path, encryption_key=key if sealed else None)
+            conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if share:
+                import signal
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.setitimer(signal.ITIMER_REAL, share)
+            import time
+            start = time.perf_counter()
+            conn._convert(None if sealed else key)
+            print(time.perf_counter() - start)
+            conn.close()
+        """
+        look = """
+            import sys, heliosdb_sqlite as helios
+            conn = helios.connect(sys.argv[1], encryption_key=sys.argv[2] if sys.argv[3] == "sealed" else None)
+            assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            print(conn.execute("SELECT count(*) FROM MaRkErTable").fetchone()[0], [b.name for b in conn.branches()])
+            conn.close()
+        """
+        state, took, killed = "plain", 0.03, 0
+        for share in (0, 0.1, 0.3, 0, 0.5, 0.7, 0.85, 0, 0.95, 1.0, 1.05):
+            done = self.python(convert, self.path, KEY.hex(), state, str(share * took), check=False)
+            if share == 0:
+                self.assertEqual(done.returncode, 0, done.stderr)
+                took = float(done.stdout)
+            killed += done.returncode == -signal.SIGALRM
+            self.assertIn(done.returncode, (0, -signal.SIGALRM), done.stderr)
+            state = "sealed" if os.path.exists(self.path + "-helios/KEY") else "plain"
+            self.assertEqual(self.python(look, self.path, KEY.hex(), state).stdout, "400 ['main', 'MaRkErBranch']\n")
+        self.assertGreater(killed, 0)
 
     def test_not_while_others_have_it(self):
         one, two = helios.connect(self.path), helios.connect(self.path)
