@@ -22,6 +22,7 @@ typedef struct object {
   int64_t tree;
   bool in_file; /* there already, as it should be */
   struct object *next;
+  const char *written, *why; /* in the file in other words (mirror_text.c) */
 } object;
 
 typedef struct exporter {
@@ -33,6 +34,8 @@ typedef struct exporter {
   object *ours, *theirs;
   record_writer writer;
   bool has_left_out, trees_differ;
+  mirror_texts texts;
+  bool bare; /* the table at work: stored generated columns are plain there */
   /* the table rows are written to at the moment */
   const table *table;
   sqlite3_stmt *insert, *remove;
@@ -89,7 +92,7 @@ static status load_ours(exporter *x) {
     }
     object *o = arena_zero(&x->memory, sizeof *o);
     if (!o) CHECK(HDB_NOMEM);
-    *o = (object){text_in(x, &v[0]), text_in(x, &v[1]), text_in(x, &v[2]), text_in(x, &v[4]), value_to_int(&v[3]), false, NULL};
+    *o = (object){text_in(x, &v[0]), text_in(x, &v[1]), text_in(x, &v[2]), text_in(x, &v[4]), value_to_int(&v[3]), false, NULL, NULL, NULL};
     *end = o;
     end = &o->next;
   }
@@ -133,7 +136,7 @@ static status load_theirs(exporter *x) {
     object *o = arena_zero(&x->memory, sizeof *o);
     if (!o) break;
     *o = (object){arena_strdup(&x->memory, texts[0]), arena_strdup(&x->memory, texts[1]), arena_strdup(&x->memory, texts[2]),
-                  texts[3] ? arena_strdup(&x->memory, texts[3]) : NULL, 0, false, NULL};
+                  texts[3] ? arena_strdup(&x->memory, texts[3]) : NULL, 0, false, NULL, NULL, NULL};
     *end = o;
     end = &o->next;
   }
@@ -141,6 +144,11 @@ static status load_theirs(exporter *x) {
   sqlite3_finalize(s);
   if (rc == HDB_OK && !has_trees) rc = run(x, "CREATE TABLE _heliosdb_objects(name TEXT PRIMARY KEY, tree INTEGER) WITHOUT ROWID");
   if (rc == HDB_OK) rc = load_trees(x);
+  if (rc == HDB_OK) rc = mirror_texts_load(x->db, x->to, &x->texts);
+  for (object *o = x->theirs; o && rc == HDB_OK; o = o->next) {
+    const mirror_written *w = mirror_text_find(&x->texts, o->name, o->sql);
+    if (w) o->written = o->sql, o->why = w->texts[3], o->sql = w->texts[1];
+  }
   return x->memory.failed ? error_set(&x->db->err, HDB_NOMEM, "out of memory") : rc;
 }
 
@@ -200,16 +208,19 @@ static status drop_changed(exporter *x) {
   for (object *o = x->ours; o; o = o->next) {
     object *same = find(x->theirs, o->type, o->name);
     o->in_file = same && same->in_file;
+    if (o->in_file) o->written = same->written, o->why = same->why;
   }
   return HDB_OK;
 }
 
+/* o->written: it is there in those words; NULL: not at all. */
 static status leave_out(exporter *x, const object *o, const char *why) {
   sqlite3_stmt *s = NULL;
   char *copy = sqlite3_mprintf("%s", why);
-  status rc = run(x, "CREATE TABLE IF NOT EXISTS _heliosdb_left_out(name TEXT, sql TEXT, why TEXT)");
+  status rc = run(x, "CREATE TABLE IF NOT EXISTS _heliosdb_left_out(name TEXT, sql TEXT, why TEXT, written TEXT)");
   if (rc == HDB_OK) {
-    sqlite3_prepare_v2(x->to, "INSERT INTO _heliosdb_left_out VALUES(?, ?, ?)", -1, &s, NULL);
+    sqlite3_prepare_v2(x->to, "INSERT INTO _heliosdb_left_out VALUES(?, ?, ?, ?)", -1, &s, NULL);
+    sqlite3_bind_text(s, 4, o->written, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 1, o->name, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 2, o->sql, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 3, copy, -1, SQLITE_STATIC);
@@ -231,8 +242,37 @@ static status create_virtual(exporter *x, const object *o) {
   return run(x, "PRAGMA writable_schema = RESET");
 }
 
+/* A view is only looked into when it is used; then a function that SQLite lacks makes it an error. */
+static bool lacks_function(exporter *x, const object *o) {
+  sqlite3_stmt *s = NULL;
+  if (strcmp(o->type, "view") != 0) return false;
+  char *sql = sqlite3_mprintf("SELECT * FROM main.\"%w\"", o->name);
+  int code = sql ? sqlite3_prepare_v2(x->to, sql, -1, &s, NULL) : SQLITE_NOMEM;
+  sqlite3_free(sql);
+  sqlite3_finalize(s);
+  return code == SQLITE_ERROR && strncmp(sqlite3_errmsg(x->to), "no such function", 16) == 0;
+}
+
+/* In other words, when there are some that SQLite takes. */
+static status create_otherwise(exporter *x, object *o, const char *why, bool *made) {
+  schema *s;
+  TRY(catalog_schema(x->db, x->number, &s));
+  const table *t = strcmp(o->type, "table") == 0 ? schema_table(s, o->name) : NULL;
+  for (int i = 0; i < 2 && !*made; i++) {
+    const char *text = i == 0 ? mirror_text_casts(&x->memory, o->sql) : t && t->kind == TABLE_ORDINARY ? mirror_text_bare(&x->memory, t) : NULL;
+    if (!text || sqlite3_exec(x->to, text, NULL, NULL, NULL) != SQLITE_OK) continue;
+    if (lacks_function(x, o)) {
+      TRY(drop(x, o));
+      continue;
+    }
+    o->written = text, o->why = why;
+    *made = true;
+  }
+  return leave_out(x, o, why);
+}
+
 /* *made false: SQLite refused it and it is listed. */
-static status create(exporter *x, const object *o, bool *made) {
+static status create(exporter *x, object *o, bool *made) {
   *made = true;
   if (is_virtual(o) && is_search(x, o)) {
     *made = false;
@@ -240,10 +280,13 @@ static status create(exporter *x, const object *o, bool *made) {
   }
   if (is_virtual(o)) return create_virtual(x, o);
   int code = sqlite3_exec(x->to, o->sql, NULL, NULL, NULL);
-  if (code == SQLITE_OK) return HDB_OK;
+  if (code == SQLITE_OK && !lacks_function(x, o)) return HDB_OK;
+  const char *why = arena_strdup(&x->memory, sqlite3_errmsg(x->to));
   *made = false;
-  if (code != SQLITE_ERROR && code != SQLITE_CONSTRAINT) return mirror_sqlite_error(x->db, x->to, code);
-  return leave_out(x, o, sqlite3_errmsg(x->to));
+  if (!why) return error_set(&x->db->err, HDB_NOMEM, "out of memory");
+  if (code == SQLITE_OK) TRY(drop(x, o));
+  else if (code != SQLITE_ERROR && code != SQLITE_CONSTRAINT) return mirror_sqlite_error(x->db, x->to, code);
+  return create_otherwise(x, o, why, made);
 }
 
 /* ---- rows ---- */
@@ -273,6 +316,10 @@ static status table_close(exporter *x, status rc) {
   return rc;
 }
 
+static bool is_computed(const exporter *x, const table *t, int i) {
+  return t->columns[i].generated && (!x->bare || t->columns[i].stored < 0);
+}
+
 static status prepare_insert(exporter *x, const table *t) {
   buf text = BUF_INIT;
   int n = 0;
@@ -280,7 +327,7 @@ static status prepare_insert(exporter *x, const table *t) {
   list_quoted(&text, t->name);
   buf_text(&text, "(");
   for (int i = 0; i < t->columns_n; i++) {
-    if (t->columns[i].generated) continue;
+    if (is_computed(x, t, i)) continue;
     if (n++) buf_text(&text, ", ");
     list_quoted(&text, t->columns[i].name);
   }
@@ -317,7 +364,9 @@ static status prepare_remove(exporter *x, const table *t) {
 }
 
 static status table_open(exporter *x, const table *t) {
+  object *o = find(x->ours, "table", t->name);
   x->table = t;
+  x->bare = o && o->written && !strstr(o->written, "CAST("); /* see create_otherwise: casts first */
   x->slot = (slot){.table = t, .columns_n = t->columns_n};
   x->slot.own = arena_zero(&x->memory, sizeof(value) * (size_t)(t->columns_n + 1));
   if (!x->slot.own) return error_set(&x->db->err, HDB_NOMEM, "out of memory");
@@ -336,7 +385,7 @@ static status put_row(exporter *x) {
   slot_set_record(&x->slot, rowid, x->cursor->value);
   int n = 0;
   for (int i = 0; i < t->columns_n; i++) {
-    if (t->columns[i].generated) continue;
+    if (is_computed(x, t, i)) continue;
     TRY(bind_value(x, x->insert, ++n, slot_column(&x->slot, i)));
   }
   if (n < sqlite3_bind_parameter_count(x->insert)) sqlite3_bind_int64(x->insert, n + 1, rowid);
@@ -494,8 +543,11 @@ static status export_all(exporter *x) {
   TRY(load_ours(x));
   TRY(load_theirs(x));
   if (x->has_left_out) TRY(run(x, "DROP TABLE _heliosdb_left_out"));
+  x->has_left_out = false;
   TRY(catalog_schema(x->db, x->number, &s));
   TRY(drop_changed(x));
+  for (object *o = x->ours; o; o = o->next)
+    if (o->in_file && o->written) TRY(leave_out(x, o, o->why ? o->why : ""));
   TRY(export_tables(x, s));
   for (int k = 0; k < 3; k++) {
     for (object *o = x->ours; o; o = o->next)
@@ -523,6 +575,7 @@ static status export_run(exporter *x, status (*all)(exporter *)) {
   if (rc == HDB_OK) rc = all(x);
   table_close(x, rc);
   arena_clear(&x->memory);
+  arena_clear(&x->texts.memory);
   return rc;
 }
 

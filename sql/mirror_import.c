@@ -49,7 +49,7 @@ void mirror_quoted(buf *b, const char *name) {
 }
 
 /* ---- the schema rows ---- */
-static status write_schema_row(hdb *db, txn *t, int64_t rowid, sqlite3_stmt *s, record_writer *w) {
+static status write_schema_row(hdb *db, txn *t, int64_t rowid, sqlite3_stmt *s, const mirror_texts *texts, record_writer *w) {
   uint32_t tree = 0;
   if (sqlite3_column_int64(s, 3) > 0) {
     status rc = txn_new_tree(t, &tree);
@@ -58,6 +58,8 @@ static status write_schema_row(hdb *db, txn *t, int64_t rowid, sqlite3_stmt *s, 
   record_begin(w);
   for (int i = 0; i < 5; i++) {
     value v = i == 3 ? value_int(tree) : mirror_value(s, i);
+    const mirror_written *ours = i == 4 ? mirror_text_find(texts, (const char *)sqlite3_column_text(s, 1), (const char *)sqlite3_column_text(s, 4)) : NULL;
+    if (ours) v = value_text(ours->texts[1], strlen(ours->texts[1]));
     value_write(w, &v);
   }
   uint8_t key[8];
@@ -72,7 +74,9 @@ static status import_schema(hdb *db, int number, sqlite3 *from) {
   txn *t = db->databases[number].txn;
   record_writer w = {0};
   sqlite3_stmt *s = NULL;
+  mirror_texts texts = {0};
   status rc = HDB_OK;
+  CHECK(mirror_texts_load(db, from, &texts));
   CHECK(txn_clear(t, TREE_SCHEMA));
   int code = sqlite3_prepare_v2(from, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema ORDER BY rowid", -1, &s, 0);
   if (code != SQLITE_OK) CHECK(mirror_sqlite_error(db, from, code));
@@ -80,12 +84,13 @@ static status import_schema(hdb *db, int number, sqlite3 *from) {
   while ((code = sqlite3_step(s)) == SQLITE_ROW) {
     const char *name = (const char *)sqlite3_column_text(s, 1), *owner = (const char *)sqlite3_column_text(s, 2);
     if ((name && is_own_object(name)) || (owner && is_own_object(owner))) continue;
-    CHECK(write_schema_row(db, t, ++rowid, s, &w));
+    CHECK(write_schema_row(db, t, ++rowid, s, &texts, &w));
   }
   CHECK(mirror_sqlite_error(db, from, code));
   CHECK(import_left_out(db, number, from, &rowid));
 out:
   sqlite3_finalize(s);
+  arena_clear(&texts.memory);
   record_writer_free(&w);
   return rc;
 }

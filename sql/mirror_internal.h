@@ -149,6 +149,24 @@ void mirror_keeper_forget(struct mirror *m);
 /* Wakes it now for a mirror that is behind. */
 void mirror_keeper_wake(struct mirror *m, int64_t in_ms);
 
+/* ---- mirror_text.c ---- */
+typedef struct mirror_written { /* an object of the file that stands there in other words */
+  struct mirror_written *next;
+  const char *texts[4]; /* name, our text, the file's, why */
+} mirror_written;
+typedef struct mirror_texts {
+  mirror_written *first;
+  arena memory;
+} mirror_texts;
+/* The text with :: as CAST; NULL: there is none, or it cannot be told. */
+const char *mirror_text_casts(arena *memory, const char *sql);
+/* Columns, types and keys alone; stored generated columns are plain ones. */
+const char *mirror_text_bare(arena *memory, const table *t);
+/* Frees with arena_clear(&out->memory). */
+status mirror_texts_load(hdb *db, struct sqlite3 *file, mirror_texts *out);
+/* NULL: the file's text is the object's own. */
+const mirror_written *mirror_text_find(const mirror_texts *list, const char *name, const char *sql);
+
 /* ---- mirror_locks.c ---- */
 /* Locks that do not belong to the process as a whole; for all that this copy of SQLite opens from now on. */
 void mirror_lock_by_description(void);

@@ -67,7 +67,7 @@ static status ours_now(mirror_merging *g, schema **out) { return catalog_schema(
 static bool was_left_out(mirror_merging *g, const char *name) {
   sqlite3_stmt *s = NULL;
   bool found = false;
-  if (sqlite3_prepare_v2(g->file, "SELECT 1 FROM _heliosdb_left_out WHERE name = ?", -1, &s, NULL) == SQLITE_OK) {
+  if (sqlite3_prepare_v2(g->file, "SELECT 1 FROM _heliosdb_left_out WHERE name = ? AND written IS NULL", -1, &s, NULL) == SQLITE_OK) {
     sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
     found = sqlite3_step(s) == SQLITE_ROW;
   }
@@ -387,11 +387,13 @@ static status read_theirs(mirror_merging *g) {
   error why = ERROR_INIT;
   uint8_t key[8];
   int64_t n = 0;
+  mirror_texts texts = {0};
   status rc = engine_open(NULL, &(engine_options){.create = true, .retention = -1}, &g->scratch, &why);
   error_clear(&why);
   if (rc == HDB_OK) rc = txn_new(g->scratch, &g->scratch_txn);
   if (rc == HDB_OK) rc = txn_begin(g->scratch_txn, TXN_READ, 0);
   CHECK(failed(g, rc));
+  CHECK(mirror_texts_load(g->own, g->file, &texts));
   int code = sqlite3_prepare_v2(g->file, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE name NOT LIKE '\\_heliosdb%' ESCAPE '\\' AND "
                                          "tbl_name NOT LIKE '\\_heliosdb%' ESCAPE '\\' ORDER BY rowid", -1, &s, NULL);
   while (code == SQLITE_OK && (code = sqlite3_step(s)) == SQLITE_ROW) {
@@ -399,6 +401,8 @@ static status read_theirs(mirror_merging *g) {
     record_begin(&w);
     for (int i = 0; i < 5; i++) {
       value v = mirror_value(s, i);
+      const mirror_written *ours = i == 4 ? mirror_text_find(&texts, (const char *)sqlite3_column_text(s, 1), (const char *)sqlite3_column_text(s, 4)) : NULL;
+      if (ours) v = value_text(ours->texts[1], strlen(ours->texts[1]));
       if (i == 3 && sqlite3_column_int64(s, 3) > 0) v = value_int(THEIR_TREES + n);
       value_write(&w, &v);
     }
@@ -410,6 +414,7 @@ static status read_theirs(mirror_merging *g) {
   rc = schema_of(g, g->scratch_txn, &g->theirs_schema);
 out:
   sqlite3_finalize(s);
+  arena_clear(&texts.memory);
   record_writer_free(&w);
   return rc;
 }
