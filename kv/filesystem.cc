@@ -20,6 +20,7 @@
 // The C handles are structs whose first member is `rep` (rocksdb/c.cc, 7.8 to 10.x).
 #include "kv/filesystem.h"
 #include "kv/base/crypt.h"
+#include "kv/background.h"
 #include "kv/fault.h"
 #include "kv/filesystem_crypt.h"
 
@@ -752,9 +753,9 @@ public:
   }
 };
 
-class helios_env : public rocksdb::EnvWrapper {
+class helios_env : public background_env {
 public:
-  explicit helios_env(std::unique_ptr<rocksdb::Env> &&t) : EnvWrapper(std::move(t)) {
+  explicit helios_env(std::unique_ptr<rocksdb::Env> &&t) : background_env(std::move(t)) {
     file_system_ = this->target()->GetFileSystem();
     system_clock_ = std::make_shared<impatient_clock>(target()->GetSystemClock());
   }
@@ -830,6 +831,18 @@ char *kv_filesystem_flush(void *db, void **families, int n) {
 
 void kv_filesystem_pause(void *db) { rep_of<rocksdb::DB>(db)->PauseBackgroundWork(); }
 void kv_filesystem_continue(void *db) { rep_of<rocksdb::DB>(db)->ContinueBackgroundWork(); }
+
+void kv_filesystem_before_fork(void) {
+  logs_mutex.lock(); // in the order in which they nest
+  mutex.lock();
+  crypt_before_fork();
+}
+void kv_filesystem_after_fork(bool child) {
+  if (child) open_logs.clear(); // the parent's: it writes on
+  crypt_after_fork(child);
+  mutex.unlock();
+  logs_mutex.unlock();
+}
 
 void kv_fault_set(enum kv_fault kind, const char *name, int nth) {
   std::lock_guard<std::mutex> lock(mutex);

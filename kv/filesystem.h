@@ -3,6 +3,7 @@
 #ifndef HDB_KV_FILESYSTEM_H
 #define HDB_KV_FILESYSTEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifdef __cplusplus
@@ -27,6 +28,8 @@ char *kv_filesystem_flush(void *db, void **families, int n);
 /* Flushes and compactions at work end, no other begins; and they may again. */
 void kv_filesystem_pause(void *db);
 void kv_filesystem_continue(void *db);
+void kv_filesystem_before_fork(void); /* kv_before_fork */
+void kv_filesystem_after_fork(bool child);
 
 #ifdef __cplusplus
 }

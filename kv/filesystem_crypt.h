@@ -36,4 +36,7 @@ rocksdb::IOStatus crypt_size(const std::string &path, uint64_t physical,
                              const std::function<rocksdb::IOStatus(std::unique_ptr<rocksdb::FSSequentialFile> *)> &open,
                              uint64_t *size);
 
+void crypt_before_fork(); // its mutex is held over a fork
+void crypt_after_fork(bool child);
+
 #endif

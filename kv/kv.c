@@ -1,5 +1,6 @@
 /* Dispatch to the backends, the message of the last failure, and what is the same for all of them. */
 #include "kv/backend.h"
+#include "kv/filesystem.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -24,6 +25,9 @@ status kv_open(const char *path, const kv_options *options, kv **out, error *err
   else if (!(*out = memory_open())) rc = kv_fail(HDB_NOMEM, "out of memory");
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", message);
 }
+
+void kv_before_fork(void) { kv_filesystem_before_fork(); }
+void kv_after_fork(bool child) { kv_filesystem_after_fork(child); }
 
 status kv_close(kv *store) { return store ? store->backend->close(store) : HDB_OK; }
 

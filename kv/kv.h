@@ -100,5 +100,9 @@ status kv_checkpoint(kv *store, const char *path);
  * synced. Its message is kv_message's. */
 status kv_copy(kv *store, const kv_snapshot *snapshot, const char *path, struct crypt_key *key);
 uint64_t kv_bytes(kv *store, enum kv_family family); /* approximate, on disk and in memory */
+/* Around a fork, in the parent before it and in both after: no lock of this folder is held at that moment, so a child can
+ * open stores. Those that were open are the parent's; the child leaves them alone. */
+void kv_before_fork(void);
+void kv_after_fork(bool child);
 
 #endif

@@ -31,9 +31,16 @@ static bool reaper_runs;
 
 /* ---- fork: the child has none of the parent's threads and may not touch his stores ---- */
 
-static void before_fork(void) { pthread_mutex_lock(&registry_lock); }
-static void after_fork_parent(void) { pthread_mutex_unlock(&registry_lock); }
+static void before_fork(void) {
+  pthread_mutex_lock(&registry_lock);
+  kv_before_fork();
+}
+static void after_fork_parent(void) {
+  kv_after_fork(false);
+  pthread_mutex_unlock(&registry_lock);
+}
 static void after_fork_child(void) {
+  kv_after_fork(true);
   pthread_mutex_init(&registry_lock, NULL);
   pthread_cond_init(&registry_changed, NULL);
   reaper_runs = false;
