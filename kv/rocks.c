@@ -61,7 +61,7 @@ typedef struct rocks_store {
   bool read_only, quiet; /* quiet: settled, its background work rests */
   rocksdb_env_t *env, *own_env; /* own_env: of an encrypted store, given back after the close */
   atomic_size_t unflushed; /* bytes of the logs, at most */
-  int logs;                /* found at open */
+  atomic_int logs;         /* found at open */
   atomic_uint_fast64_t written, synced; /* batches; synced is moved after a sync to what was written before it */
   atomic_int failed; /* R3: the status; 0 */
   pthread_mutex_t failure_mutex;
@@ -395,7 +395,10 @@ static status rocks_flush(kv *store) {
   rocks_store *r = (rocks_store *)store;
   TRY(writable(r));
   char *error = kv_filesystem_flush(r->db, (void **)r->family, KV_FAMILIES);
-  if (!error) atomic_store(&r->unflushed, 0), r->logs = 0;
+  if (!error) {
+    atomic_store(&r->unflushed, 0);
+    atomic_store(&r->logs, 0); /* checkpoints of two connections may meet */
+  }
   return error ? keep_failure(r, take(error)) : HDB_OK;
 }
 
@@ -509,7 +512,7 @@ static bool forget_first_current(rocksdb_env_t *env, const char *path) {
 /* R2: what lies in the directory; R7: its logs are synced. */
 enum contents { CONTENTS_NONE, CONTENTS_STORE, CONTENTS_DAMAGED };
 
-static status look(rocksdb_env_t *env, const char *path, enum contents *contents, size_t *log_bytes, int *logs) {
+static status look(rocksdb_env_t *env, const char *path, enum contents *contents, size_t *log_bytes, atomic_int *logs) {
   *contents = CONTENTS_NONE;
   *log_bytes = 0;
   *logs = 0;

@@ -39,6 +39,7 @@ void connection_wake_locked(connection *c) {
 
 void server_wake(server *s) { uv_async_send(&s->wake); }
 
+/* From the connection's task only: it keeps the connection and the loop alive. */
 static void wake(connection *c) {
   server *s = c->server;
   pthread_mutex_lock(&s->mutex);
@@ -220,6 +221,29 @@ static bool linger(connection *c) {
   return true;
 }
 
+/* The task is over, and the loop looks at the connection; false: something came that is not `left` bytes of input, the
+ * task goes on (SIZE_MAX: over in any case). Both locks: from the moment the task is over the loop may free the
+ * connection, but it takes the server's lock for that, and to end itself: behind our last touch of either. */
+static bool give_back(connection *c, size_t left) {
+  server *s = c->server;
+  pthread_mutex_lock(&s->mutex);
+  pthread_mutex_lock(&c->mutex);
+  bool over = left == SIZE_MAX || (!c->closed && !c->end && c->in.n == left);
+  bool wanted = left == SIZE_MAX || c->unread;
+  if (over) {
+    shrink(&c->in);
+    shrink(&c->out);
+    c->task = c->owned = false;
+  }
+  pthread_mutex_unlock(&c->mutex);
+  if (over && wanted) {
+    connection_wake_locked(c);
+    if (!s->wake_closed) uv_async_send(&s->wake);
+  }
+  pthread_mutex_unlock(&s->mutex);
+  return over;
+}
+
 /* A worker's turn with a connection. */
 static void run_task(void *data) {
   connection *c = data;
@@ -256,14 +280,11 @@ static void run_task(void *data) {
       pthread_mutex_lock(&c->mutex);
       bool no_more = c->in.n == left || c->in.n < c->wanted;
       if (no_more && c->eof) c->end = true;
-      bool was_owned = c->owned;
       if (no_more && !c->closed && !c->end && !(c->owned && linger(c))) {
-        shrink(&c->in);
-        shrink(&c->out);
-        c->task = false;
+        left = c->in.n;
         pthread_mutex_unlock(&c->mutex);
+        if (!give_back(c, left)) continue;
         buf_free(&work);
-        if (was_owned) wake(c);
         return;
       }
       buf_clear(&work);
@@ -283,19 +304,7 @@ static void run_task(void *data) {
     at = session_input(c->session, buf_slice(&work));
   }
   buf_free(&work);
-  /* Both locks: the loop frees the connection only after taking the server's, behind our last touch. */
-  server *owner = c->server;
-  pthread_mutex_lock(&owner->mutex);
-  if (!c->is_dirty) {
-    c->is_dirty = true;
-    c->next_dirty = owner->dirty;
-    owner->dirty = c;
-  }
-  pthread_mutex_lock(&c->mutex);
-  c->task = c->owned = false;
-  pthread_mutex_unlock(&c->mutex);
-  pthread_mutex_unlock(&owner->mutex);
-  uv_async_send(&owner->wake);
+  give_back(c, SIZE_MAX);
 }
 
 static void connection_kick(connection *c) {
