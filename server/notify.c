@@ -63,11 +63,16 @@ void notify_unlisten(connection *c, const char *channel) {
   pthread_mutex_unlock(&c->mutex);
 }
 
+enum { INBOX_LIMIT = 16 << 20 };
+
 /* Y1. Under the server's mutex. */
 static void deliver(session *from, connection *c, const struct notification *n) {
   pthread_mutex_lock(&c->mutex);
   bool wanted = !c->closed && !c->end && listens(c, n->channel), wake = false;
-  if (wanted) {
+  if (wanted && c->inbox.n + c->out.n > INBOX_LIMIT) { /* it listens and does not read: its session ends */
+    atomic_store(&c->terminated, true);
+    server_poke(c->server);
+  } else if (wanted) {
     put_notification(&c->inbox, from->c->process, n->channel, n->payload);
     wake = c->quiet && !c->inbox.failed;
     if (wake) {
