@@ -38,7 +38,7 @@ static engine *open_disk(double retention, int linger_ms) {
 }
 
 /* Transaction n: a row n in the table, an entry for it in the index, and row 0 of the table says n. */
-static status commit_number(txn *t, uint32_t n) {
+static inline status commit_number(txn *t, uint32_t n) {
   uint8_t key[8], index[12];
   char text[40];
   rowid_encode(key, n);
