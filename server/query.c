@@ -193,6 +193,7 @@ status prepare_statement(session *s, const char *name, const char *sql, slice un
   if (rc == HDB_OK) rc = compile_prepared(s, p);
   if (rc == HDB_OK && p->statement) rc = hdb_describe(s->db, p->t.texts[0], types, types_n, &p->memory, &p->d);
   else if (rc == HDB_OK) utility_describe(s, &p->t, &p->memory, &p->d);
+  if (rc == HDB_OK && p->t.class == CLASS_DECLARE) declare_describe(s, &p->t, p->sql, &p->memory, &p->d);
   if (rc != HDB_OK) {
     if (s->current == &p->t && s->err.offset >= 0) { /* the pieces go with p */
       s->err.offset = (int)translation_position(&p->t, (uint32_t)s->err.offset);
@@ -666,6 +667,8 @@ static status take_values(session *s, const bind_message *m, prepared *p, portal
     uint32_t type = i < p->d.parameters_n ? p->d.parameters[i] : PG_TEXT;
     if (!null) TRY(wire_get(type, proto_format(m->formats, m->formats_n, (unsigned)i), bytes, &o->memory, &values[i], &s->err));
   }
+  o->values = values;
+  o->values_n = n;
   return bind_values(s, o, values, n);
 }
 
@@ -751,7 +754,9 @@ void extended_execute(session *s, slice body) {
     if (rc == HDB_OK && t->class == CLASS_EMPTY) {
       proto_simple(&s->out, 'I');
     } else if (rc == HDB_OK && t->class != CLASS_SQL) {
+      s->bound = o;
       rc = utility_run(s, t, o->source->sql);
+      s->bound = NULL;
       if (s->state == STATE_COPY_IN) {
         unpin(s);
         return;

@@ -40,6 +40,10 @@ status rewrite_query_into(rewriter *r, int from, int to, int cut_from, int cut_t
 /* translate_distinct.c: at SELECT DISTINCT ON */
 status rewrite_distinct_on(rewriter *r, int *at, int end);
 
+/* translate_srf.c: at SELECT with unnest and its like in its list */
+bool rewrite_has_rows_function(const rewriter *r, int at, int end);
+status rewrite_rows_function(rewriter *r, int *at, int end);
+
 /* translate_ddl.c */
 status rewrite_create(rewriter *r);
 status rewrite_alter(rewriter *r);

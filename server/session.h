@@ -38,6 +38,8 @@ typedef struct portal {
   bool own;              /* finalize at the end, else give back */
   bool started, done, is_cursor, scroll, hold;
   uint16_t *formats;     /* one a column */
+  value *values;         /* bound ones, of a statement that is not the engine's (DECLARE) */
+  int values_n;
   arena memory;          /* bound values */
   int64_t rows;
   int64_t position;      /* cursors */
@@ -93,6 +95,7 @@ struct session {
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
+  portal *bound;         /* whose values a DECLARE at work takes; NULL: none */
   struct notification *notifications, *last_notification; /* of the transaction at work */
   sequence_value *sequence_values, *last_sequence;
   pg_source catalog;     /* what the engine asks for (catalog.c) */
@@ -188,6 +191,7 @@ void text_row(session *s, int n, const char *const *values);
 
 /* ---- utility.c, again ---- */
 /* What a utility statement gives back: SHOW, FETCH, EXECUTE, EXPLAIN; false: no rows. */
+void declare_describe(session *s, const translation *t, const char *sql, arena *memory, description *d); /* its parameters */
 bool utility_describe(session *s, const translation *t, arena *memory, description *d);
 
 /* ---- create_as.c ---- */

@@ -515,6 +515,11 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
       *at = i;
       return rewrite_table_function(r, at, end);
     }
+    if (after_from && (rewrite_is(r, i, "pg_options_to_table") || rewrite_is(r, i, "aclexplode"))) { /* there are no such rows */
+      rewrite_put(r, i, rewrite_is(r, i, "aclexplode") ? "(SELECT NULL AS grantor, NULL AS grantee, NULL AS privilege_type, NULL AS is_grantable WHERE 0)"
+                                                       : "(SELECT NULL AS option_name, NULL AS option_value WHERE 0)");
+      return HDB_OK;
+    }
     if (rewrite_is(r, i, "array")) { /* of a query's only column */
       rewrite_put(r, i, "(WITH pg_array_query(x) AS (");
       TRY(rewrite_range(r, i + 2, close));
@@ -526,6 +531,16 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
       TRY(rewrite_range(r, i + 2, close));
       buf_text(&r->text, " AS relid, 1 AS depth) AS a");
       *at = rewrite_close(r, close + 5, end) + 1;
+      return HDB_OK;
+    }
+    static const struct {
+      const char *from, *to;
+    } json[] = {{"json_build_object", "json_object"}, {"jsonb_build_object", "json_object"}, {"json_build_array", "json_array"}, {"jsonb_build_array", "json_array"},
+                {"json_agg", "json_group_array"}, {"jsonb_agg", "json_group_array"}, {"json_object_agg", "json_group_object"}, {"jsonb_object_agg", "json_group_object"}};
+    for (size_t k = 0; k < sizeof json / sizeof *json; k++) {
+      if (!rewrite_is(r, i, json[k].from)) continue;
+      rewrite_put(r, i, json[k].to);
+      *at = i + 1;
       return HDB_OK;
     }
     if (rewrite_is(r, i, "operator")) {
@@ -565,6 +580,7 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
     return HDB_OK;
   }
   if (rewrite_is(r, i, "select") && rewrite_is(r, i + 1, "distinct") && rewrite_is(r, i + 2, "on")) return rewrite_distinct_on(r, at, end);
+  if (rewrite_is(r, i, "select") && rewrite_has_rows_function(r, i, end)) return rewrite_rows_function(r, at, end);
   if (rewrite_is(r, i, "similar") && rewrite_is(r, i + 1, "to")) return rewrite_unsupported(r, i, "SIMILAR TO");
   if (rewrite_is(r, i, "lateral")) {
     if (!is_name(r, i + 1) || !rewrite_punct(r, i + 2, '(')) return rewrite_unsupported(r, i, "LATERAL");
@@ -622,7 +638,9 @@ static bool schema_prefix(rewriter *r, int *at) {
   }
   if (strcmp(name, "public") == 0 || strncmp(name, "pg_temp", 7) == 0) {
     bool function = rewrite_punct(r, i + 3, '(');
-    if (!function) {
+    size_t length = strlen(r->t[i + 2].text);
+    bool sequence = length > 4 && strcmp(r->t[i + 2].text + length - 4, "_seq") == 0; /* a key's is none of main's tables */
+    if (!function && !sequence) {
       rewrite_put(r, i, *name == 'p' && name[1] == 'u' ? "main." : "temp.");
     }
     *at = i + 2;

@@ -205,6 +205,34 @@ static status run_deallocate(session *s, const translation *t) {
 
 status portal_materialize(session *s, portal *o);
 
+static int query_of_declare(const translation *t) {
+  int i = 2;
+  while (i < t->tokens_n && !word(t, i, "for")) i++;
+  return i + 1;
+}
+
+void declare_describe(session *s, const translation *t, const char *sql, arena *memory, description *d) {
+  int at = query_of_declare(t);
+  translation inner;
+  description of = {0};
+  error ignored = ERROR_INIT;
+  if (at < t->tokens_n && translate(slice_str(sql), t->tokens + at, t->tokens_n - at, memory, &inner, &ignored) == HDB_OK && inner.class == CLASS_SQL && inner.texts_n == 1 &&
+      hdb_describe(s->db, inner.texts[0], NULL, 0, memory, &of) == HDB_OK)
+    d->parameters = of.parameters, d->parameters_n = of.parameters_n;
+  error_clear(&ignored);
+}
+
+/* The values bound to a DECLARE are the cursor's from here on. */
+static status take_bound(session *s, portal *o) {
+  int n = s->bound ? s->bound->values_n : 0;
+  value *values = arena_zero(&o->memory, (size_t)(n + 1) * sizeof *values);
+  if (!values) return error_set(&s->err, HDB_NOMEM, "out of memory");
+  for (int i = 0; i < n; i++)
+    if (value_copy(&o->memory, &s->bound->values[i], &values[i]) != HDB_OK) return error_set(&s->err, HDB_NOMEM, "out of memory");
+  if (o->source->d.parameters_n > n) return error_set(&s->err, HDB_ERROR, "there is no parameter $%d", n + 1);
+  return bind_values(s, o, values, n);
+}
+
 static status run_declare(session *s, const translation *t, const char *sql) {
   int i = 2;
   bool scroll = false, hold = false;
@@ -229,6 +257,7 @@ static status run_declare(session *s, const translation *t, const char *sql) {
   o->scroll = scroll;
   o->hold = hold;
   if (p->d.columns_n == 0) rc = error_set(&s->err, HDB_ERROR, "syntax error: a cursor needs a query");
+  if (rc == HDB_OK) rc = take_bound(s, o);
   if (rc == HDB_OK && (scroll || hold)) rc = portal_materialize(s, o);
   if (rc != HDB_OK) portal_drop(s, o);
   return rc;

@@ -95,6 +95,7 @@ static columns table_columns(describe *d, const table *t) {
     const char *declared = pg_column_override(d->memory, t->sql, t->columns[i].name);
     int32_t modifier;
     const pg_type *type = pg_type_of_column(declared ? declared : t->columns[i].type, postgres, &modifier);
+    if (t->kind == TABLE_VIRTUAL && postgres && strcmp(t->columns[i].type, "char") == 0) type = pg_type_by_oid(PG_CHAR), modifier = -1; /* pg_catalog's "char" */
     c.list[n++] = (described_column){.label = arena_strdup(d->memory, t->columns[i].name), .type = type ? type->oid : PG_TEXT,
                                      .modifier = modifier, .table = t->kind == TABLE_VIRTUAL ? 0 : pg_table_oid(t), .column = (uint16_t)(i + 1)};
   }
@@ -122,6 +123,15 @@ static void add_source(describe *d, frame *f, const char *name, columns c) {
   *at = x;
 }
 
+/* json_each(pg_any_array(array)) gives the array's elements. */
+static void element_type(describe *d, frame *f, const source *s, columns *c) {
+  expr *a = s->arguments && s->arguments->n == 1 ? s->arguments->items[0].e : NULL;
+  if (!a || a->op != EX_FUNCTION || strcmp(a->text, "pg_any_array") != 0 || !a->list || a->list->n != 1) return;
+  const pg_type *array = pg_type_by_oid(infer(d, f, a->list->items[0].e, PG_TEXT_ARRAY).type);
+  for (int i = 0; array && array->element && i < c->n; i++)
+    if (strcmp(c->list[i].label, "value") == 0 || strcmp(c->list[i].label, "pg_value") == 0) c->list[i].type = array->element;
+}
+
 static void open_sources(describe *d, frame *f, source_list *list) {
   for (int i = 0; list && i < list->n; i++) {
     source *s = &list->items[i];
@@ -142,6 +152,8 @@ static void open_sources(describe *d, frame *f, source_list *list) {
       } else if (t) {
         columns c = table_columns(d, t);
         if (strcasecmp(t->name, "generate_series") == 0 && c.n) c.list[0].type = PG_INT8;
+        if (strcasecmp(t->name, "json_each") == 0 || strcasecmp(t->name, "pg_elements") == 0) element_type(d, f, s, &c);
+        if (strcasecmp(t->name, "pg_series") == 0 && c.n) c.list[0].type = PG_INT8;
         add_source(d, f, name, c);
       }
     }
@@ -325,7 +337,7 @@ static const struct known_function {
     {"pg_function_is_visible", PG_BOOL, 0}, {"pg_get_constraintdef", PG_TEXT, 0}, {"pg_get_expr", PG_TEXT, 0},
     {"pg_get_indexdef", PG_TEXT, 0}, {"pg_get_serial_sequence", PG_TEXT, 0}, {"pg_get_userbyid", PG_NAME, 0},
     {"pg_get_viewdef", PG_TEXT, 0}, {"pg_index_column_has_property", PG_BOOL, 0}, {"pg_indexam_has_property", PG_BOOL, 0},
-    {"pg_is_in_recovery", PG_BOOL, 0}, {"pg_is_other_temp_schema", PG_BOOL, 0}, {"pg_my_temp_schema", PG_OID, 0}, {"pg_notify", PG_VOID, 0}, {"pg_relation_is_publishable", PG_BOOL, 0},
+    {"pg_is_in_recovery", PG_BOOL, 0}, {"pg_is_other_temp_schema", PG_BOOL, 0}, {"pg_my_temp_schema", PG_OID, 0}, {"pg_subscript_at", PG_INT4, 0}, {"pg_notify", PG_VOID, 0}, {"pg_relation_is_publishable", PG_BOOL, 0},
     {"pg_relation_size", PG_INT8, 0}, {"pg_size_pretty", PG_TEXT, PG_INT8}, {"pg_sleep", PG_VOID, PG_FLOAT8},
     {"pg_table_is_visible", PG_BOOL, 0}, {"pg_table_size", PG_INT8, 0}, {"pg_terminate_backend", PG_BOOL, PG_INT4},
     {"pg_total_relation_size", PG_INT8, 0}, {"pg_try_advisory_lock", PG_BOOL, PG_INT8}, {"pg_type_is_visible", PG_BOOL, 0},
@@ -335,7 +347,7 @@ static const struct known_function {
     {"sqrt", PG_FLOAT8, PG_FLOAT8}, {"statement_timestamp", PG_TIMESTAMPTZ, 0}, {"strpos", PG_INT4, 0},
     {"substr", PG_TEXT, PG_INT4}, {"substring", PG_TEXT, PG_INT4}, {"to_date", PG_DATE, 0}, {"to_timestamp", PG_TIMESTAMPTZ, 0}, {"total", PG_FLOAT8, 0}, {"transaction_timestamp", PG_TIMESTAMPTZ, 0},
     {"trunc", FIRST, PG_NUMERIC}, {"txid_current", PG_INT8, 0}, {"vector_distance", PG_FLOAT8, 0}, {"vector_dims", PG_INT4, 0},
-    {"regexp_like", PG_BOOL, 0}, {"ilike", PG_BOOL, 0}, {"json_valid", PG_BOOL, 0}, {"to_json", PG_JSON, 0}, {"to_jsonb", PG_JSONB, 0}, {"json_build_object", PG_JSON, 0},
+    {"regexp_like", PG_BOOL, 0}, {"ilike", PG_BOOL, 0}, {"json_valid", PG_BOOL, 0}, {"to_json", PG_JSON, 0}, {"to_jsonb", PG_JSONB, 0}, {"json_object", PG_JSON, 0}, {"json_array", PG_JSON, 0}, {"json_group_array", PG_JSON, 0}, {"json_group_object", PG_JSON, 0},
     {"jsonb_build_object", PG_JSONB, 0}, {"json_agg", PG_JSON, 0}, {"jsonb_agg", PG_JSONB, 0}, {"row_to_json", PG_JSON, 0}, {"lo_get", PG_BYTEA, 0}, {"decode", PG_BYTEA, 0},
 };
 
@@ -637,6 +649,9 @@ static const char *label_of(describe *d, const expr *e) {
     if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
     if (strcmp(e->text, "pg_extract") == 0) return "extract";
+    static const char *const json[][2] = {{"json_object", "json_build_object"}, {"json_array", "json_build_array"}, {"json_group_array", "json_agg"}, {"json_group_object", "json_object_agg"}};
+    for (size_t i = 0; i < sizeof json / sizeof *json; i++)
+      if (strcmp(e->text, json[i][0]) == 0) return json[i][1];
     if (strcmp(e->text, "pg_array_concat") == 0) return "?column?";
     if (strcmp(e->text, "pg_subscript") == 0 && e->list && e->list->n) return label_of(d, e->list->items[0].e);
     if (strcmp(e->text, "pg_current_date") == 0) return "current_date";

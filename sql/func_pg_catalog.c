@@ -169,6 +169,11 @@ static status f_subscript(function_call *call, int n, const value *a, value *res
   if (out.p[-1] != '"' && text_to_number((const char *)out.p, out.n, &i, &r) == 1) return *result = value_int(i), HDB_OK;
   return function_result_text(call, out.p, out.n, result);
 }
+/* The subscript of element `key` (from 0): vectors begin at 0, arrays at 1. */
+static status f_subscript_at(function_call *call, int n, const value *a, value *result) {
+  bool array = a[0].type == VAL_TEXT && a[0].n && (a[0].p[0] == '[' || a[0].p[0] == '{');
+  return *result = value_int(value_to_int(&a[1]) + array), HDB_OK;
+}
 static status f_array_length(function_call *call, int n, const value *a, value *result) {
   slice out;
   *result = value_null();
@@ -221,7 +226,7 @@ static const function functions[] = {
     F("pg_is_other_temp_schema", 1, 1, f_false), F("pg_my_temp_schema", 0, 0, f_zero), F("pg_encoding_to_char", 1, 1, f_encoding),
     F("pg_char_to_encoding", 1, 1, f_zero), F("pg_table_size", 1, 1, f_relation_size), F("pg_total_relation_size", 1, 1, f_total_size), F("pg_relation_size", -1, 1, f_relation_size),
     F("pg_indexes_size", 1, 1, f_indexes_size), F("pg_database_size", 1, 1, f_database_size), F("pg_tablespace_size", 1, 1, f_database_size), F("getdatabaseencoding", 0, 0, f_encoding), F("pg_size_pretty", 1, 1, f_size_pretty),
-    F("pg_tablespace_location", 1, 1, f_null), F("pg_get_serial_sequence", 2, 2, f_serial_sequence), F("pg_subscript", 2, 2, f_subscript),
+    F("pg_tablespace_location", 1, 1, f_null), F("pg_get_serial_sequence", 2, 2, f_serial_sequence), F("pg_subscript", 2, 2, f_subscript), F("pg_subscript_at", 2, 2, f_subscript_at),
     F("obj_description", -1, 1, f_obj_description), F("col_description", 2, 2, f_col_description), F("shobj_description", 2, 2, f_null),
     F("has_table_privilege", -1, 2, f_true), F("has_schema_privilege", -1, 2, f_true), F("has_database_privilege", -1, 2, f_true),
     F("has_column_privilege", -1, 3, f_true), F("has_sequence_privilege", -1, 2, f_true), F("has_function_privilege", -1, 2, f_true), F("pg_has_role", -1, 2, f_true),

@@ -445,17 +445,17 @@ static const struct definition {
     {"pg_class", "oid oid relname name relnamespace oid reltype oid reloftype oid relowner oid relam oid relfilenode oid reltablespace oid relpages int4 reltuples float4 relallvisible int4 reltoastrelid oid relhasindex bool relisshared bool relpersistence char relkind char relnatts int2 relchecks int2 relhasrules bool relhastriggers bool relhassubclass bool relrowsecurity bool relforcerowsecurity bool relispopulated bool relreplident char relispartition bool relrewrite oid relfrozenxid oid relminmxid oid relacl _text reloptions _text relpartbound text", build_class},
     {"pg_attribute", "attrelid oid attname name atttypid oid attstattarget int4 attlen int2 attnum int2 attndims int4 attcacheoff int4 atttypmod int4 attbyval bool attstorage char attalign char attcompression char attnotnull bool atthasdef bool atthasmissing bool attidentity char attgenerated char attisdropped bool attislocal bool attinhcount int4 attcollation oid attacl _text attoptions _text attfdwoptions _text attmissingval _text", build_attribute},
     {"pg_attrdef", "oid oid adrelid oid adnum int2 adbin text", build_attrdef},
-    {"pg_type", "oid oid typname name typnamespace oid typowner oid typlen int2 typbyval bool typtype char typcategory char typispreferred bool typisdefined bool typdelim char typrelid oid typelem oid typarray oid typbasetype oid typtypmod int4 typndims int4 typnotnull bool typcollation oid typdefault text typalign char typstorage char typinput int4 typsubscript int4 typacl _text", build_type},
+    {"pg_type", "oid oid typname name typnamespace oid typowner oid typlen int2 typbyval bool typtype char typcategory char typispreferred bool typisdefined bool typdelim char typrelid oid typelem oid typarray oid typbasetype oid typtypmod int4 typndims int4 typnotnull bool typcollation oid typdefault text typalign char typstorage char typinput int4 typsubscript int4 typacl _text typoutput oid typreceive oid typsend oid typmodin oid typmodout oid typanalyze oid typdefaultbin text", build_type},
     {"pg_index", "indexrelid oid indrelid oid indnatts int2 indnkeyatts int2 indisunique bool indnullsnotdistinct bool indisprimary bool indisexclusion bool indimmediate bool indisclustered bool indisvalid bool indcheckxmin bool indisready bool indislive bool indisreplident bool indkey int2vector indcollation oidvector indclass oidvector indoption int2vector indexprs text indpred text", build_index},
-    {"pg_constraint", "oid oid conname name connamespace oid contype char condeferrable bool condeferred bool convalidated bool conrelid oid contypid oid conindid oid conparentid oid confrelid oid confupdtype char confdeltype char confmatchtype char conislocal bool coninhcount int4 connoinherit bool conkey _int2 confkey _int2 conbin text", build_constraint},
-    {"pg_database", "oid oid datname name datdba oid encoding int4 datlocprovider char datistemplate bool datallowconn bool datconnlimit int4 dattablespace oid datcollate text datctype text daticulocale text datcollversion text datacl _text", build_database},
+    {"pg_constraint", "oid oid conname name connamespace oid contype char condeferrable bool condeferred bool convalidated bool conrelid oid contypid oid conindid oid conparentid oid confrelid oid confupdtype char confdeltype char confmatchtype char conislocal bool coninhcount int4 connoinherit bool conkey _int2 confkey _int2 conbin text conpfeqop _oid conppeqop _oid conffeqop _oid confdelsetcols _int2 conexclop _oid", build_constraint},
+    {"pg_database", "oid oid datname name datdba oid encoding int4 datlocprovider char datistemplate bool datallowconn bool datconnlimit int4 dattablespace oid datcollate text datctype text daticulocale text datcollversion text datacl _text datfrozenxid int8 datminmxid int8", build_database},
     {"pg_roles", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", NULL},
     {"pg_authid", "rolname name rolsuper bool rolinherit bool rolcreaterole bool rolcreatedb bool rolcanlogin bool rolreplication bool rolconnlimit int4 rolpassword text rolvaliduntil timestamptz rolbypassrls bool rolconfig _text oid oid", NULL},
     {"pg_am", "oid oid amname name amhandler text amtype char", build_am},
     {"pg_tablespace", "oid oid spcname name spcowner oid spcacl _text spcoptions _text", build_tablespace},
     {"pg_collation", "oid oid collname name collnamespace oid collowner oid collprovider char collisdeterministic bool collencoding int4 collcollate text collctype text colliculocale text collversion text", build_collation},
     {"pg_language", "oid oid lanname name lanowner oid lanispl bool lanpltrusted bool lanplcallfoid oid laninline oid lanvalidator oid lanacl _text", build_language},
-    {"pg_trigger", "oid oid tgrelid oid tgparentid oid tgname name tgfoid oid tgtype int2 tgenabled char tgisinternal bool tgconstrrelid oid tgconstrindid oid tgconstraint oid tgqual text", build_trigger},
+    {"pg_trigger", "oid oid tgrelid oid tgparentid oid tgname name tgfoid oid tgtype int2 tgenabled char tgisinternal bool tgconstrrelid oid tgconstrindid oid tgconstraint oid tgqual text tgdeferrable bool tginitdeferred bool tgnargs int2 tgattr int2vector tgargs bytea tgoldtable name tgnewtable name", build_trigger},
     {"pg_tables", "schemaname name tablename name tableowner name tablespace name hasindexes bool hasrules bool hastriggers bool rowsecurity bool", build_tables},
     {"pg_views", "schemaname name viewname name viewowner name definition text", build_views},
     {"pg_indexes", "schemaname name tablename name indexname name tablespace name indexdef text", build_indexes},
@@ -468,11 +468,11 @@ static const struct definition {
     {"pg_publication", "oid oid pubname name pubowner oid puballtables bool pubinsert bool pubupdate bool pubdelete bool pubtruncate bool pubviaroot bool", NULL},
     {"pg_publication_rel", "oid oid prpubid oid prrelid oid prqual text prattrs int2vector", NULL},
     {"pg_publication_namespace", "oid oid pnpubid oid pnnspid oid", NULL},
-    {"pg_subscription", "oid oid subdbid oid subname name subowner oid subenabled bool subpublications _text subbinary bool substream bool subtwophasestate char subdisableonerr bool subsynccommit text subconninfo text subskiplsn text", NULL},
-    {"pg_rewrite", "oid oid rulename name ev_class oid ev_type char ev_enabled char is_instead bool", NULL},
+    {"pg_subscription", "oid oid subdbid oid subskiplsn text subname name subowner oid subenabled bool subbinary bool substream bool subtwophasestate char subdisableonerr bool subconninfo text subslotname name subsynccommit text subpublications _text", NULL},
+    {"pg_rewrite", "oid oid rulename name ev_class oid ev_type char ev_enabled char is_instead bool ev_qual text ev_action text", NULL},
     {"pg_enum", "oid oid enumtypid oid enumsortorder float4 enumlabel name", NULL},
-    {"pg_range", "rngtypid oid rngsubtype oid rngmultitypid oid rngcollation oid rngsubopc oid", NULL},
-    {"pg_extension", "oid oid extname name extowner oid extnamespace oid extrelocatable bool extversion text", NULL},
+    {"pg_range", "rngtypid oid rngsubtype oid rngmultitypid oid rngcollation oid rngsubopc oid rngcanonical oid rngsubdiff oid", NULL},
+    {"pg_extension", "oid oid extname name extowner oid extnamespace oid extrelocatable bool extversion text extconfig _oid extcondition _text", NULL},
     {"pg_event_trigger", "oid oid evtname name evtevent name evtowner oid evtfoid oid evtenabled char evttags _text", NULL},
     {"pg_foreign_table", "ftrelid oid ftserver oid ftoptions _text", NULL},
     {"pg_foreign_server", "oid oid srvname name srvowner oid srvfdw oid srvtype text srvversion text srvacl _text srvoptions _text", NULL},
@@ -480,9 +480,9 @@ static const struct definition {
     {"pg_user_mappings", "umid oid srvid oid srvname name umuser oid usename name umoptions _text", NULL},
     {"pg_ts_dict", "oid oid dictname name dictnamespace oid dictowner oid dicttemplate oid dictinitoption text", NULL},
     {"pg_ts_config", "oid oid cfgname name cfgnamespace oid cfgowner oid cfgparser oid", NULL},
-    {"pg_ts_parser", "oid oid prsname name prsnamespace oid", NULL},
-    {"pg_ts_template", "oid oid tmplname name tmplnamespace oid", NULL},
-    {"pg_operator", "oid oid oprname name oprnamespace oid oprowner oid oprkind char oprleft oid oprright oid oprresult oid oprcode oid", NULL},
+    {"pg_ts_parser", "oid oid prsname name prsnamespace oid prsstart oid prstoken oid prsend oid prsheadline oid prslextype oid", NULL},
+    {"pg_ts_template", "oid oid tmplname name tmplnamespace oid tmplinit oid tmpllexize oid", NULL},
+    {"pg_operator", "oid oid oprname name oprnamespace oid oprowner oid oprkind char oprcanmerge bool oprcanhash bool oprleft oid oprright oid oprresult oid oprcom oid oprnegate oid oprcode oid oprrest oid oprjoin oid", NULL},
     {"pg_opclass", "oid oid opcmethod oid opcname name opcnamespace oid opcowner oid opcfamily oid opcintype oid opcdefault bool opckeytype oid", NULL},
     {"pg_opfamily", "oid oid opfmethod oid opfname name opfnamespace oid opfowner oid", NULL},
     {"pg_amop", "oid oid amopfamily oid amoplefttype oid amoprighttype oid amopstrategy int2 amoppurpose char amopopr oid amopmethod oid amopsortfamily oid", NULL},
@@ -494,13 +494,13 @@ static const struct definition {
     {"pg_largeobject_metadata", "oid oid lomowner oid lomacl _text", NULL},
     {"pg_auth_members", "roleid oid member oid grantor oid admin_option bool", NULL},
     {"pg_depend", "classid oid objid oid objsubid int4 refclassid oid refobjid oid refobjsubid int4 deptype char", pg_build_depend},
-    {"pg_partitioned_table", "partrelid oid partstrat char partnatts int2 partdefid oid", NULL},
+    {"pg_partitioned_table", "partrelid oid partstrat char partnatts int2 partdefid oid partattrs int2vector partclass oidvector partcollation oidvector partexprs text", NULL},
     {"pg_sequence", "seqrelid oid seqtypid oid seqstart int8 seqincrement int8 seqmax int8 seqmin int8 seqcache int8 seqcycle bool", pg_build_sequence},
     {"pg_sequences", "schemaname name sequencename name sequenceowner name data_type text start_value int8 min_value int8 max_value int8 increment_by int8 cycle bool cache_size int8 last_value int8", pg_build_sequences},
     {"pg_matviews", "schemaname name matviewname name matviewowner name tablespace name hasindexes bool ispopulated bool definition text", NULL},
     {"pg_stat_activity", "datid oid datname name pid int4 leader_pid int4 usesysid oid usename name application_name text client_addr text client_hostname text client_port int4 backend_start timestamptz xact_start timestamptz query_start timestamptz state_change timestamptz wait_event_type text wait_event text state text backend_xid int8 backend_xmin int8 query_id int8 query text backend_type text", NULL},
-    {"pg_locks", "locktype text database oid relation oid pid int4 mode text granted bool", NULL},
-    {"pg_aggregate", "aggfnoid oid aggkind char aggnumdirectargs int2", NULL},
+    {"pg_locks", "locktype text database oid relation oid page int4 tuple int2 virtualxid text transactionid int8 classid oid objid oid objsubid int2 virtualtransaction text pid int4 mode text granted bool fastpath bool waitstart timestamptz", NULL},
+    {"pg_aggregate", "aggfnoid oid aggkind char aggnumdirectargs int2 aggtransfn oid aggfinalfn oid aggcombinefn oid aggserialfn oid aggdeserialfn oid aggmtransfn oid aggminvtransfn oid aggmfinalfn oid aggfinalextra bool aggmfinalextra bool aggfinalmodify char aggmfinalmodify char aggsortop oid aggtranstype oid aggtransspace int4 aggmtranstype oid aggmtransspace int4 agginitval text aggminitval text", NULL},
     {"pg_prepared_statements", "name text statement text prepare_time timestamptz parameter_types _text result_types _text from_sql bool generic_plans int8 custom_plans int8", NULL},
     {"pg_cursors", "name text statement text is_holdable bool is_binary bool is_scrollable bool creation_time timestamptz", NULL},
     {"pg_settings", "name text setting text unit text category text short_desc text extra_desc text context text vartype text source text min_val text max_val text enumvals _text boot_val text reset_val text sourcefile text sourceline int4 pending_restart bool", NULL},
@@ -514,15 +514,15 @@ static const struct definition {
     {"pg_init_privs", "objoid oid classoid oid objsubid int4 privtype char initprivs _text", NULL},
     {"pg_transform", "oid oid trftype oid trflang oid trffromsql oid trftosql oid", NULL},
     {"pg_rules", "schemaname name tablename name rulename name definition text", NULL},
-    {"pg_stats", "schemaname name tablename name attname name inherited bool null_frac float4 avg_width int4 n_distinct float4", NULL},
-    {"pg_statistic", "starelid oid staattnum int2 stainherit bool stanullfrac float4 stawidth int4 stadistinct float4", NULL},
+    {"pg_stats", "schemaname name tablename name attname name inherited bool null_frac float4 avg_width int4 n_distinct float4 most_common_vals text most_common_freqs _text histogram_bounds text correlation float4 most_common_elems text most_common_elem_freqs _text elem_count_histogram _text", NULL},
+    {"pg_statistic", "starelid oid staattnum int2 stainherit bool stanullfrac float4 stawidth int4 stadistinct float4 stakind1 int2 stakind2 int2 stakind3 int2 stakind4 int2 stakind5 int2 staop1 oid staop2 oid staop3 oid staop4 oid staop5 oid stacoll1 oid stacoll2 oid stacoll3 oid stacoll4 oid stacoll5 oid stanumbers1 _text stanumbers2 _text stanumbers3 _text stanumbers4 _text stanumbers5 _text stavalues1 text stavalues2 text stavalues3 text stavalues4 text stavalues5 text", NULL},
     {"pg_policies", "schemaname name tablename name policyname name permissive text roles _text cmd text qual text with_check text", NULL},
     {"pg_subscription_rel", "srsubid oid srrelid oid srsubstate char srsublsn text", NULL},
-    {"pg_statistic_ext_data", "stxoid oid stxdinherit bool", NULL},
+    {"pg_statistic_ext_data", "stxoid oid stxdinherit bool stxdndistinct text stxddependencies text stxdmcv text stxdexpr _pg_statistic", NULL},
     {"pg_largeobject", "loid oid pageno int4 data bytea", NULL},
     {"pg_shdepend", "dbid oid classid oid objid oid objsubid int4 refclassid oid refobjid oid deptype char", NULL},
     {"pg_user_mapping", "oid oid umuser oid umserver oid umoptions _text", NULL},
-    {"pg_publication_tables", "pubname name schemaname name tablename name", NULL},
+    {"pg_publication_tables", "pubname name schemaname name tablename name attnames _text rowfilter text", NULL},
     {"pg_parameter_acl", "oid oid parname text paracl _text", NULL},
     {"information_schema_tables", "table_catalog name table_schema name table_name name table_type text self_referencing_column_name name reference_generation text user_defined_type_catalog name user_defined_type_schema name user_defined_type_name name is_insertable_into text is_typed text commit_action text", pg_build_is_tables},
     {"information_schema_columns", "table_catalog name table_schema name table_name name column_name name ordinal_position int4 column_default text is_nullable text data_type text character_maximum_length int4 character_octet_length int4 numeric_precision int4 numeric_precision_radix int4 numeric_scale int4 datetime_precision int4 udt_catalog name udt_schema name udt_name name is_identity text identity_generation text is_generated text generation_expression text is_updatable text", pg_build_is_columns},
@@ -654,8 +654,24 @@ static bool make_module(int k) {
   return true;
 }
 
+/* json_each and generate_series under names that no column has: what functions that give rows in a SELECT list become
+ * (server/translate_srf.c). */
+static const virtual_column element_columns[] = {{"pg_key", "", false}, {"pg_value", "", false}, {"pg_kind", "", false}, {"pg_atom", "", false}, {"pg_id", "", false},
+                                                 {"pg_parent", "", false}, {"pg_fullkey", "", false}, {"pg_path", "", false}, {"pg_json", "", true}, {"pg_root", "", true}};
+static const virtual_column series_columns[] = {{"pg_value", "", false}, {"pg_start", "", true}, {"pg_stop", "", true}, {"pg_step", "", true}};
+static virtual_module elements_module, series_module;
+
+static const virtual_module *renamed(virtual_module *to, const virtual_module *of, const char *name, const virtual_column *columns) {
+  pthread_mutex_lock(&modules_lock);
+  if (!to->name) *to = *of, to->columns = columns, to->name = name;
+  pthread_mutex_unlock(&modules_lock);
+  return to;
+}
+
 const virtual_module *pg_catalog_find(const char *name) {
   const virtual_module *found = NULL;
+  if (strcasecmp(name, "pg_elements") == 0) return renamed(&elements_module, &virtual_json_each, "pg_elements", element_columns);
+  if (strcasecmp(name, "pg_series") == 0) return renamed(&series_module, &virtual_series, "pg_series", series_columns);
   if (strncasecmp(name, "pg_", 3) != 0 && strncasecmp(name, "information_schema_", 19) != 0) return NULL;
   pthread_mutex_lock(&modules_lock);
   for (int k = 0; k < DEFINITIONS && !found; k++)

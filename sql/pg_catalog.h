@@ -8,6 +8,8 @@
 
 /* NULL: no such table. */
 const virtual_module *pg_catalog_find(const char *name);
+/* TABLE_COLUMN_seq of an AUTOINCREMENT key as a table of one row; its module has no name. NULL: none. */
+const virtual_module *pg_serial_find(hdb *db, const char *name);
 /* The name behind a regclass, regtype, regnamespace, ... number, appended; false: none (the number is its text). */
 bool pg_reg_text(hdb *db, uint32_t reg_type, int64_t number, buf *out);
 /* 'name'::regclass and the like; false: no such object. */

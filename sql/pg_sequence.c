@@ -131,3 +131,62 @@ static void depend_row(rowset *r, const sequence_view *q) {
   row_end(r);
 }
 void pg_build_depend(rowset *r) { pg_each_sequence(r, depend_row); }
+
+/* ---- SELECT last_value FROM t_id_seq, of an AUTOINCREMENT key ---- */
+
+typedef struct serial_cursor {
+  int64_t last;
+  bool called, done;
+} serial_cursor;
+
+static void visit_serial(rowset *r, const sequence_view *q) {
+  wanted_sequence *w = (wanted_sequence *)r;
+  if (q->t == NULL && strcasecmp(q->name, w->name) == 0) w->number = q->table, w->column = arena_strndup(&r->memory, q->name, strlen(q->name));
+}
+
+static status serial_open(exec *x, const table *t, void **out) {
+  serial_cursor *c = calloc(1, sizeof *c);
+  wanted_sequence w = {.r = {.db = x->db}, .name = t->name};
+  if (!c) return error_set(x->err, HDB_NOMEM, "out of memory");
+  pg_each_sequence(&w.r, visit_serial);
+  c->last = 1;
+  int database;
+  const table *kept = catalog_table(x->db, NULL, "sqlite_sequence", &database);
+  cursor *rows = NULL;
+  status rc = kept && w.number ? cursor_open(x->db->databases[database].txn, kept->tree, 0, &rows) : HDB_OK;
+  for (rows ? cursor_first(rows) : (void)0; rc == HDB_OK && rows && rows->valid; cursor_next(rows)) {
+    uint8_t type[2];
+    slice payload[2];
+    if (record_check(rows->value) != HDB_OK || !record_column(rows->value, 0, &type[0], &payload[0]) || !record_column(rows->value, 1, &type[1], &payload[1])) continue;
+    value name = value_read(type[0], payload[0].p, payload[0].n), last = value_read(type[1], payload[1].p, payload[1].n);
+    const table *owner = NULL;
+    char text[200];
+    if (name.type != VAL_TEXT) continue;
+    snprintf(text, sizeof text, "%.*s", (int)name.n, name.p);
+    owner = catalog_table(x->db, x->db->databases[database].name, text, &database);
+    if (owner && pg_table_oid(owner) == (uint32_t)w.number && last.type == VAL_INTEGER) c->last = last.i, c->called = true;
+  }
+  if (rows) cursor_close(rows);
+  arena_clear(&w.r.memory);
+  *out = c;
+  return rc == HDB_OK ? HDB_OK : error_set(x->err, rc, "%s", status_text(rc));
+}
+static status serial_filter(exec *x, void *cursor, int number, const char *text, uint64_t given, const value *arguments, int n) {
+  ((serial_cursor *)cursor)->done = false;
+  return HDB_OK;
+}
+static bool serial_at_end(void *cursor) { return ((serial_cursor *)cursor)->done; }
+static status serial_next(exec *x, void *cursor) { return ((serial_cursor *)cursor)->done = true, HDB_OK; }
+static status serial_column(exec *x, void *cursor, int column, value *out) {
+  const serial_cursor *c = cursor;
+  *out = value_int(column == 0 ? c->last : column == 1 ? 0 : c->called);
+  return HDB_OK;
+}
+static void serial_close(void *cursor) { free(cursor); }
+
+const virtual_module *pg_serial_find(hdb *db, const char *name) {
+  static const virtual_column columns[] = {{"last_value", "int8", false}, {"log_cnt", "int8", false}, {"is_called", "bool", false}};
+  static const virtual_module module = {"", columns, 3, NULL, serial_open, serial_filter, serial_at_end, serial_next, serial_column, NULL, serial_close};
+  int64_t number;
+  return pg_sequence_number(db, name, &number) ? &module : NULL;
+}

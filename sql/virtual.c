@@ -76,6 +76,7 @@ static struct made *make_pragma(const char *name) {
 table *catalog_eponymous(hdb *db, const char *name) {
   const virtual_module *postgres = pg_catalog_find(name);
   if (postgres && db->pragmas.dialect != DIALECT_POSTGRES) return NULL;
+  if (!postgres && db->pragmas.dialect == DIALECT_POSTGRES) postgres = pg_serial_find(db, name);
   struct made *found = NULL;
   pthread_mutex_lock(&lock);
   for (struct made *x = all_made; x && !found; x = x->next)
@@ -84,7 +85,7 @@ table *catalog_eponymous(hdb *db, const char *name) {
     const virtual_module *m = postgres ? postgres : virtual_find(name);
     const virtual_module *alias = m ? NULL : find_alias(name);
     if (alias) found = make(strcasecmp(name, "pg_snapshots") == 0 ? "pg_snapshots" : "pg_database_branches", alias, alias->columns, alias->columns_n, NULL);
-    else if (m && m->columns) found = make(m->name, m, m->columns, m->columns_n, NULL);
+    else if (m && m->columns) found = make(*m->name ? m->name : name, m, m->columns, m->columns_n, NULL);
     else if (strncasecmp(name, "pragma_", 7) == 0) found = make_pragma(name);
   }
   pthread_mutex_unlock(&lock);

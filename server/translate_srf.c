@@ -1,0 +1,123 @@
+/* Functions that give rows, in a SELECT list: unnest, generate_series, generate_subscripts.
+ *
+ *   SELECT a, unnest(x) AS u, generate_subscripts(x, 1) FROM t WHERE ..
+ *   SELECT a, pg_srf.pg_value AS u, pg_srf.pg_key + 1 FROM t CROSS JOIN pg_elements(pg_any_array(x)) AS pg_srf WHERE ..
+ *
+ * Several run in step, as in PostgreSQL; the first decides how many rows there are, so the others must be subscripts or
+ * elements of arrays that are as long. Beside GROUP BY they are refused.
+ */
+#include "server/rewrite.h"
+
+enum { CALLS_MAX = 8 };
+typedef struct call {
+  int at, close; /* the name, its closing bracket */
+  bool is_alone; /* no alias behind: the function's name is the column's */
+} call;
+
+static bool is_rows_function(const rewriter *r, int i) {
+  return (rewrite_is(r, i, "unnest") || rewrite_is(r, i, "generate_series") || rewrite_is(r, i, "generate_subscripts")) && rewrite_punct(r, i + 1, '(');
+}
+
+static bool ends_list(const rewriter *r, int i) {
+  static const char *const words[] = {"from", "where", "group", "having", "window", "order", "limit", "offset", "fetch", "union", "intersect", "except", "for", "into"};
+  for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+    if (rewrite_is(r, i, words[k])) return true;
+  return false;
+}
+
+/* The next of the words at depth 0, or the bracket that ends the query. */
+static int find(const rewriter *r, int from, int end, bool only_list) {
+  int depth = 0;
+  for (int i = from; i < end; i++) {
+    if (rewrite_punct(r, i, '(')) depth++;
+    if (rewrite_punct(r, i, ')') && depth-- == 0) return i;
+    if (depth == 0 && ends_list(r, i) && (only_list || !rewrite_is(r, i, "from"))) return i;
+  }
+  return end;
+}
+
+static int calls_of(const rewriter *r, int from, int to, call *calls) {
+  int n = 0, depth = 0;
+  bool begins = true;
+  for (int i = from; i < to; i++) {
+    int name = rewrite_is(r, i, "pg_catalog") && rewrite_punct(r, i + 1, '.') ? i + 2 : i;
+    if (begins && depth == 0 && is_rows_function(r, name) && n < CALLS_MAX) {
+      int close = rewrite_close(r, name + 1, to);
+      bool comma = close + 1 >= to || rewrite_punct(r, close + 1, ',');
+      if (comma || r->t[close + 1].kind == PT_WORD || r->t[close + 1].kind == PT_QUOTED) calls[n++] = (call){name, close, comma};
+    }
+    if (rewrite_punct(r, i, '(')) depth++;
+    if (rewrite_punct(r, i, ')')) depth--;
+    begins = depth == 0 && rewrite_punct(r, i, ',');
+  }
+  return n;
+}
+
+bool rewrite_has_rows_function(const rewriter *r, int at, int end) {
+  call calls[CALLS_MAX];
+  return rewrite_is(r, at, "select") && calls_of(r, at + 1, find(r, at + 1, end, true), calls) > 0;
+}
+
+static status put_call(rewriter *r, const call *c, const call *first) {
+  if (c == first) {
+    rewrite_put(r, c->at, rewrite_is(r, c->at, "generate_subscripts") ? "pg_subscript_at(" : "pg_srf.pg_value");
+    if (!rewrite_is(r, c->at, "generate_subscripts")) goto alias;
+  } else if (rewrite_is(r, c->at, "generate_subscripts")) {
+    rewrite_put(r, c->at, "pg_subscript_at(");
+  } else if (rewrite_is(r, c->at, "unnest")) {
+    rewrite_put(r, c->at, "json_extract(pg_any_array(");
+    TRY(rewrite_range(r, c->at + 2, c->close));
+    buf_text(&r->text, "), '$[' || pg_srf.pg_key || ']')");
+    goto alias;
+  } else {
+    return rewrite_unsupported(r, c->at, "generate_series beside another function that gives rows");
+  }
+  int comma = c->at + 2, depth = 0;
+  for (; comma < c->close && !(depth == 0 && rewrite_punct(r, comma, ',')); comma++) depth += rewrite_punct(r, comma, '(') - rewrite_punct(r, comma, ')');
+  TRY(rewrite_range(r, c->at + 2, comma));
+  buf_text(&r->text, ", pg_srf.pg_key)");
+alias:
+  if (c->is_alone) {
+    buf_text(&r->text, " AS ");
+    buf_text(&r->text, r->t[c->at].text);
+  }
+  return HDB_OK;
+}
+
+static status put_source(rewriter *r, const call *c) {
+  bool series = rewrite_is(r, c->at, "generate_series");
+  int to = c->close, depth = 0;
+  for (int i = c->at + 2; i < c->close && rewrite_is(r, c->at, "generate_subscripts"); i++) {
+    if (depth == 0 && rewrite_punct(r, i, ',')) {
+      to = i;
+      break;
+    }
+    depth += rewrite_punct(r, i, '(') - rewrite_punct(r, i, ')');
+  }
+  buf_text(&r->text, series ? "pg_series(" : "pg_elements(pg_any_array(");
+  TRY(rewrite_range(r, c->at + 2, to));
+  buf_text(&r->text, series ? ") AS pg_srf " : ")) AS pg_srf ");
+  return HDB_OK;
+}
+
+status rewrite_rows_function(rewriter *r, int *at, int end) {
+  call calls[CALLS_MAX];
+  int list = find(r, *at + 1, end, true), n = calls_of(r, *at + 1, list, calls), i = *at + 1;
+  rewrite_put(r, *at, "SELECT");
+  buf_byte(&r->text, ' ');
+  for (int k = 0; k < n; k++) {
+    int name = calls[k].at > i + 1 && rewrite_is(r, calls[k].at - 2, "pg_catalog") ? calls[k].at - 2 : calls[k].at;
+    TRY(rewrite_range(r, i, name));
+    TRY(put_call(r, &calls[k], &calls[0]));
+    i = calls[k].close + 1;
+  }
+  TRY(rewrite_range(r, i, list));
+  bool has_from = rewrite_is(r, list, "from");
+  int rest = has_from ? find(r, list + 1, end, false) : list;
+  if (has_from) TRY(rewrite_range(r, list, rest));
+  if (rewrite_is(r, rest, "group") || rewrite_is(r, rest, "having")) return rewrite_unsupported(r, calls[0].at, "a function that gives rows beside GROUP BY");
+  buf_text(&r->text, has_from ? " CROSS JOIN " : " FROM ");
+  TRY(put_source(r, &calls[0]));
+  *at = rest;
+  return HDB_OK;
+}
