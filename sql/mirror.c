@@ -5,7 +5,9 @@
  * M2  A file in its place whose directory belongs to a deleted one: the directory is set aside as <dir>.stale.
  * M3  File or directory deleted under open connections: those go on without (an orphan), the path begins anew.
  * M4  Only the process that owns the directory's storage touches the file (engine_duty); the others ask it to.
- * M5  A forked child writes no file of its parent's: what the parent has open are orphans there.
+ * M5  A forked child leaves its parent's connection of the mirror alone and makes one when it needs it.
+ * M6  The last connection goes while other processes are served: the mirror's own stays, and the engine with it, until
+ *     they are gone (the keeper looks every second).
  */
 #include <errno.h>
 #include <ftw.h>
@@ -137,10 +139,9 @@ static void after_fork_child(void) {
   for (int pass = 0; pass < 2; pass++)
     for (struct mirror *m = pass ? orphans : mirrors; m; m = m->next) {
       pthread_mutex_init(&m->lock, NULL);
-      m->orphan = true;
-      m->own = NULL; /* the parent's, and so is its engine */
+      m->own = NULL;
+      m->outdated = true;
     }
-  mirrors = NULL;
 }
 static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_child); }
 static pthread_once_t forks_watched = PTHREAD_ONCE_INIT;
@@ -384,6 +385,23 @@ status mirror_open(hdb *db, int number, const char *path, unsigned flags, bool i
 
 /* ---- the rest of its life ---- */
 
+/* M5 */
+static status own_ready(hdb *db, int number, struct mirror *m) {
+  if (m->own || m->orphan) return HDB_OK;
+  return own_open(db, number, m, NULL);
+}
+
+/* M6. m->lock is held. */
+bool mirror_release_own(struct mirror *m) {
+  pthread_mutex_lock(&list_lock);
+  bool unused = m->references == 0;
+  pthread_mutex_unlock(&list_lock);
+  if (!unused || !m->own) return true;
+  if (engine_clients(mirror_engine(m)) > 0) return false;
+  own_close(m);
+  return true;
+}
+
 void mirror_close(hdb *db, int number) {
   database *d = &db->databases[number];
   struct mirror *m = d->mirror;
@@ -395,9 +413,12 @@ void mirror_close(hdb *db, int number) {
   leave_before_wait();
   pthread_mutex_lock(&m->lock);
   /* late is no error: the next open or checkpoint writes it */
-  if (m->own && is_last(m) && !m->orphan) (void)bring_up_to_date(m);
+  if (is_last(m) && own_ready(db, number, m) == HDB_OK) (void)bring_up_to_date(m);
   detach_engine(db, number);
-  if (mirror_leave(m) == 0) own_close(m);
+  if (mirror_leave(m) == 0) {
+    if (m->orphan) own_close(m);
+    else if (!mirror_release_own(m)) mirror_keeper_wake(m, LOOK_MS);
+  }
   pthread_mutex_unlock(&m->lock);
 }
 
@@ -422,8 +443,8 @@ status mirror_checkpoint(hdb *db, int number) {
   if (!m || m->orphan) return HDB_OK;
   leave_before_wait();
   pthread_mutex_lock(&m->lock);
-  status rc = bring_up_to_date(m);
-  if (rc != HDB_OK) tell(db, m, rc);
+  status rc = own_ready(db, number, m);
+  if (rc == HDB_OK && (rc = bring_up_to_date(m)) != HDB_OK) tell(db, m, rc);
   pthread_mutex_unlock(&m->lock);
   return rc;
 }
@@ -449,11 +470,11 @@ void mirror_tell(hdb *db, int number, mirror_facts *out) {
 }
 
 /* Has a tool changed the file? At most once a second, by its looks alone when it has not. */
-static void look(struct mirror *m, int64_t now) {
+static void look(hdb *db, int number, struct mirror *m, int64_t now) {
   leave_before_wait();
   if (pthread_mutex_trylock(&m->lock) != 0) return; /* somebody is at it */
   atomic_store(&m->look_at, now + LOOK_MS);
-  bool changed = is_changed(m);
+  bool changed = own_ready(db, number, m) == HDB_OK && is_changed(m);
   if (changed && !engine_is_owner(mirror_engine(m))) {
     if (engine_run_duty(mirror_engine(m)) == HDB_OK) (void)file_look_at(m->path, &m->note.look);
   } else if (changed) {
@@ -463,8 +484,19 @@ static void look(struct mirror *m, int64_t now) {
   pthread_mutex_unlock(&m->lock);
 }
 
+/* At exit: what nobody closed is written as far as nobody is at it. */
+void mirror_write_all(void) {
+  if (pthread_mutex_trylock(&list_lock) != 0) return;
+  for (struct mirror *m = mirrors; m; m = m->next) {
+    if (pthread_mutex_trylock(&m->lock) != 0) continue;
+    if (m->own && !m->orphan && engine_is_owner(mirror_engine(m)) && !mirror_is_current(m)) (void)mirror_sync(m, true, 0);
+    pthread_mutex_unlock(&m->lock);
+  }
+  pthread_mutex_unlock(&list_lock);
+}
+
 void mirror_look_when_due(hdb *db, int number) {
   struct mirror *m = db->databases[number].mirror;
   int64_t now = mirror_ticks();
-  if (now >= atomic_load_explicit(&m->look_at, memory_order_relaxed)) look(m, now);
+  if (now >= atomic_load_explicit(&m->look_at, memory_order_relaxed)) look(db, number, m, now);
 }

@@ -70,6 +70,11 @@ struct mirror {
 static inline engine *mirror_engine(const struct mirror *m) { return m->own->databases[DB_MAIN].engine; }
 int64_t mirror_ticks(void); /* ms, monotonic, coarse */
 
+/* ---- mirror.c ---- */
+/* Nobody has it open: gives the mirror's connection back; false: other processes are served still. m->lock is held. */
+bool mirror_release_own(struct mirror *m);
+void mirror_write_all(void);
+
 /* ---- mirror_note.c ---- */
 status mirror_note_load(struct mirror *m, hdb *db);
 status mirror_note_store(struct mirror *m, hdb *db);

@@ -63,6 +63,7 @@ static void at_exit(void) {
   hdb *w = atomic_load(&working);
   if (w) atomic_store(&w->interrupted, true);
   pthread_mutex_lock(&busy); /* for good */
+  mirror_write_all();
 }
 static void prepare(void) {
   make_condition();
@@ -98,7 +99,9 @@ static int64_t wait_for(struct mirror *m, int64_t now) {
 
 /* m->lock is held. Returns in how many ms to come back, 0: at the next commit. */
 static int64_t keep(struct mirror *m, int64_t now) {
-  if (!m->own || m->orphan || !engine_is_owner(mirror_engine(m))) return 0;
+  if (!m->own || m->orphan) return 0;
+  bool stays = !mirror_release_own(m); /* it is kept for other processes alone: looked after every second */
+  if (!m->own || !engine_is_owner(mirror_engine(m))) return stays ? REST_MS : 0;
   if (!mirror_is_current(m)) {
     int64_t wait = wait_for(m, now);
     if (wait > 0) return wait;
@@ -111,7 +114,7 @@ static int64_t keep(struct mirror *m, int64_t now) {
   }
   m->behind_since = 0;
   mirror_keeper_watch(m);
-  return 0;
+  return stays ? REST_MS : 0;
 }
 
 static void set_due(struct mirror *m, int64_t due) {

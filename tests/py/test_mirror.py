@@ -151,6 +151,81 @@ class Mirror(unittest.TestCase):
             self.assertEqual(os.waitpid(child, 0)[1], 0)
         self.assert_equal_now(conn)
 
+    # ---- several processes: the owner keeps the file ----
+
+    CHILD = """
+import sys, heliosdb_sqlite as helios
+conn = helios.connect(sys.argv[1], isolation_level=None)
+conn.execute("CREATE TABLE IF NOT EXISTS t(x)")
+print("ready", flush=True)
+for line in sys.stdin:
+    word = line.strip()
+    if word == "insert":
+        conn.execute("INSERT INTO t VALUES(1)")
+    elif word == "checkpoint":
+        conn.checkpoint()
+    elif word == "close":
+        conn.close()
+    print(word, flush=True)
+"""
+
+    def process(self):
+        child = subprocess.Popen([sys.executable, "-c", self.CHILD, self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        self.addCleanup(self.end, child)
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        return child
+
+    def end(self, child):
+        child.kill()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+
+    def ask(self, child, word):
+        child.stdin.write(word + "\n")
+        child.stdin.flush()
+        self.assertEqual(child.stdout.readline(), word + "\n")
+
+    def until_rows(self, rows):
+        self.until(lambda: self.stock("SELECT count(*) FROM t") == [(rows,)])
+
+    def test_the_owners_process_writes_what_others_commit(self):
+        owner = self.process()
+        other = self.process()
+        self.ask(other, "insert")
+        self.ask(other, "checkpoint")
+        self.assertEqual(self.stock("SELECT count(*) FROM t"), [(1,)])
+        self.ask(other, "insert")
+        self.until_rows(2)
+        self.tool("INSERT INTO t VALUES('tool')")
+        self.ask(other, "checkpoint")
+        self.ask(owner, "checkpoint")
+        self.assertEqual(self.stock("SELECT count(*) FROM t"), [(3,)])
+        self.ask(owner, "close")  # its process stays, and serves the other
+        self.ask(other, "insert")
+        self.until_rows(4)
+        self.end(owner)
+        self.ask(other, "insert")  # takes over
+        self.until_rows(5)
+        self.ask(other, "insert")
+        self.ask(other, "close")
+        self.assertEqual(self.stock("SELECT count(*) FROM t"), [(6,)])
+
+    def test_a_forked_child_goes_on_and_its_commits_are_written(self):
+        conn = self.open("CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+        child = os.fork()
+        if child == 0:
+            try:
+                conn.execute("INSERT INTO t VALUES(2)")
+                conn.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2,))
+        self.assert_equal_now(conn)
+
     # ---- what a tool changed ----
 
     TABLE = "CREATE TABLE t(id INTEGER PRIMARY KEY, a, b, u UNIQUE); INSERT INTO t VALUES(1, 'a1', 'b1', 1), (2, 'a2', 'b2', 2), (3, 'a3', 'b3', 3)"
