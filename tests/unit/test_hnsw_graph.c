@@ -237,6 +237,85 @@ START_TEST(searches_go_on_beside_a_writer) {
 }
 END_TEST
 
+/* Many threads, bytes, a centre far off: the nearest by measured distance are found, and the bound never lies. */
+START_TEST(built_by_many_threads_from_bytes) {
+  make_vectors();
+  static float flat[N][D];
+  static int64_t labels[N];
+  for (enum hnsw_metric metric = HNSW_L2; metric <= HNSW_IP; metric++) {
+    float centre[D];
+    hnsw *g = hnsw_new(&(hnsw_options){.dimensions = D, .metric = (uint8_t)metric, .copy8 = true});
+    for (int k = 0; k < D; k++) centre[k] = metric == HNSW_L2 ? 1000.0f : 0;
+    for (int i = 0; i < N; i++) {
+      labels[i] = i;
+      for (int k = 0; k < D; k++) flat[i][k] = vectors[i][k] + centre[k];
+    }
+    ck_assert_int_eq(hnsw_set_centre(g, centre), HDB_OK);
+    for (int at = 0; at < N; at += 1000) ck_assert_int_eq(hnsw_add_many(g, labels + at, flat[at], 1000, 4), HDB_OK);
+    ck_assert_uint_eq(hnsw_count(g), N);
+    ck_assert_uint_lt(hnsw_bytes(g) - hnsw_link_bytes(g), N * (D + 32));
+    int hits = 0;
+    for (int q = 0; q < 60; q++) {
+      float query[D];
+      bool wanted[N] = {false};
+      for (int k = 0; k < D; k++) query[k] = flat[q * 7][k] + 0.3f * (flat[q * 5 + 1][k] - flat[q * 5 + 41][k]);
+      for (int i = 0; i < N; i++) all[i] = (struct exact){vector_distance_of(metric, query, flat[i], D), i};
+      qsort(all, N, sizeof *all, by_distance);
+      for (int i = 0; i < 10; i++) wanted[all[i].label] = true;
+      hnsw_search *s = hnsw_search_open(g, query, 64, NULL, NULL);
+      int64_t label;
+      double distance;
+      for (int pulled = 0; pulled < 10 || (!hnsw_search_pauses(s) && hnsw_search_bound(s) < all[9].distance); pulled++) {
+        ck_assert(hnsw_search_next(s, &label, &distance));
+        hits += wanted[label];
+      }
+      hnsw_search_close(s);
+    }
+    ck_assert_msg(hits >= 570, "metric %d: %d of 600", metric, hits);
+    hnsw_free(g);
+  }
+}
+END_TEST
+
+START_TEST(many_are_added_to_a_graph_in_use) {
+  make_vectors();
+  hnsw *g = hnsw_new(&(hnsw_options){.dimensions = D, .metric = HNSW_L2});
+  static int64_t labels[N];
+  pthread_t threads[2];
+  for (int i = 0; i < N; i++) labels[i] = i;
+  for (int i = 0; i < 500; i++) hnsw_add(g, i, vectors[i]);
+  for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, search_all_the_time, g);
+  for (int at = 500; at < N; at += 100) ck_assert_int_eq(hnsw_add_many(g, labels + at, vectors[at], 100, 3), HDB_OK);
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  ck_assert(recall(g, HNSW_L2, 64, NULL) >= 0.95);
+  ck_assert_int_eq(hnsw_add_many(g, labels, vectors[N - 500], 500, 3), HDB_OK); /* replaces */
+  for (int i = 0; i < 500; i++)
+    for (int k = 0; k < D; k++) vectors[i][k] = vectors[N - 500 + i][k];
+  ck_assert_uint_eq(hnsw_count(g), N);
+  ck_assert(recall(g, HNSW_L2, 64, NULL) >= 0.95);
+  hnsw_free(g);
+}
+END_TEST
+
+/* The same bits whether the norm is known or not, and wherever a vector begins. */
+START_TEST(distances_do_not_depend_on_the_way_they_are_asked_for) {
+  make_vectors();
+  char bytes[4 * D + 3];
+  for (int n = 1; n <= D; n++) {
+    const float *a = vectors[n], *b = vectors[n + 1];
+    memcpy(bytes + 3, a, sizeof(float) * (size_t)n);
+    const float *moved = (const void *)(bytes + 3);
+    double want = vector_distance_of(HNSW_COSINE, a, b, (size_t)n);
+    ck_assert(want == vector_cosine_of(moved, b, vector_norm2_of(b, (size_t)n), (size_t)n));
+    for (enum hnsw_metric metric = HNSW_L2; metric <= HNSW_L1; metric++)
+      ck_assert(vector_distance_of(metric, a, b, (size_t)n) == vector_distance_of(metric, moved, b, (size_t)n));
+    double sum = 0;
+    for (int k = 0; k < n; k++) sum += fabs((double)a[k] - (double)b[k]);
+    ck_assert(fabs(sum - vector_distance_of(HNSW_L1, a, b, (size_t)n)) < 1e-9);
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("hnsw graph");
   TCase *t = tcase_create("graph");
@@ -246,6 +325,9 @@ int main(void) {
   tcase_add_test(t, removed_and_replaced_rows_are_never_returned_and_recall_stays);
   tcase_add_test(t, a_stored_graph_comes_back_and_damage_is_refused);
   tcase_add_test(t, searches_go_on_beside_a_writer);
+  tcase_add_test(t, built_by_many_threads_from_bytes);
+  tcase_add_test(t, many_are_added_to_a_graph_in_use);
+  tcase_add_test(t, distances_do_not_depend_on_the_way_they_are_asked_for);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_NORMAL);
