@@ -112,10 +112,7 @@ static inline int links_max(const hnsw *g, int level) {
 }
 static inline void prefetch_vector(const hnsw *g, uint32_t place) {
   const char *p = vector_at(g, place);
-  __builtin_prefetch(p);
-  __builtin_prefetch(p + 64);
-  __builtin_prefetch(p + 128);
-  __builtin_prefetch(p + 192);
+  for (size_t at = 0; at < g->stride && at < 256; at += 64) __builtin_prefetch(p + at); /* the processor sees the rest coming */
 }
 
 /* An element's error lies evenly within half a step. */

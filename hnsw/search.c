@@ -143,8 +143,8 @@ static bool beyond(const hnsw_search *s, float rank) {
 
 /* The node may be an answer: ask the filter, once. */
 static void offer(hnsw_search *s, candidate c) {
-  const node *n = &s->g->nodes[c.place];
-  if (n->removed) return;
+  const node *n = &s->g->nodes[c.place]; /* a cache line of its own: looked at only for a reason */
+  if (s->g->removed && n->removed) return;
   if (s->filter && !s->filter(s->context, n->label)) return;
   if (s->restarted && was_returned(s, n->label)) return;
   if (beyond(s, c.rank)) {
@@ -214,6 +214,7 @@ static void walk(hnsw_search *s) {
       const uint32_t *ahead = links_at(s->g, s->near.items[0].place & PLACE, 0);
       __builtin_prefetch(ahead);
       __builtin_prefetch(ahead + 16);
+      __builtin_prefetch(ahead + 32);
     }
     if (c.place & NOT_OFFERED) {
       c.place &= PLACE;

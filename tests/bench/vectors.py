@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Vectors: HeliosDB Nano through plain SQL beside hnswlib's own Python call, in one run, at equal recall.
 
-  vectors.py [--sizes 10000x384,50000x128] [--metric cosine] [--searches 400] [--npy FILE] [--skip-hnswlib]
+  vectors.py [--sizes 10000x384,50000x128] [--metric cosine] [--searches 400] [--npy FILE] [--skip-hnswlib] [--recall]
 
 Needs numpy and hnswlib. The vectors are clustered (or the rows of --npy); queries lie near the clusters and in no
 table. Per size one JSON line a figure: loading and building on both sides, queries per second at a recall of 0.95 and
@@ -270,6 +270,81 @@ def run(case, data, queries, args, folder):
     beside_building(case, folder, data, metric)
 
 
+# ---- --recall: every metric, after changes, after a crash ----
+def measured(mine, queries, where=""):
+    """Recall against the exact search in SQL, and the fewest rows that came."""
+    hits = wanted = 0
+    short = K
+    exact = mine.sql.format(where).replace("(e, ?) LIMIT", "(e, ?) + 0 LIMIT")
+    for q in queries:
+        found, truth = mine.find(q, where), [r[0] for r in mine.conn.execute(exact, (q,))]
+        hits, wanted, short = hits + len(set(found) & set(truth)), wanted + len(truth), min(short, len(found) - len(truth) + K)
+    return round(hits / wanted, 4), short
+
+
+def change(mine, data):
+    """A third of the rows: half of it deleted, half with another row's vector, moved."""
+    rnd = np.random.default_rng(5)
+    mine.conn.execute("BEGIN")
+    for i in np.nonzero(rnd.random(len(data)) < 0.3)[0].tolist():
+        if i % 2:
+            mine.conn.execute("DELETE FROM d WHERE id = ?", (i,))
+        else:
+            a, b, c = rnd.integers(0, len(data), 3)
+            mine.conn.execute("UPDATE d SET e = ? WHERE id = ?", (data[a] + 0.5 * (data[b] - data[c]), i))
+    mine.conn.execute("COMMIT")
+
+
+CRASH = """
+import sys, time
+import numpy as np
+sys.path.insert(0, sys.argv[4])
+import vectors
+path, folder, metric = sys.argv[1:4]
+data, queries = np.load(folder + "/d.npy"), np.load(folder + "/q.npy")
+mine = vectors.Ours(path, metric)
+if len(sys.argv) > 5:
+    mine.load(data)
+    vectors.change(mine, data)
+    print("now", flush=True)
+    time.sleep(600)
+mine.find(queries[0])
+mine.wait()
+print(*vectors.measured(mine, queries), mine.index()[0]["loaded"])
+"""
+
+
+def recalls(case, data, queries, metrics, folder):
+    for metric in metrics:
+        mine = Ours(os.path.join(folder, f"{metric}.db"), metric)
+        mine.load(data)
+        ef = mine.index()[0]["ef_search"]
+        emit(case, f"recall {metric}", ef=ef, fresh=measured(mine, queries)[0])
+        for share in (500, 100, 10, 1) if metric == metrics[0] else (100,):
+            for strategy in ("auto", "graph"):
+                mine.conn.execute(f"PRAGMA heliosdb_vector_strategy = {strategy}")
+                before = mine.index()[0]
+                recall, rows = measured(mine, queries, f"WHERE g < {share}")
+                after = mine.index()[0]
+                emit(case, f"recall {metric}, {share / 10} %, {strategy}", recall=recall, rows=rows, walks=after["walks"] - before["walks"], scans=after["scans"] - before["scans"])
+        mine.conn.execute("PRAGMA heliosdb_vector_strategy = auto")
+        change(mine, data)
+        at_once = measured(mine, queries)[0]
+        mine.find(queries[0])
+        mine.wait()
+        emit(case, f"recall {metric}, 30 % changed", at_once=at_once, taken_in=measured(mine, queries)[0], ef=mine.index()[0]["ef_search"])
+        mine.conn.close()
+    np.save(os.path.join(folder, "q.npy"), queries)
+    np.save(os.path.join(folder, "d.npy"), data)
+    command = [sys.executable, "-c", CRASH, os.path.join(folder, "crash.db"), folder, metrics[0], os.path.dirname(os.path.abspath(__file__))]
+    p = subprocess.Popen([*command, "load"], stdout=subprocess.PIPE, text=True)
+    p.stdout.readline()
+    p.kill()
+    p.wait()
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    emit(case, f"recall {metrics[0]}, 30 % changed, killed, reopened", recall=float(out[0]), rows=int(out[1]), nodes_from_the_store=int(out[2]))
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--sizes", default="10000x384,50000x128")
@@ -278,6 +353,7 @@ def main():
     p.add_argument("--npy", help="real vectors: the last 10 % are queries")
     p.add_argument("--skip-hnswlib", action="store_true")
     p.add_argument("--dir")
+    p.add_argument("--recall", action="store_true", help="recall by metric, filtered, after changes and a crash, instead of speed")
     args = p.parse_args()
     sets = []
     if args.npy:
@@ -291,6 +367,9 @@ def main():
     for case, data, queries in sets:
         folder = tempfile.mkdtemp(dir=args.dir)
         try:
+            if args.recall:
+                recalls(case, data, queries[:args.searches], list(FUNCTIONS), folder)
+                continue
             run(f"{case} {args.metric}", data, queries[:args.searches], args, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
