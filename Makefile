@@ -9,7 +9,7 @@ VENV    := .venv
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire fuzz-wire
-.PHONY: sim-faults mirror-kill recall bench-vectors
+.PHONY: processes sim-faults mirror-kill recall bench-vectors
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -59,6 +59,11 @@ soak: build
 	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_crypt
 	@$(BUILD)/tests/sim_crash kill 200
 	@$(BUILD)/tests/sim_crash power 1000
+
+# Four processes write one database whose owner is killed 50 times.
+processes: build
+	@tests/tools/test-packages.sh $(VENV)
+	@$(VENV)/bin/python tests/sim/processes.py 50 4
 
 # Seeds against the model: 10,000 in memory, 1,000 on disk with crashes and failing disks.
 sim: build

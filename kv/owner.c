@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -177,6 +178,8 @@ static status take_lock(const char *directory, owner *o, owner_who *who) {
   int n = snprintf(text, sizeof text, "%d %s\n%s ", (int)getpid(), who->program, o->name);
   for (int i = 0; i < OWNER_TOKEN; i++) n += snprintf(text + n, sizeof text - (size_t)n, "%02x", o->token[i]);
   n += snprintf(text + n, sizeof text - (size_t)n, "\n");
+  snprintf(path, sizeof path, "%s/LOCK", directory); /* RocksDB's, made by whoever was first */
+  if (chmod(path, mode_of(directory)) != 0 && errno != ENOENT && errno != EPERM) return HDB_OK;
   if (fchmod(o->fd, mode_of(directory)) != 0 || ftruncate(o->fd, 0) != 0 ||
       pwrite(o->fd, text, (size_t)n, 0) != n)
     return HDB_OK; /* it only tells who we are */
@@ -222,6 +225,29 @@ void owner_unlock(owner *o) {
 }
 
 /* ---- the socket ---- */
+
+/* ---- where locks and memory are not shared ---- */
+
+const char *owner_network_name(uint64_t magic) {
+  switch (magic) {
+  case 0x6969: return "NFS";
+  case 0x517b:
+  case 0xff534d42:
+  case 0xfe534d42: return "SMB";
+  case 0x564c: return "NCP";
+  case 0x5346414f: return "AFS";
+  case 0x73757245: return "Coda";
+  case 0x00c36400: return "Ceph";
+  case 0x0bd00bd0: return "Lustre";
+  case 0x47504653: return "GPFS";
+  default: return NULL;
+  }
+}
+
+const char *owner_network(const char *path) {
+  struct statfs s;
+  return statfs(path, &s) == 0 ? owner_network_name((uint32_t)s.f_type) : NULL;
+}
 
 static socklen_t socket_address(const char *name, struct sockaddr_un *address) {
   *address = (struct sockaddr_un){.sun_family = AF_UNIX};

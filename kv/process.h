@@ -30,7 +30,10 @@ typedef struct owner owner;
 /* HDB_BUSY: another process, or another owner of this one, has the directory; who: which. */
 status owner_lock(const char *directory, owner **out, owner_who *who);
 void owner_unlock(owner *o); /* NULL is allowed */
-int owner_listen(owner *o);  /* a listening socket, -1: not possible (errno) */
+/* The kind of network file system that the path lies on ("NFS"), NULL: none that is known. */
+const char *owner_network(const char *path);
+const char *owner_network_name(uint64_t magic); /* statfs's */
+int owner_listen(owner *o);                     /* a listening socket, -1: not possible (errno) */
 int owner_connect(const char *directory,
                   uint8_t token[OWNER_TOKEN]); /* a socket, -1: nobody listens (errno) */
 const uint8_t *owner_token(const owner *o);

@@ -370,7 +370,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   kv_options o = {.create = options->create, .read_only = options->read_only, .key = options->key};
   kv *store = NULL;
   e->memory = path == NULL;
-  TRY(e->processes ? process_open(e, path, &o, &store, err) : kv_open(path, &o, &store, err));
+  TRY(e->processes ? process_open(e, path, options, &o, &store, err) : kv_open(path, &o, &store, err));
   e->store = store;
   status rc = HDB_OK;
   CHECK(packing_new(&e->packing));

@@ -35,6 +35,8 @@ typedef struct engine_options {
   double retention;     /* seconds of history kept; negative: the stored setting (new on disk: 7 days, memory: 0) */
   int linger_ms;        /* how long it stays open after its last close */
   struct crypt_key *key; /* the data key of an encrypted directory (kv/base/crypt.h), NULL: a plain one */
+  unsigned mode;        /* of a directory that is made; 0: 0755 */
+  bool network;         /* also on a network file system */
   bool settles;         /* another process must wait until engine_ready: the opener still fills it */
 } engine_options;
 

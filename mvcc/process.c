@@ -297,16 +297,33 @@ static status find_owner(processes *p, owner **lock, kv **store, engine_page **p
   }
 }
 
-status process_open(engine *e, const char *path, const kv_options *options, kv **store, error *err) {
+/* Neither locks nor memory are shared over a network as they are on one machine. */
+static status refuse_network(const char *path, error *err) {
+  const char *kind = owner_network(path);
+  if (!kind) return HDB_OK;
+  return error_set(
+      err, HDB_CANTOPEN,
+      "unable to open database file: %s is on a network file system (%s), where locks cannot be relied on; "
+      "the URI parameter heliosdb_network=1 opens it all the same",
+      path, kind);
+}
+
+status process_open(engine *e, const char *path, const engine_options *asked, const kv_options *options,
+                    kv **store, error *err) {
   processes *p = e->processes;
   engine_page *page;
-  if (options->create) mkdir(path, 0755); /* what is wrong with it kv_open says */
+  mode_t mode = asked->mode ? asked->mode : 0755;
+  bool made = options->create && mkdir(path, mode) == 0; /* what is wrong with it kv_open says */
+  if (made) chmod(path, mode);
+  status rc = asked->network ? HDB_OK : refuse_network(path, err);
+  if (rc != HDB_OK && made) rmdir(path);
+  TRY(rc);
   char *real = realpath(path, NULL);
   if (real) {
     free(p->path);
     p->path = real;
   }
-  status rc = find_owner(p, &p->lock, store, &page);
+  rc = find_owner(p, &p->lock, store, &page);
   if (rc == HDB_BUSY) return error_set(err, rc, "%s", status_text(rc));
   if (rc == HDB_CANTOPEN_FULLPATH)
     return error_set(err, HDB_CANTOPEN, "%s", status_text(HDB_CANTOPEN)); /* not ours to use */

@@ -105,7 +105,8 @@ extern unsigned process_forks;
 /* ---- process.c ---- */
 status process_new(engine *e, const char *path, struct crypt_key *key);
 /* The store, ours or another process's (then e->remote). */
-status process_open(engine *e, const char *path, const kv_options *options, kv **store, error *err);
+status process_open(engine *e, const char *path, const engine_options *asked, const kv_options *options,
+                    kv **store, error *err);
 void process_serve(engine *e);
 void process_close(engine *e);  /* no client is served any more; the store is still open */
 void process_closed(engine *e); /* the store is closed: the directory is free */

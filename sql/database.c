@@ -83,6 +83,7 @@ void database_pragmas_default(database *d) {
 /* Files are mirror.c's: it finds the directory, takes in foreign files and fills the place. */
 static status file_open(hdb *db, database *d, const open_request *r, const hdb_settings *settings) {
   unsigned flags = r->read_only ? HDB_OPEN_READONLY : HDB_OPEN_READWRITE | (r->create ? HDB_OPEN_CREATE : 0);
+  db->network = r->network;
   TRY(mirror_open(db, (int)(d - db->databases), r->path, flags, r->immutable, settings));
   d->read_only = d->read_only || r->read_only;
   return HDB_OK;

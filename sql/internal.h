@@ -56,6 +56,7 @@ struct hdb {
   int open_flags;
   crypt_secret secret;        /* the user's key, for main and what is attached */
   bool autocommit;            /* no BEGIN open */
+  bool network;               /* while a file is opened: also on a network file system */
   unsigned forks;             /* engine_forks when it was last used */
   uint8_t begin_mode;         /* enum of BEGIN */
   int busy_timeout_ms;
@@ -193,7 +194,7 @@ typedef struct open_request {
   char *path;      /* malloc'ed; "" temporary, ":memory:" private memory, else a path or a shared memory's name */
   bool memory;     /* private */
   bool shared;     /* a named memory database */
-  bool read_only, create, immutable;
+  bool read_only, create, immutable, network;
 } open_request;
 status uri_parse(const char *filename, int flags, open_request *out, error *err);
 status database_open(hdb *db, database *d, const open_request *request, const hdb_settings *settings);

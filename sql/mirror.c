@@ -177,9 +177,23 @@ static status settle(struct mirror *m, hdb *db, const hdb_settings *settings) {
   return tell(db, m, rc);
 }
 
+/* Whoever may write the file may write in its directory, as beside an SQLite file. */
+static unsigned directory_mode(const char *directory) {
+  char path[PATH_MAX];
+  struct stat st;
+  size_t n = directory ? strlen(directory) - strlen("-helios") : 0;
+  if (!directory || n >= sizeof path) return 0;
+  memcpy(path, directory, n);
+  path[n] = 0;
+  if (stat(path, &st) != 0) return 0;
+  unsigned read = st.st_mode & 0444, write = st.st_mode & 0222;
+  return 0700 | read | read >> 2 | write;
+}
+
 static status attach_engine(hdb *db, int number, const char *directory, bool create, const hdb_settings *settings) {
   database *d = &db->databases[number];
-  engine_options options = {.create = create, .settles = directory != NULL, .retention = settings && !isnan(settings->retention) ? settings->retention : -1, .linger_ms = 3000};
+  engine_options options = {.create = create, .settles = directory != NULL, .network = db->network, .mode = directory_mode(directory),
+                            .retention = settings && !isnan(settings->retention) ? settings->retention : -1, .linger_ms = 3000};
   status rc = engine_open(directory, &options, &d->engine, &db->err);
   if (rc != HDB_OK) return rc;
   rc = txn_new(d->engine, &d->txn);

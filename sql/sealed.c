@@ -199,9 +199,9 @@ typedef struct opening {
 
 static status attach(opening *o, struct sealed *s, bool create) {
   database *d = &o->db->databases[o->number];
-  engine_options options = {.create = create, .retention = isnan(o->retention) ? -1 : o->retention, .linger_ms = 3000, .key = s->key, .read_only = o->read_only};
+  engine_options options = {.create = create, .retention = isnan(o->retention) ? -1 : o->retention, .linger_ms = 3000, .key = s->key, .read_only = o->read_only,
+                            .network = o->db->network};
   status rc = engine_open(o->names.directory, &options, &d->engine, &o->db->err);
-  if ((rc & 0xff) == HDB_BUSY) return sealed_fail(o->db, rc);
   if (rc != HDB_OK) return rc;
   rc = txn_new(d->engine, &d->txn);
   if (rc == HDB_OK && !(d->filename = strdup(o->path))) rc = HDB_NOMEM;

@@ -3,7 +3,7 @@
  *   ""                    a private temporary database
  *   ":memory:"            a private one in memory
  *   "file:..." with URIs  file:path, file:///path, file://localhost/path; %HH; ?mode=ro|rw|rwc|memory,
- *                         cache=shared|private, immutable=1, vfs=unix...|memdb; what follows # is not looked at
+ *                         cache=shared|private, immutable=1, heliosdb_network=1, vfs=unix...|memdb; what follows # is not looked at
  *   anything else         a path
  * A memory database with cache=shared has a name: all who open it get the same one.
  * What can fail: an unknown mode, cache or vfs, an authority, a mode that asks for more than the flags allow.
@@ -17,7 +17,7 @@
 typedef struct uri {
   char *path;
   const char *mode, *cache, *vfs;
-  bool immutable;
+  bool immutable, network;
 } uri;
 
 static int hex_digit(char c) {
@@ -81,6 +81,7 @@ static status uri_split(const char *text, char *memory, uri *u, error *err) {
     else if (strcmp(name, "cache") == 0) u->cache = value_text;
     else if (strcmp(name, "vfs") == 0) u->vfs = value_text;
     else if (strcmp(name, "immutable") == 0) u->immutable = truth(value_text);
+    else if (strcmp(name, "heliosdb_network") == 0) u->network = truth(value_text);
   }
   return HDB_OK;
 }
@@ -116,6 +117,7 @@ static status uri_apply(const uri *u, int *flags, open_request *out, error *err)
     else *flags &= ~HDB_OPEN_SHAREDCACHE;
   }
   out->immutable = u->immutable;
+  out->network = u->network;
   return HDB_OK;
 }
 

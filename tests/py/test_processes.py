@@ -413,6 +413,45 @@ def in_child(run):
     return text
 
 
+class Permissions(Base):
+    """The file's permissions say who may use the database, and from which process."""
+
+    def test_the_directory_follows_the_file(self):
+        for mode, directory in ((0o600, 0o700), (0o644, 0o755), (0o666, 0o777), (0o660, 0o770)):
+            with self.subTest(oct(mode)):
+                path = os.path.join(self.folder.name, oct(mode))
+                open(path, "w").close()
+                os.chmod(path, mode)
+                helios.connect(path).close()
+                self.assertEqual(oct(os.stat(path + "-helios").st_mode & 0o777), oct(directory))
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs a second user")
+    def test_another_user(self):
+        os.chmod(self.folder.name, 0o777)
+        for mode in (0o666, 0o644):
+            with self.subTest(oct(mode)):
+                self.path = os.path.join(self.folder.name, oct(mode))
+                open(self.path, "w").close()
+                os.chmod(self.path, mode)
+                conn = self.connect()
+                conn.executescript("CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+                conn.execute("PRAGMA wal_checkpoint")  # app.db is what may be read by all
+
+                def child():
+                    os.setuid(65534)
+                    c = helios.connect(self.path)
+                    rows = c.execute("SELECT x FROM t").fetchall()
+                    try:
+                        c.execute("INSERT INTO t VALUES(2)")
+                        c.commit()
+                    except helios.OperationalError as e:
+                        return rows, str(e)
+                    return rows, "written"
+                self.assertEqual(in_child(child), "([(1,)], 'written')" if mode == 0o666 else
+                                 "([(1,)], 'attempt to write a readonly database')")
+                self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2 if mode == 0o666 else 1,))
+
+
 class Forks(Base):
     def setUp(self):
         super().setUp()

@@ -194,6 +194,14 @@ START_TEST(nonsense_on_the_socket_harms_nobody) {
 }
 END_TEST
 
+START_TEST(network_file_systems_are_known) {
+  ck_assert_str_eq(owner_network_name(0x6969), "NFS");
+  ck_assert_str_eq(owner_network_name(0xff534d42), "SMB");
+  ck_assert_ptr_null(owner_network_name(0xef53)); /* ext4 */
+  ck_assert_ptr_null(owner_network(directory));
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("mvcc_processes");
   TCase *c = tcase_create("all");
@@ -201,6 +209,7 @@ int main(void) {
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_loop_test(c, a_client_does_what_the_model_does, 0, 3);
   tcase_add_loop_test(c, the_owner_goes_in_the_middle, 0, 6);
+  tcase_add_test(c, network_file_systems_are_known);
   tcase_add_test(c, nonsense_on_the_socket_harms_nobody);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
