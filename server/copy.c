@@ -212,6 +212,7 @@ static status row_out(session *s, copy_state *c, buf *line, buf *field) {
     if (c->format == COPY_CSV) csv_field(c, field, line, c->d.columns_n == 1);
     else text_field(c, field, line);
   }
+  if (s->encoding && c->format != COPY_BINARY) TRY(encoding_out(s, line, 0));
   if (c->format != COPY_BINARY) buf_byte(line, '\n');
   return line->failed ? error_set(&s->err, HDB_NOMEM, "out of memory") : HDB_OK;
 }
@@ -413,7 +414,11 @@ static status text_in(session *s, copy_state *c, bool last) {
       if (c->match) TRY(match_header(s, c, line));
       continue;
     }
-    TRY(line_in(s, c, line));
+    arena converted = {0};
+    status rc = s->encoding ? encoding_in(s, line, &converted, &line) : HDB_OK;
+    if (rc == HDB_OK) rc = line_in(s, c, line);
+    arena_clear(&converted);
+    TRY(rc);
   }
   if (at && c->line.n) {
     memmove(c->line.p, c->line.p + at, c->line.n - at);

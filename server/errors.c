@@ -283,8 +283,13 @@ void report_error(session *s) {
     uint32_t at = s->current ? translation_position(s->current, (uint32_t)s->err.offset) : (uint32_t)s->err.offset;
     if (at <= strlen(s->query)) f.position = character_position(s->query, at);
   }
+  buf message = BUF_INIT, details = BUF_INIT;
+  f.message = encoding_words(s, f.message, &message);
+  f.detail = encoding_words(s, f.detail, &details);
   proto_error(&s->out, &f);
   atomic_fetch_add(&s->server->errors_sent, 1);
+  buf_free(&message);
+  buf_free(&details);
   buf_free(&words);
   error_clear(&s->err);
   failure_clear(s);

@@ -280,15 +280,26 @@ void put_row_description(session *s, const description *d, const uint16_t *forma
     return;
   }
   field_description *fields = calloc((size_t)d->columns_n, sizeof *fields);
-  if (!fields) return;
+  buf *words = s->encoding ? calloc((size_t)d->columns_n, sizeof *words) : NULL;
+  if (!fields || (s->encoding && !words)) {
+    free(fields);
+    return;
+  }
   for (int i = 0; i < d->columns_n; i++) {
     const described_column *c = &d->columns[i];
     const pg_type *t = pg_type_by_oid(c->type);
-    fields[i] = (field_description){.name = c->label, .table = c->table, .column = c->column, .type = c->type,
+    fields[i] = (field_description){.name = s->encoding ? encoding_words(s, c->label, &words[i]) : c->label, .table = c->table, .column = c->column, .type = c->type,
                                     .size = t ? t->size : -1, .modifier = c->modifier, .format = formats ? formats[i] : 0};
   }
   proto_row_description(&s->out, fields, (unsigned)d->columns_n);
+  for (int i = 0; words && i < d->columns_n; i++) buf_free(&words[i]);
+  free(words);
   free(fields);
+}
+
+static bool is_text(uint32_t type, int format) {
+  const pg_type *t = pg_type_by_oid(type);
+  return format == 0 || (t && (t->category == 'S' || type == PG_JSON));
 }
 
 /* A DataRow of the statement's current row. */
@@ -322,6 +333,7 @@ static status put_row(session *s, portal *o, buf *out) {
       continue;
     }
     status rc = wire_put(d->columns[i].type, d->columns[i].modifier, o->formats[i], &v, out, &s->err);
+    if (s->encoding && rc == HDB_OK && is_text(type, o->formats[i])) rc = encoding_out(s, out, at + 4);
     if (rc == HDB_OK && out->failed) rc = error_set(&s->err, HDB_NOMEM, "out of memory");
     if (rc != HDB_OK) {
       if (!out->failed) out->n = start - 1; /* the type byte too */
@@ -635,7 +647,14 @@ void extended_parse(session *s, slice body) {
   }
   run_begin(s);
   prepared *old = find_prepared(s, m.statement), *p;
+  arena converted = {0};
+  slice text = slice_str(m.sql);
   s->query = m.sql;
+  if (s->encoding && encoding_in(s, text, &converted, &text) != HDB_OK) {
+    arena_clear(&converted);
+    extended_failed(s);
+    return;
+  }
   if (old && *m.statement) {
     error_set(&s->err, HDB_ERROR, "prepared statement \"%s\" already exists", m.statement);
     extended_failed(s);
@@ -644,8 +663,9 @@ void extended_parse(session *s, slice body) {
   if (old) prepared_drop(s, old);
   uint32_t *types = calloc((size_t)m.types_n + 1, sizeof *types);
   for (unsigned i = 0; types && i < m.types_n; i++) types[i] = parse_type(&m, i);
-  status rc = prepare_statement(s, m.statement, m.sql, slice_of(NULL, 0), types, m.types_n, &p);
+  status rc = prepare_statement(s, m.statement, (const char *)text.p, slice_of(NULL, 0), types, m.types_n, &p);
   free(types);
+  arena_clear(&converted);
   if (rc != HDB_OK) {
     extended_failed(s);
     return;
@@ -665,6 +685,7 @@ static status take_values(session *s, const bind_message *m, prepared *p, portal
     slice bytes = proto_bind_value(m, &at, &null);
     values[i] = value_null();
     uint32_t type = i < p->d.parameters_n ? p->d.parameters[i] : PG_TEXT;
+    if (s->encoding && !null && is_text(type, proto_format(m->formats, m->formats_n, (unsigned)i))) TRY(encoding_in(s, bytes, &o->memory, &bytes));
     if (!null) TRY(wire_get(type, proto_format(m->formats, m->formats_n, (unsigned)i), bytes, &o->memory, &values[i], &s->err));
   }
   o->values = values;

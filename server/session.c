@@ -29,6 +29,7 @@ void session_free(session *s) {
   while (s->portals) portal_drop(s, s->portals);
   while (s->statements) prepared_drop(s, s->statements);
   settings_free(s);
+  encoding_free(s);
   sequences_free(s);
   pthread_mutex_lock(&s->c->mutex);
   s->c->db = NULL;
@@ -188,7 +189,13 @@ static status startup_setting(session *s, const char *name, const char *value) {
     if (s->remote || strcmp(value, "1") != 0) return s->remote ? HDB_OK : error_set(&s->err, HDB_ERROR, "invalid value for parameter \"%s\": \"%s\"", name, value);
     return remote_start(s) ? HDB_OK : HDB_NOMEM;
   }
-  return setting_set(s, strcmp(name, "heliosdb_dialect") == 0 ? "heliosdb.dialect" : name, value, false);
+  status rc = setting_set(s, strcmp(name, "heliosdb_dialect") == 0 ? "heliosdb.dialect" : name, value, false);
+  if (rc != HDB_OK && strcasecmp(name, "TimeZone") == 0) { /* drivers send their machine's: what is reported back is what holds, UTC */
+    error_clear(&s->err);
+    failure_clear(s);
+    return HDB_OK;
+  }
+  return rc;
 }
 
 static void startup(session *s, const startup_message *m) {
@@ -303,6 +310,19 @@ static void copy_message(session *s, const message *m) {
   }
 }
 
+static void encoded_query(session *s, const char *sql) {
+  arena memory = {0};
+  slice text = slice_str(sql);
+  if (s->encoding && encoding_in(s, text, &memory, &text) != HDB_OK) {
+    report_error(s);
+    transaction_failed(s);
+    session_ready(s);
+  } else {
+    simple_query(s, (const char *)text.p);
+  }
+  arena_clear(&memory);
+}
+
 static void ready_message(session *s, const message *m) {
   notify_quiet(s, false);
   if (s->skip_to_sync && m->type != 'S' && m->type != 'X') return; /* S1 */
@@ -315,7 +335,7 @@ static void ready_message(session *s, const message *m) {
   case 'Q': {
     const char *sql = body_text(&r);
     if (!body_done(&r)) session_fatal(s, "08P01", "invalid message format");
-    else simple_query(s, sql);
+    else encoded_query(s, sql);
     break;
   }
   case 'P': extended_parse(s, m->body); break;

@@ -95,6 +95,8 @@ struct session {
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
+  const char *encoding;  /* the client's, NULL: UTF-8 (encoding.c) */
+  void *to_utf8, *from_utf8;
   portal *bound;         /* whose values a DECLARE at work takes; NULL: none */
   struct notification *notifications, *last_notification; /* of the transaction at work */
   sequence_value *sequence_values, *last_sequence;
@@ -213,6 +215,14 @@ void notify_ready(session *s);             /* before ReadyForQuery */
 void notify_quiet(session *s, bool quiet); /* behind it; a message has come */
 void notify_unlisten(connection *c, const char *channel); /* NULL: all */
 void notify_free(session *s);
+
+/* ---- encoding.c ---- */
+const char *encoding_name(const char *text); /* as PostgreSQL writes it; NULL: unknown */
+status encoding_use(session *s, const char *name);
+void encoding_free(session *s);
+status encoding_in(session *s, slice bytes, arena *memory, slice *out); /* from the client; out may be bytes */
+status encoding_out(session *s, buf *out, size_t from);                 /* the bytes from there on, to the client's */
+const char *encoding_words(session *s, const char *text, buf *keep);    /* for one message; an empty buf */
 
 /* ---- alter.c ---- */
 status alter_run(session *s, const translation *t, const char *query);

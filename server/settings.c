@@ -171,6 +171,7 @@ static bool is_on(session *s, const char *name) {
 /* Makes true what a setting says now. */
 static status setting_apply(session *s, const char *name) {
   const char *v = setting_get(s, name);
+  if (v && strcmp(name, "client_encoding") == 0) return encoding_use(s, v);
   if (!s->db || !v) return HDB_OK;
   if (strcmp(name, "transaction_isolation") == 0) return in_transaction(s) ? change_level(s, v) : HDB_OK;
   if (strcmp(name, "transaction_read_only") == 0 || strcmp(name, "default_transaction_read_only") == 0)
@@ -283,12 +284,10 @@ static status canonical_setting(session *s, const struct known_setting *k, const
     snprintf(out, size, "%ld", ms);
   }
   if (strcmp(k->name, "client_encoding") == 0) {
-    static const char *const fine[] = {"utf8", "utf-8", "unicode", "sql_ascii"};
-    const char *plain = value;
-    while (*plain == '\'' || *plain == '"') plain++;
-    for (int i = 0; i < 4; i++)
-      if (strncasecmp(plain, fine[i], strlen(fine[i])) == 0) return snprintf(out, size, i == 3 ? "SQL_ASCII" : "UTF8"), HDB_OK;
-    return error_set(&s->err, HDB_ERROR, "not supported yet: client_encoding %s", value);
+    const char *name = encoding_name(strcasecmp(value, "default") == 0 || strcasecmp(value, "auto") == 0 ? "UTF8" : value);
+    if (!name) return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"client_encoding\": \"%s\"", value);
+    snprintf(out, size, "%s", name);
+    return HDB_OK;
   }
   if (strcmp(k->name, "TimeZone") == 0) {
     static const char *const fine[] = {"utc", "gmt", "etc/utc", "default", "local", "uct", "zulu", "0", "+00:00", "+00"};

@@ -187,3 +187,10 @@ def test_a_value_that_its_type_cannot_express_ends_the_query_and_not_the_session
         fails("22P02", c.query, "SELECT n FROM wide ORDER BY id")
         fails("22P02", c.execute, "SELECT n FROM wide ORDER BY id")
         assert c.query("SELECT 1").rows == [("1",)] and c.status == "I"
+
+
+def test_a_time_zone_at_start_up_does_not_keep_a_driver_out_but_is_not_pretended(server):
+    with server.client(TimeZone="Europe/Warsaw") as c:
+        assert c.parameters["TimeZone"] == "UTC"
+        c.query("SET TimeZone = 'UTC'")
+        fails("0A000", c.query, "SET TimeZone = 'Europe/Warsaw'")
