@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "kv/base/budget.h"
 #include "mvcc/internal.h"
 
 enum { BATCH_MAX = 256, BATCHES_LED_MAX = 16 };
@@ -242,9 +243,11 @@ status queue_commit(engine *e, txn *t, int timeout_ms) {
   pthread_mutex_unlock(&e->queue_lock);
   if (atomic_load(&r->state.value) == WAIT_PENDING) leave_before_wait();
   if (wait_word_wait(&r->state) == REQUEST_LEADS) {
+    memory_budget *mine = memory_budget_suspend();
     pthread_mutex_lock(&e->queue_lock);
     lead(e);
     pthread_mutex_unlock(&e->queue_lock);
+    memory_budget_resume(mine);
   }
   return r->result;
 }

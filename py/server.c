@@ -34,22 +34,23 @@ static int read_key(module_state *state, PyObject *key, unsigned char bytes[32],
   if (fits) memcpy(bytes, view.buf, 32);
   PyBuffer_Release(&view);
   if (fits) return 0;
-  PyErr_SetString(PyExc_ValueError, "encryption_key must be 32 bytes"); /* never the value */
+  RAISE(state, EXC_PROGRAMMING, "encryption_key must be 32 bytes or 64 hex digits"); /* never the value */
   return -1;
 }
 
 /* _server_start(database, host, port, ...) -> (capsule, host, port, user, password, password file, database name) */
 PyObject *module_server_start(PyObject *module, PyObject *args, PyObject *kwargs) {
   static char *names[] = {"database", "host", "port", "user", "password", "auth", "tls_cert", "tls_key", "password_file",
-                          "socket_dir", "max_connections", "statement_timeout_ms", "idle_timeout_ms", "branch",
+                          "socket_dir", "max_connections", "statement_timeout_ms", "idle_timeout_ms", "memory_limit_mb", "metrics_port", "branch",
                           "encryption_key", "passphrase", "conflict_policy", "uri", "retention", "mirror", NULL};
   server_options o = {.metrics_port = -1, .quiet = true};
   PyObject *path = NULL, *key = Py_None, *retention = Py_None;
   unsigned char bytes[32];
   int uri = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&zi|$zzzzzzziiizOzzpOi", names, PyUnicode_FSConverter, &path, &o.listen,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&zi|$zzzzzzziiiiizOzzpOi", names, PyUnicode_FSConverter, &path, &o.listen,
                                    &o.port, &o.user, &o.password, &o.auth, &o.tls_cert, &o.tls_key, &o.password_file,
-                                   &o.socket_dir, &o.max_connections, &o.statement_timeout_ms, &o.idle_timeout_ms, &o.branch,
+                                   &o.socket_dir, &o.max_connections, &o.statement_timeout_ms, &o.idle_timeout_ms,
+                                   &o.memory_limit_mb, &o.metrics_port, &o.branch,
                                    &key, &o.passphrase, &o.conflict_policy, &uri, &retention, &o.mirror))
     return NULL;
   o.database = PyBytes_AS_STRING(path);

@@ -250,7 +250,8 @@ void report_error(session *s) {
     f = (error_fields){.severity = "ERROR", .sqlstate = s->failure.sqlstate, .detail = s->failure.detail, .hint = s->failure.hint,
                        .schema = s->failure.table ? "public" : NULL, .table = s->failure.table, .column = s->failure.column, .constraint = s->failure.constraint};
   } else {
-    f.sqlstate = sqlstate_of(s->err.code, m, &words, &f);
+    if ((s->err.code & 0xff) == HDB_NOMEM && s->c->budget.exceeded) m = "out of memory: the statement needs more than the server's --memory-limit";
+  f.sqlstate = sqlstate_of(s->err.code, m, &words, &f);
   }
   f.context = s->failure.context;
   if ((s->err.code & 0xff) == HDB_INTERRUPT) {

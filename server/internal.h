@@ -27,6 +27,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "kv/base/budget.h"
 #include "server/auth.h"
 #include "server/proto.h"
 #include "server/server.h"
@@ -47,6 +48,7 @@ struct server {
   int mirror;               /* -1: the stored setting */
   uint8_t mock[32];
   int port, max_connections, statement_timeout_ms, idle_timeout_ms;
+  int64_t memory_limit;     /* bytes a statement may take */
   void *tls;                /* SSL_CTX, NULL: no TLS */
   hdb *keeper;              /* keeps the engine open */
   uv_loop_t loop;
@@ -97,6 +99,7 @@ struct connection {
   bool handle_closed;
   int peer_uid;
   char peer[64];            /* address and port, or the socket's */
+  memory_budget budget;     /* of the statement at work (task) */
   long long opened_ns, run_ns; /* when; when the statement at work began (task) */
   pthread_mutex_t mutex;
   pthread_cond_t drained;

@@ -49,6 +49,11 @@ static void wake(connection *c) {
 }
 
 bool connection_send(connection *c, buf *out) {
+  if (out->failed) { /* an answer that could not be built whole: the client must not wait for the rest of it */
+    buf_free(out);
+    connection_end(c);
+    return false;
+  }
   if (out->n == 0) return true;
   pthread_mutex_lock(&c->mutex);
   if (c->closed) {
@@ -69,6 +74,7 @@ bool connection_send(connection *c, buf *out) {
   bool was_empty = c->out.n == 0;
   if (was_empty) {
     buf swapped = c->out;
+    memory_budget_give(out->capacity); /* the loop will free it */
     c->out = *out;
     *out = swapped;
   } else {
@@ -301,7 +307,9 @@ static void run_task(void *data) {
     bool resume = c->paused;
     pthread_mutex_unlock(&c->mutex);
     if (resume) wake(c);
+    memory_budget_now = &c->budget;
     at = session_input(c->session, buf_slice(&work));
+    memory_budget_now = NULL;
   }
   buf_free(&work);
   give_back(c, SIZE_MAX);
@@ -588,6 +596,7 @@ static void on_connection(uv_stream_t *listener, int rc) {
   c->peer_uid = -1;
   c->fd = -1;
   c->opened_ns = (long long)now_ns();
+  c->budget.left = s->memory_limit;
   snprintf(c->peer, sizeof c->peer, "local");
   atomic_store(&c->idle_since_ns, (long long)now_ns());
   pthread_mutex_init(&c->mutex, NULL);

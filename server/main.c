@@ -24,6 +24,7 @@ static const char usage[] =
     "  --max-connections N     1000\n"
     "  --statement-timeout MS  0: none\n"
     "  --idle-timeout MS       0: none\n"
+    "  --memory-limit MB       what a statement may take: half the machine's; 0: no limit\n"
     "  --encryption-key-file FILE   32 bytes or 64 hex digits\n"
     "  --branch NAME           main\n"
     "  --metrics-port N        /metrics for Prometheus, and /health, by HTTP on the same address\n"
@@ -57,14 +58,14 @@ static bool number(const char *text, int *out) {
 }
 
 enum { LISTEN = 1, PORT, SOCKET_DIR, AUTH, USER, PASSWORD, PASSWORD_FILE, TLS_CERT, TLS_KEY, MAX_CONNECTIONS,
-       STATEMENT_TIMEOUT, IDLE_TIMEOUT, KEY_FILE, BRANCH, METRICS_PORT, LOG_FORMAT, HELP, VERSION };
+       STATEMENT_TIMEOUT, IDLE_TIMEOUT, MEMORY_LIMIT, KEY_FILE, BRANCH, METRICS_PORT, LOG_FORMAT, HELP, VERSION };
 
 static int parse(int argc, char **argv, server_options *o, uint8_t key[32]) {
   static const struct option flags[] = {
       {"listen", 1, 0, LISTEN}, {"port", 1, 0, PORT}, {"socket-dir", 1, 0, SOCKET_DIR}, {"auth", 1, 0, AUTH},
       {"user", 1, 0, USER}, {"password", 1, 0, PASSWORD}, {"password-file", 1, 0, PASSWORD_FILE},
       {"tls-cert", 1, 0, TLS_CERT}, {"tls-key", 1, 0, TLS_KEY}, {"max-connections", 1, 0, MAX_CONNECTIONS},
-      {"statement-timeout", 1, 0, STATEMENT_TIMEOUT}, {"idle-timeout", 1, 0, IDLE_TIMEOUT},
+      {"statement-timeout", 1, 0, STATEMENT_TIMEOUT}, {"idle-timeout", 1, 0, IDLE_TIMEOUT}, {"memory-limit", 1, 0, MEMORY_LIMIT},
       {"encryption-key-file", 1, 0, KEY_FILE}, {"branch", 1, 0, BRANCH}, {"metrics-port", 1, 0, METRICS_PORT},
       {"log-format", 1, 0, LOG_FORMAT}, {"help", 0, 0, HELP}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
   for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
@@ -82,6 +83,10 @@ static int parse(int argc, char **argv, server_options *o, uint8_t key[32]) {
     case MAX_CONNECTIONS: ok = number(optarg, &o->max_connections); break;
     case STATEMENT_TIMEOUT: ok = number(optarg, &o->statement_timeout_ms); break;
     case IDLE_TIMEOUT: ok = number(optarg, &o->idle_timeout_ms); break;
+    case MEMORY_LIMIT:
+      ok = number(optarg, &o->memory_limit_mb);
+      if (!o->memory_limit_mb) o->memory_limit_mb = -1;
+      break;
     case KEY_FILE:
       if (!read_key(optarg, key)) {
         fprintf(stderr, "helios-server: %s does not hold 32 bytes or 64 hex digits\n", optarg);

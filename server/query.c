@@ -16,6 +16,7 @@ void run_begin(session *s) {
   atomic_store(&c->cancelled, false);
   long timeout = s->statement_timeout_ms;
   c->run_ns = (long long)now_ns();
+  c->budget = (memory_budget){.left = s->server->memory_limit};
   atomic_store(&c->deadline_ns, timeout > 0 ? c->run_ns + timeout * 1000000ll : 0);
   atomic_store(&c->busy, true);
   pthread_mutex_unlock(&c->mutex);

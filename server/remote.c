@@ -124,6 +124,7 @@ static void put_trailer(session *s) {
 static void fail(session *s) {
   char code[16], offset[16];
   const char *m = s->err.message ? s->err.message : status_text(s->err.code);
+  if ((s->err.code & 0xff) == HDB_NOMEM && s->c->budget.exceeded) m = "out of memory: the statement needs more than the server's --memory-limit";
   buf words = BUF_INIT;
   error_fields f = {.severity = "ERROR"};
   f.sqlstate = sqlstate_of(s->err.code, m, &words, &f);

@@ -16,6 +16,8 @@
 #include "kv/base/crypt.h"
 #include "server/internal.h"
 
+enum { MEMORY_LEAST = 256 << 20 };
+
 static char *copy(const char *text) { return text ? strdup(text) : NULL; }
 
 static bool is_loopback(const char *host) {
@@ -190,6 +192,8 @@ static void copy_options(server *s, const server_options *o) {
   s->max_connections = o->max_connections > 0 ? o->max_connections : 1000;
   s->statement_timeout_ms = o->statement_timeout_ms;
   s->idle_timeout_ms = o->idle_timeout_ms;
+  int64_t half = (int64_t)sysconf(_SC_PHYS_PAGES) / 2 * sysconf(_SC_PAGESIZE);
+  s->memory_limit = o->memory_limit_mb < 0 ? INT64_MAX : o->memory_limit_mb ? (int64_t)o->memory_limit_mb << 20 : half > MEMORY_LEAST ? half : MEMORY_LEAST;
   s->quiet = o->quiet;
   s->log_json = o->log_json;
   s->uri = o->uri;

@@ -24,6 +24,7 @@ typedef struct server_options {
   const char *tls_cert, *tls_key;
   int max_connections;       /* 0: 1000 */
   int statement_timeout_ms;  /* 0: none */
+  int memory_limit_mb;       /* what a statement may take, about; 0: half the machine's memory, -1: no limit */
   int idle_timeout_ms;
   int metrics_port;          /* -1: none, 0: any free one */
   bool log_json;

@@ -4,13 +4,28 @@
  * to 1 MB; a rewind keeps the largest block it drops as the spare one, so that a row loop that rewinds
  * every row allocates nothing. Only running out of memory can fail, and is sticky (bytes.h).
  */
+#include "kv/base/budget.h"
 #include "kv/base/bytes.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+_Thread_local memory_budget *memory_budget_now __attribute__((tls_model("initial-exec")));
+
+static bool budget_take(size_t bytes) {
+  memory_budget *m = memory_budget_now;
+  if (!m) return true;
+  if (m->left < (int64_t)bytes) {
+    m->exceeded = true;
+    return false;
+  }
+  m->left -= (int64_t)bytes;
+  return true;
+}
+
 void buf_free(buf *b) {
+  memory_budget_give(b->capacity);
   free(b->p);
   *b = (buf)BUF_INIT;
 }
@@ -20,6 +35,7 @@ uint8_t *buf_grow(buf *b, size_t n) {
   if (n > SIZE_MAX / 4 || b->n > SIZE_MAX / 4) goto fail;
   size_t wanted = b->n + n, capacity = b->capacity < 32 ? 64 : b->capacity * 2;
   if (capacity < wanted) capacity = wanted;
+  if (!budget_take(capacity - b->capacity)) goto fail;
   uint8_t *p = realloc(b->p, capacity);
   if (!p) goto fail;
   b->p = p;
@@ -111,7 +127,7 @@ void *arena_slow(arena *a, size_t n) {
     size_t size = a->block ? a->block->size * 2 : ARENA_BLOCK_MIN - sizeof *block;
     if (size > ARENA_BLOCK_MAX) size = ARENA_BLOCK_MAX;
     if (size < n) size = n;
-    block = malloc(sizeof *block + size);
+    block = budget_take(size) ? malloc(sizeof *block + size) : NULL;
     if (!block) {
       a->failed = true;
       return NULL;
@@ -169,9 +185,11 @@ void arena_rewind(arena *a, arena_mark mark) {
     arena_block *block = a->block;
     a->block = block->older;
     if (!a->spare || a->spare->size < block->size) {
+      if (a->spare) memory_budget_give(a->spare->size);
       free(a->spare);
       a->spare = block;
     } else {
+      memory_budget_give(block->size);
       free(block);
     }
   }
@@ -180,9 +198,11 @@ void arena_rewind(arena *a, arena_mark mark) {
 }
 
 void arena_clear(arena *a) {
+  if (a->spare) memory_budget_give(a->spare->size);
   free(a->spare);
   while (a->block) {
     arena_block *older = a->block->older;
+    memory_budget_give(a->block->size);
     free(a->block);
     a->block = older;
   }

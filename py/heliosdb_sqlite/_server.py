@@ -79,7 +79,7 @@ def _key(value):
 
 
 _CONNECT_KEYWORDS = ("branch", "encryption_key", "passphrase", "conflict_policy", "retention", "mirror", "uri", "password_file",
-                     "socket_dir", "max_connections", "statement_timeout", "idle_timeout")
+                     "socket_dir", "max_connections", "statement_timeout", "idle_timeout", "memory_limit", "metrics_port")
 
 
 def start_server(database, host="127.0.0.1", port=5432, *, user="helios", password=None, auth=None, tls_cert=None, tls_key=None,
@@ -89,7 +89,7 @@ def start_server(database, host="127.0.0.1", port=5432, *, user="helios", passwo
     Port 0 is any free one. Without a password a random one is made: it is in .dsn, and in a file of mode 0600 in the
     database's directory. Further keywords: those of connect() that say how the database is opened (branch,
     encryption_key, passphrase, conflict_policy, retention, mirror, uri), and password_file, socket_dir,
-    max_connections, statement_timeout and idle_timeout (seconds).
+    max_connections, statement_timeout and idle_timeout (seconds), memory_limit (MB a statement may take), metrics_port.
     """
     unknown = [name for name in connect_keywords if name not in _CONNECT_KEYWORDS]
     if unknown:
@@ -100,6 +100,8 @@ def start_server(database, host="127.0.0.1", port=5432, *, user="helios", passwo
     for name in ("statement_timeout", "idle_timeout"):
         if name in given:
             given[name + "_ms"] = int(given.pop(name) * 1000)
+    if "memory_limit" in given:
+        given["memory_limit_mb"] = int(given.pop("memory_limit")) or -1
     if "mirror" in given:
         given["mirror"] = 1 if given["mirror"] else -1
     key = given.pop("encryption_key", None)

@@ -33,7 +33,7 @@ select * from g|alter table g add column e text|drop table if exists g|select * 
 with recursive n(i) as (select 1 union all select i + 1 from n limit 5000) select i from n|select repeat('x', 100000)|select string_agg(b, ',') from f|select array[1,2,3]|select '{"a":1}'::jsonb -> 'a'
 select $1, $2, $3|values (1, 'a'), (2, null)|truncate f|lock table f|vacuum|select current_user, version()|select generate_series(1, 100)|;|-- nothing|select ';'; select 2|listen x|notify x
 select cast($1 as date), $2::timestamptz, $3::uuid|select * from f for update|select row_number() over (order by a) from f|set statement_timeout = 50|set heliosdb.dialect = sqlite|set heliosdb.dialect = postgres
-use branch nosuch|show branches|select * from f as of now|merge branch a into b|pragma integrity_check|attach ':memory:' as x|select * from heliosdb_stats""".replace("\n", "|").split("|")
+use branch nosuch|show branches|select * from f as of now|merge branch a into b|pragma integrity_check|attach ':memory:' as x|select * from heliosdb_stats|listen f|notify f, 'hello'|select repeat('x', 3000000)|with recursive n(i) as (select 1 union all select i + 1 from n limit 100000) select json_group_array(i) from n""".replace("\n", "|").split("|")
 
 
 def mutated(rng, data):
@@ -170,6 +170,7 @@ def main():
     parser.add_argument("--preset", default="asan")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--memory", type=int, default=2, help="MB a statement may take: small, so that it runs out")
     o = parser.parse_args()
     wire.BINARY = wire.ROOT / "build" / o.preset / "server" / "helios-server"
     directory = tempfile.mkdtemp()
@@ -177,7 +178,7 @@ def main():
     env = {"ASAN_OPTIONS": "abort_on_error=0:halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1",
            "TSAN_OPTIONS": f"suppressions={HERE.parent / 'tsan.supp'}:halt_on_error=0:exitcode=66"}
     print(f"seed {o.seed}, {o.preset}, {o.clients} clients, {o.seconds:g} s")
-    server = wire.ServerProcess(path, "--auth", "trust", "--statement-timeout", "2000", env=env).__enter__()
+    server = wire.ServerProcess(path, "--auth", "trust", "--statement-timeout", "2000", "--memory-limit", str(o.memory), env=env).__enter__()
     with server.client() as c:
         c.query("create table f(a int primary key, b text)")
     failures, counts, until = [], [], time.monotonic() + o.seconds

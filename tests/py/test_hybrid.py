@@ -64,6 +64,17 @@ class HybridTest(unittest.TestCase):
             self.assertEqual(self.client(server).query("select 1").rows, [("1",)])
         self.assertFalse(file.exists())
 
+    def test_limits(self):
+        with helios.start_server(self.path, port=0, statement_timeout=0.1, max_connections=1, memory_limit=16) as server:
+            client = self.client(server)
+            for sql, sqlstate in (("with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n", "57014"), ("select repeat('x', 50000000)", "53200")):
+                with self.assertRaises(ServerError) as caught:
+                    client.query(sql)
+                self.assertEqual(caught.exception.sqlstate, sqlstate)
+            with self.assertRaises(ServerError) as caught:
+                self.client(server)
+            self.assertEqual(caught.exception.sqlstate, "53300")
+
     def test_doors_stay_shut(self):
         for keywords in ({"auth": "trust", "host": "0.0.0.0"}, {"auth": "nosuch"}, {"password": ""}, {"tls_cert": "/nosuch"},
                          {"host": "not an address"}, {"password_file": "/nosuch"}):
@@ -115,6 +126,23 @@ class HybridTest(unittest.TestCase):
             with self.assertRaisesRegex(helios.OperationalError, "address already in use"):
                 helios.connect(self.path, mode="hybrid", server_port=taken.getsockname()[1])
         helios.connect(self.path).close()
+
+    def test_an_encrypted_database(self):
+        key = os.urandom(32)
+        con = helios.connect(self.path, encryption_key=key, mode="hybrid", server_port=0)
+        con.execute("create table t(a)")
+        con.execute("insert into t values('s3cret')")
+        con.commit()
+        self.assertEqual(self.client(con.server).query("select a from t").rows, [("s3cret",)])
+        con.close()
+        with helios.start_server(self.path, port=0, encryption_key=key.hex()) as server:
+            self.assertEqual(self.client(server).query("select a from t").rows, [("s3cret",)])
+        for keywords in ({}, {"encryption_key": os.urandom(32)}, {"passphrase": "x"}):
+            with self.assertRaises(helios.OperationalError):
+                helios.start_server(self.path, port=0, **keywords)
+        for bad in ("zz", b"short"):
+            with self.assertRaisesRegex(helios.ProgrammingError, "^encryption_key must be 32 bytes or 64 hex digits$"):
+                helios.start_server(self.path, port=0, encryption_key=bad)
 
     def test_switch_to_server(self):
         con = helios.connect(self.path)

@@ -114,6 +114,20 @@ class Program(unittest.TestCase):
             client.query("set statement_timeout = '50ms'")
             self.fails("57014", client.query, ENDLESS)
 
+    def test_memory_of_a_statement(self):
+        server = self.server("--password", "pw", "--memory-limit", "32")
+        with server.client(password="pw") as client:
+            before = server.rss_kb()
+            for sql in ("select length(string_agg(repeat('x', 1000), ',')) from generate_series(1, 200000)", "select repeat('x', 100000000)",
+                        "with recursive n(i) as (select 1 union all select i + 1 from n limit 20000000) select json_group_array(i) from n", "select '" + "y" * 40_000_000 + "'"):
+                self.fails("53200", client.query, sql)
+                self.assertEqual(client.query("select 1").rows, [("1",)])
+            self.assertLess(server.rss_kb() - before, 200_000)
+            rows = client.query("with recursive n(i) as (select 1 union all select i + 1 from n limit 300000) select i, 'some text that has a length' from n").rows
+            self.assertEqual(len(rows), 300000)  # what streams is not kept
+            client.query("create table t(a int, b text)")
+            self.assertEqual(client.query("insert into t with recursive n(i) as (select 1 union all select i + 1 from n limit 50000) select i, 'text' from n").tag, "INSERT 0 50000")
+
     def test_idle_timeout(self):
         server = self.server("--password", "pw", "--idle-timeout", "200")
         client = server.client(password="pw")
