@@ -101,7 +101,7 @@ enum { ASK_GET = 1, ASK_FETCH = 2, ASK_MORE = 16 }; /* from ASK_MORE on: serve_c
 typedef struct serve serve;
 typedef struct serve_calls {
   /* A client has come: its session, and what it is told at once. May wait. Not HDB_OK: it is sent away with that. */
-  status (*begin)(void *context, uint64_t client, int pid, void **session, buf *greeting);
+  status (*begin)(void *context, uint64_t client, unsigned user, void **session, buf *greeting);
   void (*gone)(void *context,
                void *session); /* it is gone: what others wait for is given back; calls may be at work */
   void (*end)(void *context, void *session); /* ... and none is */

@@ -212,12 +212,15 @@ static void session_over(serve *s, session *x) {
 
 static void serve_control(serve *s, connection *c, const greeting_client *hello) {
   buf greeting = BUF_INIT;
+  struct ucred who = {.uid = UINT32_MAX};
+  socklen_t who_n = sizeof who;
+  getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &who_n);
   session *x = calloc(1, sizeof *x);
   status rc = x && getrandom(x->token, sizeof x->token, 0) == sizeof x->token ? HDB_OK : HDB_NOMEM;
   if (rc == HDB_OK) {
     x->client = hello->client;
     buf_append(&greeting, x->token, sizeof x->token);
-    rc = s->calls->begin(s->calls->context, hello->client, (int)hello->pid, &x->data, &greeting);
+    rc = s->calls->begin(s->calls->context, hello->client, who.uid, &x->data, &greeting);
     if (rc == HDB_OK && buf_failed(&greeting)) rc = HDB_NOMEM;
   }
   if (rc == HDB_OK) {

@@ -10,6 +10,7 @@
  * Cost: a commit request is copied once into the guest's write set, 100 ns a row.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "mvcc/process.h"
 
@@ -38,7 +39,7 @@ struct session {
   session *next;
   engine *e;
   uint64_t client;
-  int pid;
+  uid_t user;
   pthread_mutex_t lock;
   pthread_cond_t freed;
   lease *leases;
@@ -426,13 +427,14 @@ static status put_setting(engine *e, reader *r) {
   return engine_setting_put(e, name, value);
 }
 
-static status copy_to(engine *e, reader *r) {
+static status copy_to(session *s, reader *r) {
   char path[4200];
   slice text = read_bytes(r);
-  if (r->failed || text.n >= sizeof path || memchr(text.p, 0, text.n)) return HDB_PROTOCOL;
+  if (r->failed || text.n >= sizeof path || memchr(text.p, 0, text.n) || !text.n || text.p[0] != '/') return HDB_PROTOCOL;
+  if (s->user != geteuid()) return HDB_PERM; /* files would be made by this process's rights instead of his */
   memcpy(path, text.p, text.n);
   path[text.n] = 0;
-  return engine_copy(e, path);
+  return engine_copy(s->e, path);
 }
 
 static status tell(engine *e, buf *reply) {
@@ -498,7 +500,7 @@ static status call(void *context, void *data, uint32_t ask, slice request, buf *
   case ASK_BRANCH_DELTA: return make_delta(e, &r, reply);
   case ASK_BRANCH_USE: return use_branch(s, &r);
   case ASK_CHANGED: return changed_time(e, &r, reply);
-  case ASK_COPY: return copy_to(e, &r);
+  case ASK_COPY: return copy_to(s, &r);
   case ASK_TELL: return tell(e, reply);
   case ASK_DUTY: return process_do_duty(e);
   case ASK_ERASE: return erase_serve(e, &r, reply);
@@ -519,13 +521,13 @@ static void begin_noting(engine *e) {
   pthread_mutex_unlock(&p->touched_lock);
 }
 
-static status begin(void *context, uint64_t client, int pid, void **out, buf *greeting) {
+static status begin(void *context, uint64_t client, unsigned user, void **out, buf *greeting) {
   engine *e = context;
   processes *p = e->processes;
   session *s = calloc(1, sizeof *s);
   (void)greeting;
   if (!s) return HDB_NOMEM;
-  s->e = e, s->client = client, s->pid = pid;
+  s->e = e, s->client = client, s->user = user;
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->freed, NULL);
   pthread_mutex_lock(&p->sessions_lock);

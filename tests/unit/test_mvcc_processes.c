@@ -1,5 +1,6 @@
 /* An engine whose storage is another process's, against the model; owners that go in the middle; nonsense on the socket. */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -167,6 +168,7 @@ static void talk_nonsense(uint64_t from) {
 START_TEST(nonsense_on_the_socket_harms_nobody) {
   engine_options o = {.create = true, .retention = -1};
   engine *e;
+  ck_assert_int_eq(chdir(directory), 0); /* whatever it should make somebody write */
   ck_assert_int_eq(engine_open(path(), &o, &e, NULL), HDB_OK);
   txn *t;
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
@@ -191,6 +193,12 @@ START_TEST(nonsense_on_the_socket_harms_nobody) {
   txn_rollback(t);
   txn_free(t);
   engine_close(e);
+  DIR *d = opendir(directory);
+  ck_assert_ptr_nonnull(d);
+  for (struct dirent *entry; (entry = readdir(d));) /* a copy goes where a whole path says, and nowhere else */
+    ck_assert(entry->d_name[0] == '.' || strcmp(entry->d_name, "db") == 0);
+  closedir(d);
+  ck_assert_int_eq(chdir("/"), 0);
 }
 END_TEST
 
