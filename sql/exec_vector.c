@@ -334,12 +334,12 @@ static void own_write(void *context, slice key, bool whole) {
     o->failed = true;
 }
 
-/* Measured for ten rows; more of them need more. */
+/* Measured for ten rows; more of them need more, and queries unlike the data a little. */
 static int derived_ef(const vector_run *r) {
   const hdb *db = r->s->x->db;
   if (db->vector.ef_search > 0) return db->vector.ef_search;
   int64_t ef = vector_view_ef(&r->view, db->vector.recall_target > 0 ? db->vector.recall_target : 0.95);
-  if (ef < 2 * r->need) ef = 2 * r->need;
+  if (ef < 2 * r->need + 12) ef = 2 * r->need + 12;
   return ef > 4096 ? 4096 : (int)ef;
 }
 

@@ -190,7 +190,7 @@ status store_save(vector_index *i, vector_graph *g) {
   i->gone.n = 0;
   /* what is not stored is fresh at the next load: searches do not need the store */
   if (rc == HDB_NOMEM) return rc;
-  i->no_store = rc != HDB_OK;
+  i->no_store = rc != HDB_OK && rc != HDB_READONLY; /* read-only: another process keeps them, for now */
   return HDB_OK;
 }
 
@@ -208,6 +208,6 @@ status store_clear(vector_index *i) {
   aside_close(a);
   buf_free(&prefix);
   if (rc == HDB_NOMEM) return rc;
-  i->no_store = rc != HDB_OK;
+  i->no_store = rc != HDB_OK && rc != HDB_READONLY; /* read-only: another process keeps them, for now */
   return HDB_OK;
 }
