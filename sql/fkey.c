@@ -296,6 +296,7 @@ static status parent_key_compile(compile *c, fkey_set *set, unsigned use, parent
   TRY(locate_child_index(c, p));
   TRY(count_query(c, set, p, "old", self, &p->count_old));
   p->what = use == WRITER_UPDATE ? k->on_update : k->on_delete;
+  if (c->db->merging) p->what = FK_NO_ACTION;
   if (p->what == FK_NO_ACTION) return HDB_OK;
   p->count_all = p->count_old;
   if (p->what == FK_RESTRICT) return self ? count_query(c, set, p, "old", false, &p->count_all) : HDB_OK;

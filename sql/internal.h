@@ -110,6 +110,7 @@ struct hdb {
   struct replay *replay;      /* replay.c: the open transaction's log */
   int committed_parts;        /* databases that the last COMMIT has already committed */
   bool user_code;             /* the compilation at work has met a function or collation of the user's */
+  bool merging;               /* MERGE BRANCH writes its rows: ON DELETE and ON UPDATE do nothing, keys hold on the result */
   bool dropping;              /* the DELETE of a DROP TABLE: keys that cannot be looked up do not matter */
   bool doomed;                /* a COMMIT failed on a conflict: only ROLLBACK goes on */
   bool is_transaction_savepoint; /* the outermost savepoint opened the transaction */

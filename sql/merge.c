@@ -7,8 +7,8 @@
  * what only one side changed is taken, both alike is nothing, both differently a conflict, as are delete and update.
  *
  * M1  The target's writer's turn is held from before the states are looked at until the commit: nothing moves.
- * M2  Rows are written by INSERT, UPDATE and DELETE of the target's own schema, without triggers, foreign keys on and
- *     deferred: indexes and constraints hold on the result or the merge fails as a whole.
+ * M2  Rows are written by INSERT, UPDATE and DELETE of the target's own schema, without triggers and foreign keys' actions,
+ *     foreign keys on and deferred: indexes and constraints hold on the result or the merge fails as a whole.
  * M3  Under MERGE_FAIL a conflict leaves everything as it was, the recorded base too.
  * Which keys: those the branch wrote (branch_keys), and those that main changed between two branches' points; when the
  * source is the ancestor, all of the table are compared.
@@ -304,7 +304,9 @@ status branch_merge(hdb *db, const char *source, const char *target, const merge
   if (rc == HDB_OK) {
     db->pragmas.enable_triggers = db->pragmas.query_only = false;
     db->pragmas.foreign_keys = true;
+    db->merging = true;
     rc = merge_transaction(&m, &f, ids, source, target);
+    db->merging = false;
   }
   merge_end(&m);
   db->pragmas = pragmas;

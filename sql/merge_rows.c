@@ -1,4 +1,9 @@
-/* Rows of one table, merged: decoded on four sides, compared by column, written through statements of the target. */
+/* Rows of one table, merged: decoded on four sides, compared by column, written through statements of the target.
+ *
+ * First it is decided for every key what becomes of it, then it is written: what goes, and rows whose unique values move,
+ * out of the way first, so that values may change places between rows; then what comes.
+ * Cost: a copy of each row that is written.
+ */
 #include <stdlib.h>
 
 #include "kv/base/key.h"
@@ -16,8 +21,18 @@ typedef struct reader {
   bool there;
 } reader;
 
+typedef struct planned {
+  uint8_t which; /* MERGE_INSERT, MERGE_UPDATE, MERGE_DELETE */
+  bool moves;    /* an update of a unique value: taken out and put in again */
+  value *key;    /* row id, or the columns of the PRIMARY KEY */
+  value *row;    /* the target's columns; NULL: MERGE_DELETE */
+} planned;
+
 typedef struct row_merge {
   merge *m;
+  arena memory;  /* of the plan */
+  buf plan;      /* of planned */
+  bool *is_unique; /* by column: in a unique index beside the key */
   const table *t; /* the target's */
   reader sides[SIDES];
   value *row;     /* the result, the target's columns */
@@ -169,15 +184,15 @@ static int bind_key(row_merge *k, slice key, value *to) {
   return p->key_columns_n;
 }
 
-static status write_row(row_merge *k, int which, slice key) {
+static status write_row(row_merge *k, int which, const planned *p) {
   hdb *db = k->m->db;
   if (!k->m->statements[which]) TRY(prepare(k, which));
   hdb_stmt *s = k->m->statements[which];
-  int n = 0;
-  if (which == MERGE_INSERT && !k->t->without_rowid && k->t->rowid_column < 0) s->parameters[n++] = value_int(rowid_decode(key.p));
+  int n = 0, keys = k->t->without_rowid ? k->t->primary->key_columns_n : 1;
+  if (which == MERGE_INSERT && !k->t->without_rowid && k->t->rowid_column < 0) s->parameters[n++] = p->key[0];
   for (int i = 0; which != MERGE_DELETE && i < k->columns_n; i++)
-    if (is_written(k, i)) s->parameters[n++] = k->row[i];
-  if (which != MERGE_INSERT) bind_key(k, key, &s->parameters[n]);
+    if (is_written(k, i)) s->parameters[n++] = p->row[i];
+  for (int i = 0; which != MERGE_INSERT && i < keys; i++) s->parameters[n++] = p->key[i];
   unsigned mask = db->trace_mask;
   int (*authorize)(void *, int, const char *, const char *, const char *, const char *) = db->authorize;
   db->trace_mask = 0, db->authorize = NULL;
@@ -185,6 +200,64 @@ static status write_row(row_merge *k, int which, slice key) {
   while ((rc = sql_statement_step(s)) == HDB_ROW) {}
   db->trace_mask = mask, db->authorize = authorize;
   return rc == HDB_DONE ? HDB_OK : rc;
+}
+
+/* ---- the plan ---- */
+
+static status copy_values(row_merge *k, const value *from, int n, value **out) {
+  *out = arena_alloc(&k->memory, ((size_t)n + 1) * sizeof **out);
+  if (!*out) return sql_nomem(&k->m->db->err);
+  for (int i = 0; i < n; i++)
+    if (value_copy(&k->memory, &from[i], &(*out)[i]) != HDB_OK) return sql_nomem(&k->m->db->err);
+  return HDB_OK;
+}
+
+static bool moves_unique(row_merge *k) {
+  reader *t = &k->sides[TARGET];
+  for (int i = 0; i < k->columns_n; i++) {
+    value before = column_at(k, t, i);
+    if (k->is_unique[i] && !same_value(&before, &k->row[i])) return true;
+  }
+  return false;
+}
+
+/* k->row is the result. */
+static status plan_row(row_merge *k, int which, slice key) {
+  value parts[64];
+  planned p = {.which = (uint8_t)which};
+  if (k->t->without_rowid && k->t->primary->key_columns_n > 64)
+    return error_set(&k->m->db->err, HDB_ERROR, "not supported yet: merging the rows of %s", k->t->name);
+  TRY(copy_values(k, parts, bind_key(k, key, parts), &p.key));
+  if (which != MERGE_DELETE) TRY(copy_values(k, k->row, k->columns_n, &p.row));
+  p.moves = which == MERGE_UPDATE && moves_unique(k);
+  buf_append(&k->plan, &p, sizeof p);
+  return buf_failed(&k->plan) ? sql_nomem(&k->m->db->err) : HDB_OK;
+}
+
+static status write_plan(row_merge *k) {
+  const planned *list = (const planned *)k->plan.p;
+  size_t n = k->plan.n / sizeof *list;
+  for (size_t i = 0; i < n; i++)
+    if (list[i].which == MERGE_DELETE || list[i].moves) TRY(write_row(k, MERGE_DELETE, &list[i]));
+  for (size_t i = 0; i < n; i++)
+    if (list[i].which == MERGE_UPDATE && !list[i].moves) TRY(write_row(k, MERGE_UPDATE, &list[i]));
+  for (size_t i = 0; i < n; i++)
+    if (list[i].which == MERGE_INSERT || list[i].moves) TRY(write_row(k, MERGE_INSERT, &list[i]));
+  return HDB_OK;
+}
+
+/* An index over expressions may look at any column. */
+static void find_unique(row_merge *k) {
+  for (const index_ *i = k->t->indexes; i; i = i->next) {
+    if (!i->unique || i->is_primary) continue;
+    bool any = i->where != NULL;
+    for (int c = 0; c < i->key_columns_n; c++) {
+      int column = i->columns[c].column;
+      if (column >= 0 && !k->t->columns[column].generated) k->is_unique[column] = true;
+      else any = true;
+    }
+    for (int c = 0; any && c < k->columns_n; c++) k->is_unique[c] = true;
+  }
 }
 
 /* ---- one row ---- */
@@ -232,11 +305,11 @@ static status write_source(row_merge *k, slice key) {
   if (!source && !target) return HDB_OK;
   if (!source) {
     r->deleted++;
-    return write_row(k, MERGE_DELETE, key);
+    return plan_row(k, MERGE_DELETE, key);
   }
   take_row(k, SOURCE);
   *(target ? &r->updated : &r->inserted) += 1;
-  return write_row(k, target ? MERGE_UPDATE : MERGE_INSERT, key);
+  return plan_row(k, target ? MERGE_UPDATE : MERGE_INSERT, key);
 }
 
 /* Both changed it, differently; all four rows are there (the bases may be). */
@@ -258,12 +331,11 @@ static status merge_columns(row_merge *k, slice key) {
   }
   if (!any) return HDB_OK;
   k->m->result->updated++;
-  return write_row(k, MERGE_UPDATE, key);
+  return plan_row(k, MERGE_UPDATE, key);
 }
 
-static status merge_row(row_merge *k, slice key, bool deletes) {
+static status merge_row(row_merge *k, slice key) {
   for (int i = 0; i < SIDES; i++) TRY(reader_seek(k, &k->sides[i], key));
-  if (k->sides[SOURCE].there == deletes) return HDB_OK; /* the other pass's */
   if (same_rows(k, SOURCE, SOURCE_BASE) || same_rows(k, SOURCE, TARGET)) return HDB_OK;
   if (same_rows(k, TARGET, TARGET_BASE)) return write_source(k, key);
   if (k->sides[SOURCE].there && k->sides[TARGET].there) return merge_columns(k, key);
@@ -278,14 +350,19 @@ status merge_rows(merge *m, const table *source, const table *source_base, const
   if (source->without_rowid != target->without_rowid || !k.rowid_name)
     return error_set(&m->db->err, HDB_ERROR, "not supported yet: merging the rows of %s", target->name);
   k.row = calloc((size_t)target->columns_n + 1, sizeof *k.row);
-  if (!k.row) CHECK(sql_nomem(&m->db->err));
+  k.is_unique = calloc((size_t)target->columns_n + 1, sizeof *k.is_unique);
+  if (!k.row || !k.is_unique) CHECK(sql_nomem(&m->db->err));
+  find_unique(&k);
   CHECK(reader_open(&k, SOURCE, &m->source, source));
   CHECK(reader_open(&k, SOURCE_BASE, &m->source_base, source_base));
   CHECK(reader_open(&k, TARGET, &m->target, target));
   CHECK(reader_open(&k, TARGET_BASE, &m->target_base, target_base));
-  for (int pass = 0; pass < 2; pass++) /* deletions first: they make room for unique values */
-    for (size_t i = 0; i < m->keys_n; i++) CHECK(merge_row(&k, m->keys[i], pass == 0));
+  for (size_t i = 0; i < m->keys_n; i++) CHECK(merge_row(&k, m->keys[i]));
+  CHECK(write_plan(&k));
 out:
+  arena_clear(&k.memory);
+  buf_free(&k.plan);
+  free(k.is_unique);
   for (int i = 0; i < SIDES; i++) reader_close(&k.sides[i]);
   free(k.row);
   for (int i = 0; i < MERGE_STATEMENTS; i++) {

@@ -177,7 +177,7 @@ void replay_after(hdb_stmt *s, status code) {
   l->changes = s->exec.changes;
   l->rowid_after = s->db->last_insert_rowid;
   l->now_ms = s->exec.now_ms;
-  l->rows_hash = s->rows_hash;
+  l->rows_hash = code == HDB_OK ? s->rows_hash : 0; /* a failed one hands out no rows */
   l->given_n = r->given.n / sizeof(given) - l->given_first;
   buf_append(&r->statements, l, sizeof *l);
   if (r->memory.failed || buf_failed(&r->statements) || buf_failed(&r->given) ||
@@ -251,8 +251,8 @@ static status run_statement(run *k, const logged *l) {
   if (rc == HDB_DONE) rc = HDB_OK;
   k->r->current = NULL;
   if (rc != l->code) return rc == HDB_OK ? HDB_BUSY_SNAPSHOT : rc;
-  bool same = (rc != HDB_OK || db->changes == l->changes || !k->s->program->is_dml) &&
-              db->last_insert_rowid == l->rowid_after && k->s->rows_hash == l->rows_hash;
+  bool told = db->changes == l->changes || !k->s->program->is_dml;
+  bool same = db->last_insert_rowid == l->rowid_after && (rc != HDB_OK || (told && k->s->rows_hash == l->rows_hash));
   return same ? HDB_OK : error_set(&db->err, HDB_BUSY_SNAPSHOT, "database is locked");
 }
 

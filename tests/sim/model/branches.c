@@ -36,7 +36,7 @@ static bool create(sim *m, const op *o) {
   if (from < 0 || w_.branches_n == 60) return true;
   snprintf(from_name, sizeof from_name, "%s", w_.branches[from].name);
   int point = w_.commits_n - 1;
-  if (o->z % 4 == 1) {
+  if (o->z % 4 == 1 && m->floor < w_.commits_n) {
     point = m->floor + o->z % (w_.commits_n - m->floor);
     snprintf(past, sizeof past, " AS OF SCN %lld", (long long)w_.commits[point].time);
   }
@@ -242,7 +242,7 @@ bool run_versions(sim *m, const op *o) {
 
 int64_t learn_floor(sim *m, hdb *db) {
   int64_t oldest = engine_oldest(db->databases[DB_MAIN].engine);
-  while (m->floor < w_.commits_n - 1 && w_.commits[m->floor].time < oldest) m->floor++;
+  while (m->floor < w_.commits_n && w_.commits[m->floor].time < oldest) m->floor++;
   return oldest;
 }
 

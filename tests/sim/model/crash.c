@@ -91,7 +91,7 @@ static bool forget_lost(sim *m, int64_t time) {
     for (int k = i; k < w_.commits_n; k++)
       if (w_.commits[k].synced) return fails(m, "after the crash %d commits are gone, one of them acknowledged and synced", w_.commits_n - n);
   w_.commits_n = n;
-  if (m->floor >= n) m->floor = n - 1;
+  if (m->floor > n) m->floor = n;
   for (int b = 1; b < w_.branches_n; b++) {
     if (!w_.branches[b].alive || branch_is_there(m, b)) continue;
     if (w_.branches[b].synced) return fails(m, "after the crash branch %s is gone", w_.branches[b].name);

@@ -113,6 +113,7 @@ typedef struct commit {
   int64_t time;
   int branch;
   bool ddl, synced;
+  bool undone; /* the DDL came to nothing */
   state after;
   keys written;
 } commit;

@@ -35,6 +35,7 @@ int world_commit(int branch, int64_t time, const state *after, const keys *writt
   commit *c = &w_.commits[w_.commits_n];
   const state *before = w_.commits_n ? world_now(branch) : after;
   c->time = time, c->branch = branch, c->ddl = ddl, c->synced = true;
+  c->undone = ddl && before->schema == after->schema;
   c->after = *after;
   c->written.n = written->n;
   memcpy(c->written.at, written->at, (size_t)written->n * sizeof(key));
@@ -82,7 +83,8 @@ static const key *find_key(const keys *k, const key *e) {
 
 static void look_at_commit(const session *s, const commit *c, since *n) {
   n->any = true;
-  n->ddl = n->ddl || c->ddl;
+  n->ddl = n->ddl || (c->ddl && !c->undone);
+  n->soft = n->soft || c->undone;
   for (int i = 0; i < c->written.n; i++) {
     const key *theirs = &c->written.at[i], *mine = find_key(&s->written, theirs);
     n->tables |= 1u << theirs->table;
@@ -137,6 +139,7 @@ static void add_outcome(verdict *v, const state *s, const keys *written) {
 /* `leaned` and branches: what was said to hold is watched more coarsely than need be. */
 static bool is_coarse(const session *s, const since *n) {
   if (s->ddl && (n->tables & (1u << TABLE_D | 1u << TABLE_A))) return true; /* it dropped, or made an index over, what others wrote to */
+  if ((s->reads & 1u << TABLE_Q) && s->base.sequence == 0) return true; /* two may have made its row of sqlite_sequence */
   if (s->branch != 0) return (n->tables & s->reads) != 0;
   unsigned keys = 1u << TABLE_P | 1u << TABLE_C, q = 1u << TABLE_Q;
   return (s->leaned && (n->tables & keys)) || (s->reads & n->tables & q);

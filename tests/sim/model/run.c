@@ -247,7 +247,9 @@ static bool run_commit(sim *m, const op *o) {
   if (s->doomed) return wants(m, o, LOCKED_SNAPSHOT);
   if (s->has_view && vary.fk_deferred && model_violations(&s->own) > 0) return wants(m, o, FOREIGN);
   bool writes = s->has_view && (s->written.n > 0 || s->ddl);
-  if (m->turn >= 0 && m->turn != o->conn && writes && told.code == LOCKED) return true;
+  bool counts = s->reads & 1u << TABLE_Q; /* in sqlite_sequence, also an INSERT of nothing */
+  if (m->turn >= 0 && m->turn != o->conn && (writes || counts) && told.code == LOCKED) return true;
+  if (!writes && counts && told.code == LOCKED_SNAPSHOT) return s->doomed = true;
   if (!writes) {
     if (!wants(m, o, 0)) return false;
     if (!told.code) committed_nothing(m, o->conn);
