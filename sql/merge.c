@@ -257,6 +257,7 @@ static status merge_transaction(merge *m, const family *f, uint32_t ids[2], cons
   db->pragmas.defer_foreign_keys = true;
   rc = merge_states(m, f, ids[0], ids[1]);
   bool conflicts = m->result->conflicts && m->options->strategy == MERGE_FAIL;
+  if (rc == HDB_OK && !conflicts) rc = foreign_key_check_commit(db); /* a dry run's COMMIT */
   if (rc == HDB_OK && !conflicts && !m->options->dry_run) {
     db->last_commit = 0;
     rc = sql_run(db, "COMMIT");

@@ -139,6 +139,7 @@ static void add_outcome(verdict *v, const state *s, const keys *written) {
 /* `leaned` and branches: what was said to hold is watched more coarsely than need be. */
 static bool is_coarse(const session *s, const since *n) {
   if (s->ddl && (n->tables & (1u << TABLE_D | 1u << TABLE_A))) return true; /* it dropped, or made an index over, what others wrote to */
+  if (s->ddl && s->policy == SERIALIZABLE && (n->tables & 1u << TABLE_Q)) return true; /* DROP looks into sqlite_sequence */
   if ((s->reads & 1u << TABLE_Q) && s->base.sequence == 0) return true; /* two may have made its row of sqlite_sequence */
   if (s->branch != 0) return (n->tables & s->reads) != 0;
   unsigned keys = 1u << TABLE_P | 1u << TABLE_C, q = 1u << TABLE_Q;
@@ -150,6 +151,15 @@ static bool handles(const session *s) {
   for (int i = 0; i < s->log_n; i++)
     if (s->log[i].o.on == ON_IGNORE || s->log[i].o.on == ON_REPLACE || s->log[i].o.on == ON_UPSERT || s->log[i].o.on == ON_NOTHING) return true;
   return false;
+}
+
+/* Beside a row that both wrote a constraint may break too, seen on the committed rows as they are: then either is said. */
+static bool may_break_too(const session *s, const since *n) {
+  const rows *own = &s->own.t[TABLE_A], *now = &world_now(s->branch)->t[TABLE_A];
+  for (int i = 0; i < own->n; i++)
+    for (int k = 0; k < now->n; k++)
+      if (own->at[i].v[1] != NIL && own->at[i].v[1] == now->at[k].v[1] && own->at[i].v[0] != now->at[k].v[0]) return true;
+  return s->leaned && (n->tables & (1u << TABLE_P | 1u << TABLE_C));
 }
 
 void model_verdict(const session *s, verdict *v) {
@@ -180,7 +190,7 @@ void model_verdict(const session *s, verdict *v) {
   bool twice = n.both_new && s->branch == 0; /* one key given twice is an integrity error, whatever else */
   if (breaks || n.both_new) coarse = coarse || handles(s);
   v->may_conflict = n.hard || n.ddl || coarse || (s->branch != 0 && (breaks || n.both_new));
-  v->may_break = breaks || twice || coarse;
+  v->may_break = breaks || twice || coarse || (n.hard && may_break_too(s, &n));
 }
 
 /* ---- merge ---- */
