@@ -240,6 +240,12 @@ bool run_versions(sim *m, const op *o) {
 
 /* ---- retention ---- */
 
+/* A connection outside of transactions holds no view. */
+bool is_idle(sim *m, int conn) {
+  const database *d = &m->db[conn]->databases[DB_MAIN];
+  return !d->txn || !txn_is_open(d->txn) || fails(m, "connection %d keeps a view outside of transactions", conn);
+}
+
 int64_t learn_floor(sim *m, hdb *db) {
   int64_t oldest = engine_oldest(db->databases[DB_MAIN].engine);
   while (m->floor < w_.commits_n && w_.commits[m->floor].time < oldest) m->floor++;
@@ -261,7 +267,9 @@ bool run_collect(sim *m, const op *o) {
   int64_t oldest = learn_floor(m, m->db[o->conn]);
   for (int i = 0; i < vary.connections; i++) {
     const session *s = &m->s[i];
-    if (s->open && s->has_view && !s->doomed && w_.commits[s->view].time < oldest) return fails(m, "history that connection %d needs is gone", i);
+    if (!s->open || !s->has_view || s->doomed) continue;
+    if (txn_view_time(m->db[i]->databases[DB_MAIN].txn) < oldest) return fails(m, "history that connection %d needs is gone", i);
+    if (!look_again(m, i)) return false;
   }
   return check_all(m);
 }

@@ -136,6 +136,7 @@ void generate(uint64_t seed, const sim_options *options, plan *p) {
     memset(o, 0, sizeof *o);
     o->conn = (uint8_t)random_below((unsigned)vary.connections);
     unsigned which = random_below(100);
+    o->look = (uint8_t)(i % 16 == 15 ? 1 + i / 16 % vary.connections : 0);
     if (p->crashes && one_in((unsigned)(options->operations / p->crashes))) {
       o->kind = one_in(3) ? OP_FAULT : OP_CRASH;
       o->x = (int16_t)random_below(1000), o->y = (int16_t)random_below(1000), o->z = (int16_t)random_below(1000);

@@ -66,6 +66,7 @@ enum view_kind { SHOW_ROWS, SHOW_COUNT, SHOW_SUM, SHOW_JOIN, SHOW_ORDER, SHOWS }
 typedef struct op {
   uint8_t kind, conn, table, where, set, on, show;
   bool returning;
+  uint8_t look; /* connection + 1 that is looked at afterwards; 0: none */
   int16_t x, y, z, w, k; /* values; NULL is INT16_MIN */
 } op;
 enum { OP_NIL = INT16_MIN };

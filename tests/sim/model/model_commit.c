@@ -136,6 +136,19 @@ static void add_outcome(verdict *v, const state *s, const keys *written) {
   v->outcomes_n++;
 }
 
+/* The session's own writes as they are; what came and went does not count. */
+static void add_own(verdict *v, const session *s, const state *after) {
+  static keys written;
+  written.n = s->written.n;
+  memcpy(written.at, s->written.at, (size_t)written.n * sizeof(key));
+  for (int i = 0; i < written.n; i++) {
+    key *k = &written.at[i];
+    const shape *h = &shapes[k->table];
+    if (!model_find(&s->base.t[k->table], h, k->k0, k->k1) && !model_find(&s->own.t[k->table], h, k->k0, k->k1)) k->soft = true;
+  }
+  add_outcome(v, after, &written);
+}
+
 /* `leaned` and branches: what was said to hold is watched more coarsely than need be. */
 static bool is_coarse(const session *s, const since *n) {
   if (s->ddl && (n->tables & (1u << TABLE_D | 1u << TABLE_A))) return true; /* it dropped, or made an index over, what others wrote to */
@@ -170,7 +183,7 @@ void model_verdict(const session *s, verdict *v) {
   for (int i = s->view + 1; i < w_.commits_n; i++)
     if (w_.commits[i].branch == s->branch) look_at_commit(s, &w_.commits[i], &n);
   if (!n.any) {
-    add_outcome(v, &s->own, &s->written);
+    add_own(v, s, &s->own);
     return;
   }
   merged = *world_now(s->branch);
@@ -179,7 +192,7 @@ void model_verdict(const session *s, verdict *v) {
   bool certain = n.hard || n.ddl || breaks || n.both_new, coarse = n.soft || is_coarse(s, &n);
   again = *world_now(s->branch);
   bool same = run_again(s, s->policy == SERIALIZABLE, &again, &again_written) && model_violations(&again) == 0;
-  if (!certain && (s->policy != SERIALIZABLE || same)) add_outcome(v, &merged, &s->written);
+  if (!certain && (s->policy != SERIALIZABLE || same)) add_own(v, s, &merged);
   if (s->policy == LAST_COMMIT_WINS) {
     bool replays = same && !s->ddl && !s->log_full;
     if ((certain || coarse) && replays) add_outcome(v, &again, &again_written);

@@ -99,9 +99,9 @@ static bool in_transaction(sim *m, const op *o) {
   session *s = &m->s[o->conn];
   static char sql[300];
   static ids given;
-  session_view(s, s->branch);
   op_sql(o, sql, sizeof sql);
-  if (!has_room(&s->own, o) || s->log_n == LOG) return true;
+  if (!has_room(s->has_view ? &s->own : world_now(s->branch), o) || s->log_n == LOG) return true;
+  session_view(s, s->branch);
   run_text(m->db[o->conn], sql, &told);
   if (crash_seen(m)) return true;
   if (!take_ids(m, o->conn, o, &s->own, &given)) return false;
@@ -384,8 +384,7 @@ static bool run_op(sim *m, const op *o) {
   }
 }
 
-/* One more look at a session that is open: what it sees has not moved. */
-static bool look_again(sim *m, int conn) {
+bool look_again(sim *m, int conn) {
   static state is;
   session *s = &m->s[conn];
   if (!s->open || !s->has_view || s->doomed) return true;
@@ -427,8 +426,9 @@ void sim_run(const plan *p, const sim_options *options, failure *f) {
     if (o->conn >= vary.connections) continue;
     if (options->loud) say(&m, o);
     fine = run_op(&m, o);
+    if (fine && m.db[o->conn] && !m.s[o->conn].open) fine = is_idle(&m, o->conn);
     if (crash_seen(&m)) fine = recover(&m); /* what a comparison met meanwhile does not count */
-    if (fine && m.step % 16 == 15) fine = look_again(&m, m.step / 16 % vary.connections);
+    if (fine && o->look && o->look <= vary.connections) fine = look_again(&m, o->look - 1);
   }
   if (fine && !model_full) check_all(&m);
   engine_down(&m, true);

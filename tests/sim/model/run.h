@@ -51,6 +51,8 @@ bool run_versions(sim *m, const op *o);
 bool run_collect(sim *m, const op *o);
 struct engine;
 int sim_pack(struct engine *e, bool forget); /* pack.c */
+bool look_again(sim *m, int conn); /* what an open transaction sees has not moved */
+bool is_idle(sim *m, int conn);
 int64_t learn_floor(sim *m, hdb *db); /* the oldest time that can be read as of */
 int branch_of(const op *o, int16_t x); /* -1: there is none of this name */
 
