@@ -211,6 +211,7 @@ static void lead(engine *e) {
       wait_word_set(&r->state, REQUEST_DONE);
     }
     pthread_mutex_lock(&e->queue_lock);
+    pthread_cond_broadcast(&e->settled);
   }
   if (e->waiting) {
     wait_word_set(&e->waiting->state, REQUEST_LEADS);

@@ -244,6 +244,7 @@ static void engine_free(engine *e) {
   pthread_mutex_destroy(&e->collect_lock);
   pthread_cond_destroy(&e->collected);
   pthread_cond_destroy(&e->idle);
+  pthread_cond_destroy(&e->settled);
   pthread_cond_destroy(&e->synced);
   process_free(e);
   free(e->path);
@@ -266,6 +267,7 @@ static engine *engine_new(const engine_options *options) {
   pthread_mutex_init(&e->collect_lock, NULL);
   cond_init_monotonic(&e->collected);
   cond_init_monotonic(&e->idle);
+  cond_init_monotonic(&e->settled);
   cond_init_monotonic(&e->synced);
   e->waiting_tail = &e->waiting;
   e->line_tail = &e->line;

@@ -181,6 +181,7 @@ struct engine {
   request *waiting, **waiting_tail;
   bool leading;
   pthread_cond_t idle; /* no leader any more */
+  pthread_cond_t settled; /* a batch is done */
   const txn *turn;     /* who holds the writer's turn */
   int turn_thread;     /* ... and since when, for engine_tell */
   int64_t turn_since_ms;

@@ -453,6 +453,7 @@ static void locks_anew(engine *e) {
   pthread_cond_init(&e->duty_done, NULL);
   cond_init_monotonic(&e->collected);
   cond_init_monotonic(&e->idle);
+  cond_init_monotonic(&e->settled);
   cond_init_monotonic(&e->synced);
   for (int b = 0; b < TREE_BUCKETS; b++)
     for (tree_info *i = e->trees[b]; i; i = i->chain) {

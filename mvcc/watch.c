@@ -5,7 +5,6 @@
  * either in its view, or was told. Cost: one load a tree for engines without a watcher.
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "mvcc/internal.h"
 #include "mvcc/process.h"
@@ -39,7 +38,11 @@ void engine_settle(engine *e) {
     return;
   }
   uint64_t begun = atomic_load(&e->batches_begun);
-  while (atomic_load(&e->batches_done) < begun) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+  if (atomic_load(&e->batches_done) >= begun) return;
+  leave_before_wait();
+  pthread_mutex_lock(&e->queue_lock);
+  while (atomic_load(&e->batches_done) < begun) pthread_cond_wait(&e->settled, &e->queue_lock);
+  pthread_mutex_unlock(&e->queue_lock);
 }
 
 void watch_tell(engine *e, const write_tree *w, int64_t time) {

@@ -173,8 +173,8 @@ status database_begin(hdb *db, int number) {
     TRY(temp_open(db, d));
   }
   if (d->unreadable.code != HDB_OK) return error_set(&db->err, d->unreadable.code, "%s", d->unreadable.message);
-  if (txn_is_open(d->txn)) return HDB_OK;
   if (db->doomed) return error_set(&db->err, HDB_BUSY_SNAPSHOT, "database is locked");
+  if (txn_is_open(d->txn)) return HDB_OK;
   if (d->mirror) mirror_look_when_due(db, number);
   status rc = txn_begin(d->txn, TXN_READ, db->busy_timeout_ms);
   if (rc != HDB_OK) return error_set(&db->err, rc, "%s", status_text(rc));

@@ -196,7 +196,8 @@ void model_verdict(const session *s, verdict *v) {
   if (s->policy == LAST_COMMIT_WINS) {
     bool replays = same && !s->ddl && !s->log_full;
     if ((certain || coarse) && replays) add_outcome(v, &again, &again_written);
-    v->may_conflict = v->may_break = (certain || coarse) && !replays;
+    bool other_d = (n.ddl || n.soft) && (s->reads & 1u << TABLE_D); /* d may be another table of that name: other row ids */
+    v->may_conflict = v->may_break = (certain || coarse) && (!replays || other_d);
     return;
   }
   if (s->policy == SERIALIZABLE) coarse = coarse || (n.tables & s->reads);
