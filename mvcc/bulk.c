@@ -165,6 +165,25 @@ void bulk_publish(engine *e, kv_batch *batch, uint32_t tree) {
   buf_free(&key);
 }
 
+/* Is it filled by a transaction that has not committed? */
+status bulk_is_unpublished(engine *e, const kv_snapshot *snapshot, uint32_t tree, bool *is) {
+  tree_info *i;
+  kv_value value;
+  *is = false;
+  if (e->memory) { /* nothing that was committed here is unknown */
+    TRY(tree_get(e, tree, &i));
+    *is = atomic_load(&i->changed_time) == 0;
+    return HDB_OK;
+  }
+  buf key = BUF_INIT;
+  building_key(&key, tree);
+  status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, snapshot, KV_META, buf_slice(&key), &value);
+  buf_free(&key);
+  *is = rc == HDB_OK;
+  if (rc == HDB_OK) kv_release(&value);
+  return rc == HDB_NOTFOUND ? HDB_OK : rc;
+}
+
 void bulk_remove(engine *e, uint32_t tree) {
   if (is_remote(e)) return;
   kv_batch *batch = kv_batch_new(e->store);

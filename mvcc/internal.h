@@ -411,6 +411,7 @@ status feed_without(slice part, feed_forgets forgets, void *context, buf *out, b
 /* ---- bulk (bulk.c) ---- */
 void bulk_publish(engine *e, kv_batch *batch, uint32_t tree);
 void bulk_remove(engine *e, uint32_t tree);
+status bulk_is_unpublished(engine *e, const kv_snapshot *snapshot, uint32_t tree, bool *is);
 status bulk_remove_unpublished(engine *e); /* at open */
 
 /* ---- erasing (erase.c) ---- */
