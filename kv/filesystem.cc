@@ -891,6 +891,20 @@ bool kv_fault_power_is_cut(void) {
   return power_is_cut;
 }
 
+int kv_filesystem_sync_found(const char *path) {
+  if (active.load(std::memory_order_relaxed)) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!has_power()) return EIO;
+    auto known = tracking ? files.find(path) : files.end();
+    if (known != files.end()) known->second.synced = known->second.written, known->second.entry_lasting = true;
+  }
+  int fd = open(path, O_RDONLY | O_CLOEXEC), failed = 0;
+  if (fd < 0) return 0; /* who reads it will say so */
+  if (fdatasync(fd) != 0) failed = errno;
+  close(fd);
+  return failed;
+}
+
 void kv_fault_power_back(uint64_t seed) {
   std::lock_guard<std::mutex> lock(mutex);
   for (auto &f : files) {

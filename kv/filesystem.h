@@ -18,6 +18,8 @@ struct rocksdb_env_t *kv_filesystem_env(struct crypt_key *key);
 void kv_filesystem_env_free(struct rocksdb_env_t *env);
 /* The first n bytes of a file as the store sees them; -1: not readable. */
 long kv_filesystem_read(struct rocksdb_env_t *env, const char *path, char *out, size_t n);
+/* Syncs a file that nobody writes any more (a log found at open; its directory is synced too). 0, or errno. */
+int kv_filesystem_sync_found(const char *path);
 struct rocksdb_logger_t;
 /* Takes RocksDB's messages from warnings up, into LOG in the directory (NULL: nowhere). The options keep their own
  * reference. */

@@ -531,9 +531,10 @@ static status look(rocksdb_env_t *env, const char *path, enum contents *contents
       data = true;
       ++*logs;
       if (fstatat(dirfd(d), e->d_name, &st, 0) == 0) *log_bytes += (size_t)st.st_size;
-      int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
-      if (fd >= 0 && fdatasync(fd) != 0) rc = kv_fail(HDB_IOERR_FSYNC, "%s/%s: %s", path, e->d_name, strerror(errno));
-      if (fd >= 0) close(fd);
+      char name[4096];
+      snprintf(name, sizeof name, "%s/%s", path, e->d_name);
+      int failed = kv_filesystem_sync_found(name);
+      if (failed) rc = kv_fail(HDB_IOERR_FSYNC, "%s: %s", name, strerror(failed));
     }
     if (strncmp(e->d_name, "MANIFEST-", 9) == 0) {
       manifest = true;

@@ -87,6 +87,8 @@ static bool adopt_doubtful(sim *m, int64_t time, bool *taken) {
 static bool forget_lost(sim *m, int64_t time) {
   int n = w_.commits_n;
   while (n > 1 && w_.commits[n - 1].time > time) n--;
+  for (int i = n; m->options->loud && i < w_.commits_n; i++)
+    printf("      lost: commit %d of branch %s at %lld, %s\n", i, w_.branches[w_.commits[i].branch].name, (long long)w_.commits[i].time, w_.commits[i].synced ? "synced" : "not synced");
   for (int i = n; i < w_.commits_n; i++)
     for (int k = i; k < w_.commits_n; k++)
       if (w_.commits[k].synced) return fails(m, "after the crash %d commits are gone, one of them acknowledged and synced", w_.commits_n - n);
