@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "kv/base/record.h"
+#include "kv/fault.h"
 #include "mvcc/images.h"
 #include "mvcc/internal.h"
 #include "tests/unit/mvcc_model.h"
@@ -252,12 +253,81 @@ START_TEST(no_file_has_what_was_erased) {
 }
 END_TEST
 
+/* Is the bad key there at this state? */
+static bool has_bad(engine *e, const state *s, uint32_t k) {
+  txn *t;
+  cursor *c;
+  uint8_t bytes[100];
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+  ck_assert_int_eq(cursor_open(t, TREE, s->time, &c), HDB_OK);
+  bool found = cursor_find(c, key_of(k, bytes));
+  ck_assert_int_eq(c->error, HDB_OK);
+  cursor_close(c);
+  txn_free(t);
+  return found;
+}
+
+START_TEST(a_crash_leaves_all_or_nothing) {
+  char directory[] = "/tmp/helios-erase-XXXXXX", path[64], command[64];
+  ck_assert_ptr_nonnull(mkdtemp(directory));
+  snprintf(path, sizeof path, "%s/db", directory);
+  engine *e;
+  txn *t;
+  engine_options o = {.create = true, .retention = -1};
+  static state states[30];
+  shape = _i % 2;
+  seed = (uint64_t)_i + 277;
+  kv_fault_track(true);
+  ck_assert_int_eq(engine_open(path, &o, &e, NULL), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  state now = {0};
+  for (uint32_t k = 0; k < KEYS; k++) bad[k] = k % 3 == 0;
+  for (int i = 0; i < 30; i++) {
+    ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    change(t, &now);
+    put(t, &now, 3, 1 + rnd(9999));
+    ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+    now.time = engine_newest(e);
+    states[i] = now;
+  }
+  pack(e);
+  kv_fault_power_cut_at(1 + _i * 2);
+  erase_tree trees[] = {{TREE, !is_row_id(), row_is_bad, NULL}, {INDEX, true, entry_is_bad, NULL}};
+  erase_report report;
+  status rc = engine_erase(t, trees, 2, 0, &report);
+  bool cut = kv_fault_power_is_cut();
+  ck_assert(rc == HDB_OK || cut);
+  kv_fault_power_cut();
+  txn_free(t);
+  engine_close(e);
+  engine_close_lingering();
+  kv_fault_power_back(_i % 3 ? seed : 0);
+  kv_fault_track(false);
+  ck_assert_int_eq(engine_open(path, &o, &e, NULL), HDB_OK);
+  bool erased = !has_bad(e, &states[29], 3);
+  if (rc == HDB_OK) ck_assert(erased);
+  for (int i = 0; i < 30; i++) check(e, &states[i], erased);
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  ck_assert_int_eq(engine_erase(t, trees, 2, 0, &report), HDB_OK);
+  for (int i = 0; i < 30; i++) check(e, &states[i], true);
+  ck_assert(!is_in_files(path));
+  txn_free(t);
+  engine_close(e);
+  engine_close_lingering();
+  record_writer_free(&writer);
+  snprintf(command, sizeof command, "rm -rf %s", directory);
+  ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("mvcc_erase");
   TCase *c = tcase_create("all");
   tcase_set_timeout(c, 60);
   tcase_add_loop_test(c, what_is_erased_was_never_there, 0, 8);
   tcase_add_loop_test(c, no_file_has_what_was_erased, 0, 4);
+  tcase_add_loop_test(c, a_crash_leaves_all_or_nothing, 0, 12);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
