@@ -70,10 +70,11 @@ sim: build
 	@$(BUILD)/tests/sim_model 1 10000
 	@$(BUILD)/tests/sim_model -disk -crashes 4 1 1000
 
-# Wire tests in their full numbers: ten thousand connects, a thousand idle connections.
+# Wire tests in their full numbers, and CPython's own sqlite3 tests through a server.
 wire: build
 	@tests/tools/test-packages.sh $(VENV)
 	@HELIOS_WIRE_LONG=1 $(VENV)/bin/python -m pytest -q -s tests/wire
+	@cd $(BUILD) && PYTHONPATH=python $(abspath $(VENV))/bin/python $(CURDIR)/tests/wire/stdlib_over_wire.py
 
 # Faults planted into the engine: each must be found within 100 seeds.
 sim-faults: build

@@ -165,8 +165,13 @@ static void welcome(session *s) {
 
 static void ask_password(session *s) {
   const char *auth = s->server->auth;
-  if (strcasecmp(auth, "trust") == 0 || (s->c->is_local && s->c->peer_uid == (int)getuid())) {
+  bool trust = strcasecmp(auth, "trust") == 0;
+  if (s->c->is_local ? s->c->peer_uid == (int)getuid() : trust) {
     welcome(s);
+  } else if (trust) { /* the socket of somebody else's server */
+    atomic_fetch_add(&s->server->authentication_failures, 1);
+    server_log(s->server, "warning", "authentication failed", "user", s->user, "peer", s->c->peer, NULL);
+    session_fatal(s, "28000", "Peer authentication failed for user \"%s\"", s->user);
   } else if (strcasecmp(auth, "password") == 0) {
     proto_authentication(&s->out, 3, slice_of(NULL, 0));
     s->state = STATE_PASSWORD;

@@ -402,6 +402,24 @@ class Authentication(unittest.TestCase):
         with ServerProcess(self.path, "--socket-dir", self.directory) as server, Client(self.directory, server.port, "me") as client:
             self.assertEqual(client.query("select 1").rows, [("1",)])
 
+    @unittest.skipUnless(os.getuid() == 0, "only root can be somebody else")
+    def test_a_unix_socket_refuses_others(self):
+        os.chmod(self.directory, 0o755)
+        for flags, sqlstate in ((("--auth", "trust"), "28000"), (("--password", "pw"), "28P01")):
+            with ServerProcess(self.path, "--socket-dir", self.directory, *flags) as server:
+                pid = os.fork()
+                if pid == 0:
+                    code = 9
+                    try:
+                        os.setuid(65534)
+                        Client(self.directory, server.port, "helios", "wrong")
+                        code = 1
+                    except ServerError as error:
+                        code = 0 if error.sqlstate == sqlstate else 2
+                    finally:
+                        os._exit(code)
+                self.assertEqual(os.waitpid(pid, 0)[1], 0)
+
 
 if __name__ == "__main__":
     unittest.main()
