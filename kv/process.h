@@ -136,6 +136,8 @@ status remote_open(const char *directory, uint64_t client, struct crypt_key *key
 status remote_call(kv *store, uint32_t ask, slice request, buf *reply);
 void remote_tell(kv *store, uint32_t ask, slice request); /* without a reply */
 void remote_patience(kv *store, int timeout_ms);          /* how long calls wait for an answer from now on */
+/* Did a call say HDB_BUSY_RECOVERY because the owner has let go of the snapshot? Asked once: then it is forgotten. */
+bool remote_was_stale(kv *store);
 bool remote_is_lost(kv *store);                           /* one system call */
 /* The owner's snapshot of that number; closing it tells ask `drop` with the number. */
 kv_snapshot *remote_snapshot(kv *store, uint64_t id, uint32_t drop);

@@ -42,7 +42,7 @@ typedef struct remote {
   uint8_t token[GREETING_TOKEN];
   int control;
   atomic_int patience_ms;
-  atomic_bool lost;
+  atomic_bool lost, stale;
   pthread_mutex_t lock;
   channel *idle[IDLE_MAX];
   int idle_n;
@@ -293,7 +293,11 @@ static bool is_alive(remote *r) {
 static status receive_reply(remote *r, channel *c, slice *body) {
   uint32_t what;
   for (;;) {
-    if (message_receive(&c->in, &what, body)) return (status)what;
+    if (message_receive(&c->in, &what, body)) {
+      if (what != HDB_ABORT_ROLLBACK) return (status)what;
+      atomic_store(&r->stale, true);
+      return kv_fail(HDB_BUSY_RECOVERY, "the owner has let go of the snapshot");
+    }
     if (errno == ENOMEM) return kv_fail(HDB_NOMEM, "out of memory");
     if (errno != EAGAIN && errno != EWOULDBLOCK) return lost(r);
     if (!is_alive(r)) return atomic_load(&r->lost) ? lost(r) : no_answer(r);
@@ -338,6 +342,8 @@ void remote_tell(kv *store, uint32_t ask, slice request) {
 void remote_patience(kv *store, int timeout_ms) {
   atomic_store(&((remote *)store)->patience_ms, timeout_ms);
 }
+
+bool remote_was_stale(kv *store) { return atomic_exchange(&((remote *)store)->stale, false); }
 
 bool remote_is_lost(kv *store) {
   remote *r = (remote *)store;

@@ -65,7 +65,7 @@ static status get(serve *s, session *of, reader *r, buf *reply) {
   void *hold = NULL;
   kv_value value;
   if (r->failed || family >= KV_FAMILIES) return HDB_PROTOCOL;
-  if (id && !s->calls->snapshot(of->data, id, &snapshot, &hold)) return HDB_ERROR_SNAPSHOT;
+  if (id && !s->calls->snapshot(of->data, id, &snapshot, &hold)) return HDB_ABORT_ROLLBACK; /* it was let go of */
   status rc = kv_get(s->store, snapshot, (enum kv_family)family, key, &value);
   if (rc == HDB_OK) {
     buf_append(reply, value.data.p, value.data.n);
@@ -107,7 +107,7 @@ static status fetch(serve *s, session *of, reader *r, buf *reply) {
   kv_iter *it;
   if (r->failed || family >= KV_FAMILIES || how > FETCH_LAST) return HDB_PROTOCOL;
   if (bytes > FETCH_BYTES_MAX) bytes = FETCH_BYTES_MAX;
-  if (id && !s->calls->snapshot(of->data, id, &snapshot, &hold)) return HDB_ERROR_SNAPSHOT;
+  if (id && !s->calls->snapshot(of->data, id, &snapshot, &hold)) return HDB_ABORT_ROLLBACK; /* it was let go of */
   status rc = kv_iter_open(s->store, snapshot, (enum kv_family)family, lower, upper, &it);
   if (rc == HDB_OK) {
     bool back = how == FETCH_BEFORE || how == FETCH_LAST;

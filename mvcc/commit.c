@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "kv/base/budget.h"
-#include "mvcc/internal.h"
+#include "mvcc/process.h"
 
 enum { BATCH_MAX = 256, BATCHES_LED_MAX = 16 };
 
@@ -149,6 +149,7 @@ static void prune_recent(engine *e, size_t batch_n) {
     return;
   }
   if (e->recent.bytes < 1 << 20) return;
+  sessions_drop_idle(e, SESSION_IDLE_MS);
   recent_forget(&e->recent, txn_oldest_view(e, e->last_time));
   while (e->recent.bytes > RECENT_BYTES_MAX) recent_forget_oldest(&e->recent);
 }

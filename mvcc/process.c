@@ -431,7 +431,10 @@ status process_recover(engine *e, uint32_t generation) {
   leave_before_wait();
   pthread_mutex_lock(&p->recovery);
   status rc = HDB_OK;
-  if (atomic_load(&e->generation) == generation) {
+  if (atomic_load(&e->generation) == generation && remote_was_stale(e->store)) { /* S5 of serve.c */
+    forget_views(e);
+    atomic_fetch_add(&e->generation, 1);
+  } else if (atomic_load(&e->generation) == generation) {
     rc = still_there(e) ? find_owner(p, &lock, &store, &page) : HDB_READONLY_DBMOVED;
     if (rc == HDB_OK) rc = lock ? become_owner(e, lock) : adopt(e, store, page);
   }

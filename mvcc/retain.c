@@ -226,6 +226,7 @@ status engine_collect(engine *e) {
     if (rc != HDB_BUSY_RECOVERY) return rc;
   }
   double retention = engine_retention(e);
+  sessions_drop_idle(e, SESSION_IDLE_MS);
   if (e->read_only || !e->feed || isinf(retention)) return HDB_OK;
   int64_t now = engine_now();
   double keep = retention * 1e6;

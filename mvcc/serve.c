@@ -7,6 +7,8 @@
  * S3  When a client goes, its turn ends first (gone), then its leases and guests (end).
  * S4  What a client sends is checked for form. What it claims (that a key was absent) is trusted as this process's own SQL
  *     is: who may connect may write in the directory.
+ * S5  The leases of a client that has not read for a minute may go (sessions_drop_idle). If it reads on, it is told that
+ *     they are gone, and reads AS OF their times.
  * Cost: a commit request is copied once into the guest's write set, 100 ns a row.
  */
 #include <stdlib.h>
@@ -45,6 +47,7 @@ struct session {
   lease *leases;
   uint64_t lease_ids;
   guest *guests;
+  int64_t used_ms; /* when it last read */
   branch_use *uses;
   size_t uses_n;
   bool gone;
@@ -72,12 +75,43 @@ static bool lease_snapshot(void *data, uint64_t id, const kv_snapshot **out, voi
   session *s = data;
   pthread_mutex_lock(&s->lock);
   lease *l = s->leases;
+  s->used_ms = engine_ticks_ms();
   while (l && l->id != id) l = l->next;
   view *v = l && l->v ? view_hold(l->v) : NULL;
   pthread_mutex_unlock(&s->lock);
   *hold = v;
   if (v) *out = v->snapshot;
   return v != NULL;
+}
+
+/* S5 */
+void sessions_drop_idle(engine *e, int64_t idle_ms) {
+  processes *p = e->processes;
+  int64_t before = engine_ticks_ms() - idle_ms;
+  lease *dropped = NULL;
+  if (!p) return;
+  pthread_mutex_lock(&p->sessions_lock);
+  for (session *s = p->sessions; s; s = s->next) {
+    pthread_mutex_lock(&s->lock);
+    for (lease **l = &s->leases; s->used_ms < before && *l;) {
+      lease *one = *l;
+      if (!one->v) { /* being taken */
+        l = &one->next;
+        continue;
+      }
+      *l = one->next;
+      one->next = dropped, dropped = one;
+    }
+    pthread_mutex_unlock(&s->lock);
+  }
+  pthread_mutex_unlock(&p->sessions_lock);
+  while (dropped) {
+    lease *l = dropped;
+    dropped = l->next;
+    view_release(l->v);
+    atomic_fetch_sub(&e->open_count, 1);
+    free(l);
+  }
 }
 
 static void lease_release(void *hold) {
@@ -97,6 +131,7 @@ static status lease_new(session *s, lease **out) {
   atomic_fetch_add(&s->e->open_count, 1); /* T1 of txn.c: before the view is chosen */
   pthread_mutex_lock(&s->lock);
   l->id = ++s->lease_ids;
+  s->used_ms = engine_ticks_ms();
   l->next = s->leases, s->leases = l;
   pthread_mutex_unlock(&s->lock);
   view *v;

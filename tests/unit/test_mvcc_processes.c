@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kv/process.h"
+#include "mvcc/process.h"
 #include "tests/unit/mvcc_model.h"
 #include "tests/unit/mvcc_numbers.h"
 
@@ -98,6 +98,59 @@ START_TEST(the_owner_goes_in_the_middle) {
   check_contents(e, kept);
   engine_close(e);
   free_models(kept);
+}
+END_TEST
+
+/* An idle client's views go; what it has open goes on as of its time. */
+START_TEST(views_of_an_idle_client_go) {
+  int to_child[2], to_parent[2];
+  char byte;
+  ck_assert_int_eq(pipe(to_child) + pipe(to_parent), 0);
+  engine_options o = {.create = true, .retention = -1};
+  engine *e;
+  ck_assert_int_eq(engine_open(path(), &o, &e, NULL), HDB_OK);
+  txn *t;
+  ck_assert_int_eq(txn_new(e, &t), HDB_OK);
+  for (uint32_t n = 1; n < 4000; n++) {
+    uint8_t key[8];
+    rowid_encode(key, n);
+    if (n % 1000 == 1) ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+    ck_assert_int_eq(txn_put(t, 40, slice_of(key, 8), slice_str("first, of some length"), PUT_INSERT), HDB_OK);
+    if (n % 1000 == 0 || n == 3999) ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+  }
+  pid_t child = fork();
+  if (child == 0) {
+    engine *mine;
+    txn *x;
+    cursor *c;
+    if (engine_open(path(), &o, &mine, NULL) != HDB_OK || txn_new(mine, &x) != HDB_OK) _exit(2);
+    if (txn_begin(x, TXN_READ, 0) != HDB_OK || cursor_open(x, 40, 0, &c) != HDB_OK) _exit(3);
+    cursor_first(c);
+    if (!c->valid || write(to_parent[1], "x", 1) != 1 || read(to_child[0], &byte, 1) != 1) _exit(4);
+    uint32_t n = 0;
+    for (; c->valid; cursor_next(c), n++)
+      if (!slice_equal(c->value, slice_str("first, of some length"))) _exit(5);
+    if (c->error != HDB_OK || n != 3999) _exit(6);
+    cursor_close(c);
+    txn_free(x);
+    _exit(0);
+  }
+  ck_assert_int_eq(read(to_parent[0], &byte, 1), 1);
+  sessions_drop_idle(e, -1000);
+  ck_assert_int_eq(txn_begin(t, TXN_READ, 0), HDB_OK);
+  for (uint32_t n = 1; n < 4000; n += 3) {
+    uint8_t key[8];
+    rowid_encode(key, n);
+    ck_assert_int_eq(txn_put(t, 40, slice_of(key, 8), slice_str("second"), PUT_UPDATE), HDB_OK);
+  }
+  ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
+  ck_assert_int_eq(write(to_child[1], "x", 1), 1);
+  int code;
+  waitpid(child, &code, 0);
+  ck_assert(WIFEXITED(code));
+  ck_assert_int_eq(WEXITSTATUS(code), 0);
+  txn_free(t);
+  engine_close(e);
 }
 END_TEST
 
@@ -217,6 +270,7 @@ int main(void) {
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_loop_test(c, a_client_does_what_the_model_does, 0, 3);
   tcase_add_loop_test(c, the_owner_goes_in_the_middle, 0, 6);
+  tcase_add_test(c, views_of_an_idle_client_go);
   tcase_add_test(c, network_file_systems_are_known);
   tcase_add_test(c, nonsense_on_the_socket_harms_nobody);
   suite_add_tcase(s, c);
