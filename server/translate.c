@@ -483,6 +483,22 @@ static int locking_clause(const rewriter *r, int at) {
   return i;
 }
 
+/* Behind a comma: is this a FROM list? */
+static bool in_from_list(const rewriter *r, int at) {
+  static const char *const others[] = {"select", "where", "group", "order", "having", "set", "values", "returning", "on", "limit", "by"};
+  int depth = 0;
+  if (!rewrite_punct(r, at - 1, ',')) return false;
+  for (int i = at - 1; i >= 0; i--) {
+    if (rewrite_punct(r, i, ')')) depth++;
+    if (rewrite_punct(r, i, '(') && depth-- == 0) return false;
+    if (depth) continue;
+    if (rewrite_is(r, i, "from")) return true;
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+      if (rewrite_is(r, i, others[k])) return false;
+  }
+  return false;
+}
+
 /* A word that begins something of PostgreSQL's own; *done false: an ordinary word. */
 static status special_word(rewriter *r, int *at, int end, bool *done) {
   static const char *const from_for[] = {"from", "for", NULL}, *const in_only[] = {"in", NULL},
@@ -491,7 +507,7 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   bool call = rewrite_punct(r, i + 1, '(');
   int close = call ? rewrite_close(r, i + 1, end) : end;
   int before = rewrite_punct(r, i - 1, '.') && rewrite_is(r, i - 2, "pg_catalog") ? i - 3 : i - 1;
-  bool after_from = before >= 0 && (rewrite_is(r, before, "from") || rewrite_is(r, before, "join"));
+  bool after_from = before >= 0 && (rewrite_is(r, before, "from") || rewrite_is(r, before, "join") || (call && in_from_list(r, before + 1)));
   *done = true;
   if (call && close == end) return rewrite_syntax_error(r, end);
   if (call) {
@@ -514,6 +530,10 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
     if (after_from && (rewrite_is(r, i, "generate_series") || rewrite_is(r, i, "unnest"))) {
       *at = i;
       return rewrite_table_function(r, at, end);
+    }
+    if (after_from && rewrite_is(r, i, "pg_get_keywords")) {
+      rewrite_put(r, i, "(SELECT 'select' AS word, 'R' AS catcode, 'reserved' AS catdesc)");
+      return HDB_OK;
     }
     if (after_from && (rewrite_is(r, i, "pg_options_to_table") || rewrite_is(r, i, "aclexplode"))) { /* there are no such rows */
       rewrite_put(r, i, rewrite_is(r, i, "aclexplode") ? "(SELECT NULL AS grantor, NULL AS grantee, NULL AS privilege_type, NULL AS is_grantable WHERE 0)"
@@ -663,9 +683,49 @@ static bool schema_prefix(rewriter *r, int *at) {
   return false;
 }
 
+/* (a.k).x: a field of a record; only those of _pg_expandarray are there (translate_srf.c). */
+static bool record_field(rewriter *r, int *at) {
+  int i = *at + 1, close = i + 1;
+  if (!is_name(r, i)) return false;
+  bool qualified = rewrite_punct(r, i + 1, '.') && is_name(r, i + 2);
+  if (qualified) close = i + 3;
+  if (!rewrite_punct(r, close, ')') || !rewrite_punct(r, close + 1, '.') || !is_name(r, close + 2)) return false;
+  const char *name = arena_printf(r->memory, "%s.%s", r->t[close - 1].text, r->t[close + 2].text);
+  if (!name) return false;
+  if (qualified) {
+    rewrite_token(r, i);
+    buf_byte(&r->text, '.');
+    rewrite_name(r, r->n, name);
+  } else {
+    rewrite_name(r, *at, name);
+  }
+  *at = close + 3;
+  return true;
+}
+
+/* An operand that ends at `close` and has [k] behind it. */
+static status subscript_of(rewriter *r, int *at, int close, int end) {
+  int bracket = rewrite_close(r, close + 1, end);
+  if (bracket == end) return rewrite_syntax_error(r, end);
+  for (int i = close + 2; i < bracket; i++)
+    if (rewrite_punct(r, i, ':')) return rewrite_unsupported(r, i, "array slices");
+  rewrite_put(r, *at, "pg_subscript(");
+  TRY(rewrite_range(r, *at, close + 1));
+  buf_text(&r->text, ", ");
+  TRY(rewrite_range(r, close + 2, bracket));
+  buf_byte(&r->text, ')');
+  *at = bracket + 1;
+  return HDB_OK;
+}
+
 static status rewrite_punctuation(rewriter *r, int *at, int end) {
   int i = *at;
   const char *p = r->t[i].text;
+  if (*p == '(' && record_field(r, at)) return HDB_OK;
+  if (*p == '(') {
+    int close = rewrite_close(r, i, end);
+    if (close + 1 < end && rewrite_punct(r, close + 1, '[')) return subscript_of(r, at, close, end);
+  }
   if (strcmp(p, "::") == 0) {
     const char *type;
     TRY(rewrite_type(r, i + 1, end, &type, at));
@@ -741,6 +801,8 @@ status rewrite_range(rewriter *r, int from, int to) {
       TRY(rewrite_punctuation(r, &i, to));
     } else if (t->kind == PT_WORD && strcmp(t->text, "collate") == 0) {
       TRY(rewrite_collate(r, &i));
+    } else if (is_name(r, i) && rewrite_punct(r, i + 1, '(') && rewrite_close(r, i + 1, to) + 1 < to && rewrite_punct(r, rewrite_close(r, i + 1, to) + 1, '[')) {
+      TRY(subscript_of(r, &i, rewrite_close(r, i + 1, to), to));
     } else if (is_name(r, i) && subscripted(r, i, to)) {
       TRY(rewrite_subscript(r, &i, to));
     } else if (t->kind == PT_WORD && (!rewrite_punct(r, i - 1, '.') || rewrite_is(r, i - 2, "pg_catalog"))) {

@@ -10,12 +10,16 @@
 
 enum { CALLS_MAX = 8 };
 typedef struct call {
-  int at, close; /* the name, its closing bracket */
+  int at, close; /* the name, the last token of the call */
+  int from;      /* its first token: a schema, or the bracket of (f(x)).field */
+  char field;    /* 'x' or 'n' of such a record's; 0: none */
   bool is_alone; /* no alias behind: the function's name is the column's */
 } call;
 
+static bool is_expansion(const rewriter *r, int i) { return rewrite_is(r, i, "_pg_expandarray"); }
+
 static bool is_rows_function(const rewriter *r, int i) {
-  return (rewrite_is(r, i, "unnest") || rewrite_is(r, i, "generate_series") || rewrite_is(r, i, "generate_subscripts")) && rewrite_punct(r, i + 1, '(');
+  return (is_expansion(r, i) || rewrite_is(r, i, "unnest") || rewrite_is(r, i, "generate_series") || rewrite_is(r, i, "generate_subscripts")) && rewrite_punct(r, i + 1, '(');
 }
 
 static bool ends_list(const rewriter *r, int i) {
@@ -36,16 +40,31 @@ static int find(const rewriter *r, int from, int end, bool only_list) {
   return end;
 }
 
+static bool is_schema(const rewriter *r, int i) { return (rewrite_is(r, i, "pg_catalog") || rewrite_is(r, i, "information_schema")) && rewrite_punct(r, i + 1, '.'); }
+
+/* A call at the beginning of an item. */
+static bool take_call(const rewriter *r, int i, int to, call *out) {
+  bool bracket = rewrite_punct(r, i, '(');
+  int name = i + bracket;
+  if (is_schema(r, name)) name += 2;
+  if (!is_rows_function(r, name) || (bracket && !is_expansion(r, name))) return false;
+  int close = rewrite_close(r, name + 1, to);
+  *out = (call){.at = name, .close = close, .from = i};
+  if (bracket) {
+    bool field = rewrite_punct(r, close + 1, ')') && rewrite_punct(r, close + 2, '.') && (rewrite_is(r, close + 3, "n") || rewrite_is(r, close + 3, "x"));
+    if (!field) return false;
+    out->field = r->t[close + 3].text[0];
+    out->close = close + 3;
+  }
+  out->is_alone = out->close + 1 >= to || rewrite_punct(r, out->close + 1, ',');
+  return out->is_alone || r->t[out->close + 1].kind == PT_WORD || r->t[out->close + 1].kind == PT_QUOTED;
+}
+
 static int calls_of(const rewriter *r, int from, int to, call *calls) {
   int n = 0, depth = 0;
   bool begins = true;
   for (int i = from; i < to; i++) {
-    int name = rewrite_is(r, i, "pg_catalog") && rewrite_punct(r, i + 1, '.') ? i + 2 : i;
-    if (begins && depth == 0 && is_rows_function(r, name) && n < CALLS_MAX) {
-      int close = rewrite_close(r, name + 1, to);
-      bool comma = close + 1 >= to || rewrite_punct(r, close + 1, ',');
-      if (comma || r->t[close + 1].kind == PT_WORD || r->t[close + 1].kind == PT_QUOTED) calls[n++] = (call){name, close, comma};
-    }
+    if (begins && depth == 0 && n < CALLS_MAX && take_call(r, i, to, &calls[n])) n++;
     if (rewrite_punct(r, i, '(')) depth++;
     if (rewrite_punct(r, i, ')')) depth--;
     begins = depth == 0 && rewrite_punct(r, i, ',');
@@ -56,6 +75,20 @@ static int calls_of(const rewriter *r, int from, int to, call *calls) {
 bool rewrite_has_rows_function(const rewriter *r, int at, int end) {
   call calls[CALLS_MAX];
   return rewrite_is(r, at, "select") && calls_of(r, at + 1, find(r, at + 1, end, true), calls) > 0;
+}
+
+/* _pg_expandarray(a) AS k is a record (x, n): two columns "k.x" and "k.n", as (k).x asks for them (translate.c). */
+static status put_expansion(rewriter *r, call *c, int end) {
+  int alias = rewrite_is(r, c->close + 1, "as") ? c->close + 2 : c->close + 1;
+  bool given = alias < end && (r->t[alias].kind == PT_WORD || r->t[alias].kind == PT_QUOTED) && !rewrite_is(r, alias, "from");
+  const char *name = given ? r->t[alias].text : "_pg_expandarray", *x = arena_printf(r->memory, "%s.x", name), *n = arena_printf(r->memory, "%s.n", name);
+  if (!x || !n) return error_set(r->err, HDB_NOMEM, "out of memory");
+  rewrite_put(r, c->at, "pg_srf.pg_value AS ");
+  rewrite_name(r, r->n, x);
+  buf_text(&r->text, ", pg_srf.pg_key + 1 AS ");
+  rewrite_name(r, r->n, n);
+  if (given) c->close = alias;
+  return HDB_OK;
 }
 
 static status put_call(rewriter *r, const call *c, const call *first) {
@@ -86,8 +119,8 @@ alias:
 
 static status put_source(rewriter *r, const call *c) {
   bool series = rewrite_is(r, c->at, "generate_series");
-  int to = c->close, depth = 0;
-  for (int i = c->at + 2; i < c->close && rewrite_is(r, c->at, "generate_subscripts"); i++) {
+  int to = rewrite_close(r, c->at + 1, r->n), depth = 0;
+  for (int i = c->at + 2; i < to && rewrite_is(r, c->at, "generate_subscripts"); i++) {
     if (depth == 0 && rewrite_punct(r, i, ',')) {
       to = i;
       break;
@@ -106,8 +139,19 @@ status rewrite_rows_function(rewriter *r, int *at, int end) {
   rewrite_put(r, *at, "SELECT");
   buf_byte(&r->text, ' ');
   for (int k = 0; k < n; k++) {
-    int name = calls[k].at > i + 1 && rewrite_is(r, calls[k].at - 2, "pg_catalog") ? calls[k].at - 2 : calls[k].at;
-    TRY(rewrite_range(r, i, name));
+    TRY(rewrite_range(r, i, calls[k].from));
+    if (calls[k].field) { /* in step with the first: the catalog's queries expand one array */
+      rewrite_put(r, calls[k].at, calls[k].field == 'x' ? "pg_srf.pg_value" : "pg_srf.pg_key + 1");
+      if (calls[k].is_alone) buf_printf(&r->text, " AS %c", calls[k].field);
+      i = calls[k].close + 1;
+      continue;
+    }
+    if (is_expansion(r, calls[k].at)) {
+      call one = calls[k];
+      TRY(put_expansion(r, &one, list));
+      i = one.close + 1;
+      continue;
+    }
     TRY(put_call(r, &calls[k], &calls[0]));
     i = calls[k].close + 1;
   }

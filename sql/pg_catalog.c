@@ -254,6 +254,19 @@ static const char *action_words(uint8_t action) {
   return action < 5 ? words[action] : "";
 }
 
+/* The parent's index that a foreign key refers to. */
+static uint32_t referenced_index(const table *parent, const foreign_key *f) {
+  const char *first = f->parent_columns[0];
+  int column = first ? table_column(parent, first) : parent->rowid_column;
+  if (f->n == 1 && parent->rowid_column >= 0 && column == parent->rowid_column) return pg_row_id_index(parent);
+  for (const index_ *x = parent->indexes; x; x = x->next) {
+    bool same = x->unique && !x->where && x->key_columns_n == f->n && (first || is_primary(parent, x));
+    for (int k = 0; same && first && k < f->n; k++) same = x->columns[k].column >= 0 && f->parent_columns[k] && x->columns[k].column == table_column(parent, f->parent_columns[k]);
+    if (same) return index_oid(x);
+  }
+  return 0;
+}
+
 void pg_each_constraint(rowset *r, const table *t, constraint_visitor visit) {
   uint32_t base = (uint32_t)((uint64_t)pg_table_oid(t) * 64 % 1500000000 + 500000000);
   int number = 0;
@@ -290,7 +303,7 @@ void pg_each_constraint(rowset *r, const table *t, constraint_visitor visit) {
     buf_printf(&definition, ")%s%s%s%s", f->on_update ? " ON UPDATE" : "", action_words(f->on_update), f->on_delete ? " ON DELETE" : "", action_words(f->on_delete));
     if (f->deferrable) buf_text(&definition, f->deferred ? " DEFERRABLE INITIALLY DEFERRED" : " DEFERRABLE");
     buf_byte(&key, ']'), buf_byte(&other, ']');
-    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'f', .f = f, .foreign = parent ? pg_table_oid(parent) : 0,
+    constraint_view c = {.oid = base + (uint32_t)number++, .kind = 'f', .f = f, .index = parent ? referenced_index(parent, f) : 0, .foreign = parent ? pg_table_oid(parent) : 0,
                          .name = pg_foreign_key_name(&r->memory, f), .key = arena_strndup(&r->memory, (char *)key.p, key.n),
                          .foreign_key = arena_strndup(&r->memory, (char *)other.p, other.n), .definition = arena_strndup(&r->memory, (char *)definition.p, definition.n),
                          .on_update = action_letter(f->on_update), .on_delete = action_letter(f->on_delete)};

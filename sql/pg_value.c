@@ -208,7 +208,8 @@ static bool parse_moment(const char *p, size_t n, uint32_t oid, bool cast, int64
       if (!parse_date(&p, end, &days)) return false;
       if (p < end && (*p == 'T' || *p == 't' || *p == ' ')) {
         while (p < end && (*p == 'T' || *p == 't' || *p == ' ')) p++;
-        if (p < end && !parse_time(&p, end, &us)) return false;
+        bool zone_only = p < end && (*p == '+' || *p == '-'); /* JDBC's dates */
+        if (p < end && !zone_only && !parse_time(&p, end, &us)) return false;
       } else if (!dated) {
         return false;
       }

@@ -208,3 +208,15 @@ def test_pg_dump_reads_the_schema(tmp_path):
         for part in ["CREATE TABLE public.p (", "a text DEFAULT 'x'::text NOT NULL", "b numeric(8,2)", "ADD CONSTRAINT p_pkey PRIMARY KEY (id)", "CREATE INDEX p_b ON public.p USING btree (b)",
                      "ADD CONSTRAINT k_pid_fkey FOREIGN KEY (pid) REFERENCES", "COMMENT ON TABLE public.p IS 'words'", "1\tone\t\\N", "CREATE VIEW public.v AS"]:
             assert part in dump.stdout, part
+
+
+def test_records_of_expanded_arrays_and_subscripts_of_calls(c):
+    """What JDBC's metadata asks."""
+    c.query("DROP TABLE IF EXISTS ck, pk; CREATE TABLE pk(x int, y bigint, PRIMARY KEY(x, y)); CREATE TABLE ck(a int, b bigint, FOREIGN KEY(a, b) REFERENCES pk)")
+    assert c.query("""SELECT r.name, r.seq FROM (SELECT a.attname AS name, a.attnum, (information_schema._pg_expandarray(i.indkey)).n AS seq, information_schema._pg_expandarray(i.indkey) AS keys
+        FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid WHERE i.indrelid = 'pk'::regclass) r WHERE r.attnum = (r.keys).x ORDER BY 2""").rows == [("x", "1"), ("y", "2")]
+    assert c.query("""SELECT fa.attname, pa.attname, pos.n, ic.relname FROM pg_constraint con, pg_attribute fa, pg_attribute pa, pg_catalog.generate_series(1, 3) pos(n), pg_class ic
+        WHERE con.contype = 'f' AND con.conrelid = 'ck'::regclass AND fa.attrelid = con.conrelid AND fa.attnum = con.conkey[pos.n] AND pa.attrelid = con.confrelid AND pa.attnum = con.confkey[pos.n]
+        AND ic.oid = con.conindid ORDER BY 3""").rows == [("a", "x", "1", "pk_pkey"), ("b", "y", "2", "pk_pkey")]
+    assert c.query("SELECT (current_schemas(true))[2], current_schemas(true)[1], (array[7, 8])[2]").rows == [("public", "pg_catalog", "8")]
+    assert c.query("SELECT '2024-01-05 +00'::date").rows == [("2024-01-05",)]
