@@ -11,6 +11,7 @@
  * Fails with the constraints' words, or the store's status. Cost: a lookup for each unique key, a put for each tree.
  */
 #include "sql/dml.h"
+#include "sql/violation.h"
 
 #include <stdlib.h>
 
@@ -272,6 +273,13 @@ static status choose_rowid(exec *x, const writer *w, writer_run *r, const value 
   if (given && given->type != VAL_NULL) {
     TRY(given_rowid(x, given, rowid));
     return w->t->autoincrement ? sequence_seen(x, w, *rowid) : HDB_OK;
+  }
+  const table *t = w->t;
+  if (t->rowid_column >= 0 && t->columns[t->rowid_column].pg_type && !t->autoincrement) { /* PostgreSQL's keys are not made up */
+    if (w->conflict == CONFLICT_IGNORE) return EXEC_IGNORE;
+    r->values[t->rowid_column] = value_null();
+    violation_not_null(x, t, t->rowid_column, r->values);
+    return dml_constraint(x, w->conflict && w->conflict != CONFLICT_REPLACE ? w->conflict : CONFLICT_ABORT, HDB_CONSTRAINT_NOTNULL, "NOT NULL constraint failed: %s.%s", t->name, t->columns[t->rowid_column].name);
   }
   r->fresh = true;
   if (w->t->autoincrement) return sequence_next(x, w, rowid);

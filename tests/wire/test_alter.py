@@ -162,3 +162,21 @@ def test_transactions_that_insert_without_a_key_all_succeed_side_by_side(server)
         t.join()
     with server.client() as c:
         assert (errors, c.query("SELECT n, (SELECT count(*) FROM log) FROM hot").rows) == ([], [("360", "360")])
+
+
+def test_a_lone_integer_key_added_later_becomes_the_tables_own(c):
+    for kind in ("int", "bigint", "smallint"):
+        c.query(f"DROP TABLE IF EXISTS k; CREATE TABLE k(id {kind} NOT NULL, v text); INSERT INTO k VALUES(3, 'c'), (1, 'a'), (2, 'b')")
+        c.query("ALTER TABLE k ADD CONSTRAINT k_key PRIMARY KEY (id)")
+        assert c.query("SELECT type, pk FROM pragma_table_info('k') WHERE name = 'id'").rows == [("INTEGER", "1")]
+        assert c.query("SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'k'::regclass").rows == [("k_key", "PRIMARY KEY (id)")]
+        full = {"int": "integer"}.get(kind, kind)
+        assert c.query("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'k'::regclass AND attname = 'id'").rows == [(full,)]
+        assert c.query("SELECT * FROM k ORDER BY id").rows == [("1", "a"), ("2", "b"), ("3", "c")]
+        fails(c, "INSERT INTO k VALUES(2, 'x')", C="23505", n="k_key", D="Key (id)=(2) already exists.")
+        fails(c, "INSERT INTO k(v) VALUES('x')", C="23502", c="id", D="Failing row contains (null, x).")
+    fails(c, "INSERT INTO k VALUES(40000, 'x')", C="22003")
+    c.query("DROP TABLE k; CREATE TABLE k(id int, v text); INSERT INTO k VALUES(1, 'a'), (1, 'b')")
+    fails(c, "ALTER TABLE k ADD PRIMARY KEY (id)", C="23505")
+    assert c.query("SELECT count(*) FROM k").rows == [("2",)]
+    fails(c, "CREATE TABLE w(id int PRIMARY KEY, v text); INSERT INTO w(v) VALUES('x')", C="23502", M='null value in column "id" of relation "w" violates not-null constraint')
