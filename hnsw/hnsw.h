@@ -77,6 +77,8 @@ bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance);
 /* Nothing whose true distance is nearer than this comes from hnsw_search_next any more, as far as the walk has come; the
  * rounding of ranks is allowed for (with copy8: three standard deviations of it). */
 double hnsw_search_bound(const hnsw_search *s);
+/* What the next calls will return, as things stand: at most n labels. */
+size_t hnsw_search_coming(hnsw_search *s, int64_t *labels, size_t n);
 /* The ef nearest were all returned: the next call widens the walk. */
 bool hnsw_search_pauses(const hnsw_search *s);
 /* Nodes whose distance was computed so far: what the search cost. */

@@ -271,6 +271,15 @@ static double rank_margin(const hnsw_search *s, double rank) {
          3 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
 }
 
+size_t hnsw_search_coming(hnsw_search *s, int64_t *labels, size_t n) {
+  size_t got = 0;
+  pthread_rwlock_rdlock(&s->g->lock);
+  if (s->started && s->generation == s->g->generation)
+    for (size_t i = s->ready_at; i < s->ready.n && got < n; i++) labels[got++] = s->g->nodes[s->ready.items[i].place].label;
+  pthread_rwlock_unlock(&s->g->lock);
+  return got;
+}
+
 bool hnsw_search_pauses(const hnsw_search *s) {
   return s->started && s->ready_at == s->ready.n;
 }

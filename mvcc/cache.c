@@ -223,6 +223,38 @@ cached *cache_get(cache *c, cache_reader *r, uint32_t tree, slice key, int64_t v
   return g;
 }
 
+/* One step of a search: ahead on its level, or one level down. false: it is at its end. What the next step reads is on its way. */
+static inline bool warm_step(node **at, int *level, uint32_t tree, uint64_t head, slice key) {
+  node *next = atomic_load_explicit(&(*at)->next[*level], memory_order_acquire);
+  if (next && compare(next, tree, head, key) <= 0) *at = next;
+  else if (--*level < 0) return false;
+  next = atomic_load_explicit(&(*at)->next[*level], memory_order_relaxed);
+  __builtin_prefetch(next);
+  __builtin_prefetch(next ? (const char *)next + 64 : NULL);
+  return true;
+}
+
+void cache_warm(cache *c, cache_reader *r, uint32_t tree, const slice *keys, int n) {
+  enum { MOST = 16 };
+  node *at[MOST];
+  int level[MOST], left;
+  uint64_t head[MOST];
+  if (n > MOST) n = MOST;
+  for (int i = 0; i < n; i++) at[i] = c->head, level[i] = LEVELS - 1, head[i] = keys[i].n ? head_of(keys[i]) : 0;
+  enter(c, r);
+  do {
+    left = 0;
+    for (int i = 0; i < n; i++)
+      if (level[i] >= 0) left += warm_step(&at[i], &level[i], tree, head[i], keys[i]);
+  } while (left);
+  for (int i = 0; i < n; i++) __builtin_prefetch(atomic_load(&at[i]->group));
+  for (int i = 0; i < n; i++) {
+    const cached *g = atomic_load(&at[i]->group);
+    for (size_t k = 0; g && k < g->bytes.n && k < 512; k += 64) __builtin_prefetch(g->bytes.p + k);
+  }
+  leave(r);
+}
+
 cached *cache_before(cache *c, cache_reader *r, uint32_t tree, slice lower, int64_t view_time) {
   enter(c, r);
   cached *g = take(search(c, tree, lower, true, NULL), tree, view_time);

@@ -182,6 +182,8 @@ void cursor_last(cursor *c);
 void cursor_seek(cursor *c, slice key);          /* first key >= key */
 void cursor_seek_for_prev(cursor *c, slice key); /* last key <= key */
 bool cursor_find(cursor *c, slice key);          /* that very key: the point read, by the hot cache where it can */
+/* cursor_find will be asked for these soon: a hint, so that their waits for memory overlap. At most 16. */
+void cursor_expect(cursor *c, const slice *keys, int n);
 static inline void cursor_next(cursor *c) { c->next(c); }
 static inline void cursor_prev(cursor *c) { c->prev(c); }
 

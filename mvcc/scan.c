@@ -889,6 +889,13 @@ void cursor_seek_for_prev(cursor *c, slice key) {
   watch(s, &key, -1);
 }
 
+void cursor_expect(cursor *c, const slice *keys, int n) {
+  scan *s = (scan *)c;
+  if (c->layered || !prepare(s)) return; /* an error shows at the find */
+  cache *hot = usable_cache(s);
+  if (hot) cache_warm(hot, &s->t->reader, s->tree, keys, n);
+}
+
 bool cursor_find(cursor *c, slice key) {
   if (c->layered) return layered_find(c, key);
   scan *s = (scan *)c;

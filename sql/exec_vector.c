@@ -25,7 +25,7 @@ typedef struct found {
   slice row; /* a copy, when it is worth it; n 0: looked up again */
 } found;
 
-enum { AHEAD_MAX = 24, BATCH = 64, COPIED_ROWS = 128, COPIED_BYTES = 8192 };
+enum { AHEAD_MAX = 24, BATCH = 64, COPIED_ROWS = 128, COPIED_BYTES = 8192, AHEAD_ROWS = 16 };
 
 struct vector_run {
   access_state *s;
@@ -299,6 +299,20 @@ static status look_at_touched(vector_run *r) {
   return rc;
 }
 
+/* The rows that come next wait for memory together. */
+static void expect_rows(vector_run *r, int64_t first) {
+  int64_t ids[AHEAD_ROWS] = {first};
+  uint8_t bytes[AHEAD_ROWS][8];
+  slice keys[AHEAD_ROWS];
+  size_t most = r->exactly && r->need < AHEAD_ROWS ? (size_t)r->need : AHEAD_ROWS - 1;
+  int n = 1 + (int)hnsw_search_coming(r->search, ids + 1, most);
+  for (int i = 0; i < n; i++) {
+    rowid_encode(bytes[i], ids[i]);
+    keys[i] = slice_of(bytes[i], 8);
+  }
+  cursor_expect(r->s->c, keys, n);
+}
+
 /* One more from the graph into the heap. */
 static status walk_step(vector_run *r) {
   int64_t id;
@@ -315,6 +329,7 @@ static status walk_step(vector_run *r) {
   double bound = hnsw_search_bound(r->search);
   r->frontier = isinf(bound) ? bound : bound - 1e-5 * (1 + fabs(bound)); /* the walk ranks in float32 */
   size_t n = r->list_n;
+  if (!r->filters && r->pulled % (AHEAD_ROWS - 1) == 1) expect_rows(r, id);
   TRY(consider(r, id, r->filters));
   if (r->list_n == n) return HDB_OK;
   list_settle(r);
