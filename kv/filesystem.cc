@@ -777,7 +777,7 @@ struct sealed_env {
     handle = {new helios_env(rocksdb::NewCompositeEnv(fs)), false};
   }
 };
-std::vector<sealed_env *> free_envs; // guarded by mutex
+std::vector<sealed_env *> &free_envs = *new std::vector<sealed_env *>; // guarded by mutex
 struct logger_handle { // rocksdb_logger_t
   std::shared_ptr<rocksdb::Logger> rep;
 };

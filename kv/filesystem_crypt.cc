@@ -174,8 +174,9 @@ private:
 
 class sealed_log;
 std::mutex logs_mutex;
-std::map<std::string, sealed_log *> open_logs; // those being written, for crypt_size and S3
-std::map<std::string, uint64_t> read_logs;     // frames of those that were read to their end, until a new one begins
+// Never destroyed: logs may be closed while the process ends.
+std::map<std::string, sealed_log *> &open_logs = *new std::map<std::string, sealed_log *>; // those being written, for crypt_size and S3
+std::map<std::string, uint64_t> &read_logs = *new std::map<std::string, uint64_t>; // frames of those that were read to their end, until a new one begins
 
 uint64_t link_of(uint64_t number, uint64_t frames) { return number << 32 | (frames & UINT32_MAX); }
 

@@ -5,7 +5,8 @@
   encryption.py --count [--scale 0.02] [--only ...]                 instructions of all threads, by callgrind
 
 Counting runs each operation once and four times under valgrind; the difference is three operations without the
-start. Both sides have no mirror, since an encrypted database has none.
+start. Both sides have no mirror, since an encrypted database has none. Where the package sqlcipher3 can be imported, the times
+of SQLCipher with a key over the same library without one stand beside ours.
 """
 import argparse
 import os
@@ -32,6 +33,19 @@ class Module:
         return ours.connect(path, **self.keywords, **keywords)
 
 
+class Cipher:
+    """SQLCipher, with a raw key or none."""
+
+    def __init__(self, module, key):
+        self.module, self.key = module, key
+
+    def connect(self, path, **keywords):
+        conn = self.module.connect(path, **keywords)
+        if self.key:
+            conn.execute(f"PRAGMA key = \"x'{self.key.hex()}'\"")
+        return conn
+
+
 SIDES = {"plain": Module(mirror=False), "sealed": Module(encryption_key=bytes(range(32)))}
 
 
@@ -39,15 +53,27 @@ def operations(only):
     return [(name, op) for name, op, _ in bench.OPERATIONS if not only or name in only]
 
 
+def sides_to_measure(folder, rows):
+    modules = dict(SIDES)
+    try:
+        from sqlcipher3 import dbapi2
+    except ImportError:
+        pass
+    else:
+        modules.update({"sqlite": Cipher(dbapi2, None), "sqlcipher": Cipher(dbapi2, bytes(range(32)))})
+    return {name: bench.Side(module, name, "file", folder, rows) for name, module in modules.items()}
+
+
 def measure(options, only):
     rows = bench.make_rows(options.scale)
     with tempfile.TemporaryDirectory(prefix="helios_bench_") as folder:
-        sides = {name: bench.Side(module, name, "file", folder, rows) for name, module in SIDES.items()}
+        sides = sides_to_measure(folder, rows)
         for side in sides.values():
             side.open()
-            side.conn.checkpoint()
-        ratios = []
-        print(f"{'':14} {'plain ms':>9} {'sealed ms':>9} {'ratio':>6}")
+            if hasattr(side.conn, "checkpoint"):
+                side.conn.checkpoint()
+        ratios, theirs = [], []
+        print(f"{'':14} {'plain ms':>9} {'sealed ms':>9} {'ratio':>6}" + ("   SQLCipher / SQLite" if "sqlite" in sides else ""))
         for name, op in operations(only):
             times = {n: [] for n in sides}
             for _ in range(options.pairs):
@@ -56,12 +82,17 @@ def measure(options, only):
                     clock = bench.Clock()
                     results.append(op(side, clock))
                     times[n].append(clock.seconds * 1000)
-                if results[0] != results[1]:
+                if any(r != results[0] for r in results):
                     raise SystemExit(f"{name}: the results differ")
             plain, sealed = (statistics.median(times[n]) for n in ("plain", "sealed"))
             ratios.append(sealed / plain)
-            print(f"{name:14} {plain:9.2f} {sealed:9.2f} {sealed / plain:6.2f}")
-        print(f"geometric mean of sealed over plain: {statistics.geometric_mean(ratios):.3f}")
+            line = f"{name:14} {plain:9.2f} {sealed:9.2f} {sealed / plain:6.2f}"
+            if "sqlite" in sides:
+                one, other = (statistics.median(times[n]) for n in ("sqlite", "sqlcipher"))
+                theirs.append(other / one)
+                line += f"   {other:9.2f} / {one:9.2f} = {other / one:6.2f}"
+            print(line, flush=True)
+        print(f"geometric mean: {statistics.geometric_mean(ratios):.3f}" + (f", SQLCipher over SQLite {statistics.geometric_mean(theirs):.3f}" if theirs else ""))
         for side in sides.values():
             side.conn.close()
 

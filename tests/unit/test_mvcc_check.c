@@ -83,13 +83,13 @@ static void work(int commits) {
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
   for (int i = 0; i < commits; i++) commit_some(t, &m, 1 + (int)rnd(40), TREE);
   txn_free(t);
+  free(m.items);
 }
 
 START_TEST(a_store_is_clean_after_any_work) {
   work(5 + _i * 40);
   clean();
   uint32_t id;
-  model m = {0};
   txn *t;
   ck_assert_int_eq(branch_create(e, "side", BRANCH_MAIN, 0, &id), HDB_OK);
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
@@ -101,7 +101,6 @@ START_TEST(a_store_is_clean_after_any_work) {
     ck_assert_int_eq(txn_commit(t, 0, NULL), HDB_OK);
   }
   txn_free(t);
-  (void)m;
   clean();
   ck_assert_int_eq(engine_collect(e), HDB_OK);
   clean();
