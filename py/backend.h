@@ -51,6 +51,10 @@ typedef struct backend {
   int (*column_type)(hdb_stmt *s, int column);
   const void *(*column_blob)(hdb_stmt *s, int column);
   int64_t (*column_bytes)(hdb_stmt *s, int column);
+  /* executemany of a statement without rows: what is bound is one set; sets go in batches. *changes gets what those that
+   * went changed. An error is that of an earlier set, and the sets behind it did not run. */
+  int (*many_add)(hdb_stmt *s, int64_t *changes);
+  int (*many_end)(hdb_stmt *s, int64_t *changes);
   /* The database as an SQLite file, written to a descriptor. */
   int (*save)(hdb *db, const char *schema, int fd);
 } backend;

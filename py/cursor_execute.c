@@ -123,11 +123,46 @@ static int after_step(cursor *u, int rc, bool many) {
   return rc;
 }
 
+/* executemany on a server: the sets go in batches. What the user's iterator raises comes behind the sets before it. */
+static int run_many_remote(cursor *u, source *from) {
+  connection *c = u->connection;
+  statement *s = u->statement;
+  PyObject *parameters;
+  int64_t changes = 0;
+  int rc = HDB_OK, bound = 0;
+  gil g;
+  while (rc == HDB_OK && bound == 0 && (parameters = source_next(from, c))) {
+    bound = statement_bind(s, parameters);
+    Py_DECREF(parameters);
+    if (bound < 0) break;
+    gil_lend(&g);
+    rc = backend_remote->many_add(s->handle, &changes);
+    gil_take_back(&g);
+  }
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  if (rc == HDB_OK && connection_is_open(c) && s->handle) {
+    gil_lend(&g);
+    rc = backend_remote->many_end(s->handle, &changes);
+    gil_take_back(&g);
+  }
+  if (rc != HDB_OK && !type) errors_raise(c->state, c->db, rc);
+  else PyErr_Restore(type, value, traceback);
+  if (PyErr_Occurred()) return -1;
+  if (s->is_dml) u->rowcount += (long)changes;
+  s->in_use = false;
+  u->statement = NULL;
+  Py_CLEAR(s->bound);
+  Py_DECREF(s);
+  return 0;
+}
+
 static int run_all(cursor *u, PyObject *sql, source *from, bool many) {
   connection *c = u->connection;
   int rc = HDB_DONE;
   if (start(u, sql, many) < 0) return -1;
   statement *s = u->statement;
+  if (many && backend_is_remote(s->handle) && !s->readonly && !hdb_column_count(s->handle)) return run_many_remote(u, from);
   PyObject *parameters;
   unsigned sets = 0;
   while ((parameters = source_next(from, c))) {

@@ -12,6 +12,7 @@
  *   prepare     flags 1, SQL                            id 4 (0: no statement), bytes used 4, description
  *   run         id 4, flags 1, rows 4, count 4, values  rows
  *   fetch       id 4, rows 4                            rows
+ *   many        id 4, sets 4, count 4, values           changes 8: executemany of what gives no rows, set after set
  *   release     -                                       -
  *   config      which 1, a 4, b 4                       result 4, now 4
  *   serialize   schema                                  bytes 8
@@ -314,6 +315,32 @@ static void run_run(session *s, body_reader *r) {
   if (!r->bad) put_rows(s, t, most);
 }
 
+/* The first set that fails ends it; those before it stay, as they would one by one. */
+static void run_many(session *s, body_reader *r) {
+  remote_statement *t = find(s, body_u32(r));
+  uint32_t sets = body_u32(r), count = body_u32(r);
+  int64_t changes = 0;
+  if (!t) return;
+  if (t->running) hdb_reset(t->handle);
+  t->running = t->failed = false;
+  forget_pending(t);
+  for (uint32_t set = 0; set < sets && !r->bad; set++) {
+    int rc = HDB_OK;
+    for (uint32_t i = 0; i < count && !r->bad && rc == HDB_OK; i++) rc = bind_value(t->handle, (int)i + 1, r);
+    if (rc == HDB_PROTOCOL) r->bad = true;
+    if (r->bad) break;
+    while (rc == HDB_OK || rc == HDB_ROW) rc = hdb_step(t->handle);
+    if (rc != HDB_DONE) {
+      engine_failed(s, rc);
+      hdb_reset(t->handle);
+      return;
+    }
+    if (hdb_stmt_is_dml(t->handle)) changes += hdb_changes(s->db);
+    hdb_reset(t->handle);
+  }
+  buf_be64(&s->out, (uint64_t)changes);
+}
+
 static void run_fetch(session *s, body_reader *r) {
   remote_statement *t = find(s, body_u32(r));
   uint32_t most = body_u32(r);
@@ -388,7 +415,7 @@ static void run_checkpoint(session *s, body_reader *r) {
 static const struct command {
   const char *name;
   command_run *run;
-} commands[] = {{"run", run_run},         {"fetch", run_fetch},   {"prepare", run_prepare},     {"release", run_release},
+} commands[] = {{"run", run_run},         {"fetch", run_fetch},   {"many", run_many}, {"prepare", run_prepare},     {"release", run_release},
                 {"info", run_info},       {"config", run_config}, {"serialize", run_serialize}, {"piece", run_piece},
                 {"checkpoint", run_checkpoint}};
 

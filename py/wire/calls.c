@@ -11,7 +11,7 @@
 
 #include "py/wire/calls.h"
 
-enum { FIRST_ROWS = 64, MOST_ROWS = 4096 };
+enum { FIRST_ROWS = 64, MOST_ROWS = 4096, MANY_SETS = 500, MANY_BYTES = 64 << 10 };
 static const uint32_t FINALIZE = 0x80000000u;
 
 /* ---- connections ---- */
@@ -180,6 +180,7 @@ static void stmt_free(wire_stmt *s) {
   free(s->bound);
   PQclear(s->batch);
   free(s->sql);
+  buf_free(&s->many);
   if (--s->db->statements == 0 && s->db->zombie) link_close(s->db);
   free(s);
 }
@@ -254,18 +255,58 @@ static int step_failed(wire_stmt *s, int code) {
   return code;
 }
 
+/* Prepared on the link that there is now (W5). */
+static int make_ready(wire_stmt *s) {
+  size_t used;
+  if (on_server(s)) return HDB_OK;
+  if (s->running) return link_error(s->db, HDB_ABORT, "this query stayed in another process");
+  link_leave();
+  s->changed = true;
+  return prepare_now(s, s->sql, strlen(s->sql), &used);
+}
+
+static void put_bound(const wire_stmt *s, buf *out) {
+  for (int i = 0; i < s->parameters_n; i++) {
+    if (s->bound[i].n) buf_append(out, s->bound[i].p, s->bound[i].n);
+    else buf_byte(out, HDB_NULL);
+  }
+}
+
+static int many_end(hdb_stmt *handle, int64_t *changes) {
+  wire_stmt *s = STMT(handle);
+  wire_db *db = s->db;
+  reader r;
+  if (!s->many_n) return HDB_OK;
+  int rc = buf_failed(&s->many) ? link_error(db, HDB_NOMEM, "out of memory") : make_ready(s);
+  if (rc == HDB_OK) {
+    buf_be32(&db->body, s->id);
+    buf_be32(&db->body, s->many_n);
+    buf_be32(&db->body, (uint32_t)s->parameters_n);
+    buf_append(&db->body, s->many.p, s->many.n);
+    PGresult *result = link_call(db, "many", &r);
+    if (result) *changes += take_be64(&r);
+    else rc = db->code;
+    PQclear(result);
+  }
+  buf_free(&s->many);
+  s->many_n = 0;
+  s->failed = rc;
+  return rc;
+}
+
+static int many_add(hdb_stmt *handle, int64_t *changes) {
+  wire_stmt *s = STMT(handle);
+  put_bound(s, &s->many);
+  s->many_n++;
+  return s->many_n >= MANY_SETS || s->many.n >= MANY_BYTES || buf_failed(&s->many) ? many_end(handle, changes) : HDB_OK;
+}
+
 /* The next batch: of a run, or of one that goes on. */
 static int more_rows(wire_stmt *s) {
   wire_db *db = s->db;
   reader r;
-  size_t used;
-  if (!on_server(s)) {
-    if (s->running) return link_error(db, HDB_ABORT, "this query stayed in another process");
-    link_leave();
-    int rc = prepare_now(s, s->sql, strlen(s->sql), &used);
-    if (rc != HDB_OK) return rc;
-    s->changed = true;
-  }
+  int rc = make_ready(s);
+  if (rc != HDB_OK) return rc;
   s->batch_rows = s->running ? s->batch_rows * 4 : FIRST_ROWS;
   if (s->batch_rows > MOST_ROWS) s->batch_rows = MOST_ROWS;
   buf_be32(&db->body, s->id);
@@ -273,10 +314,7 @@ static int more_rows(wire_stmt *s) {
   buf_be32(&db->body, s->batch_rows);
   if (!s->running) {
     buf_be32(&db->body, s->changed ? (uint32_t)s->parameters_n : 0);
-    for (int i = 0; s->changed && i < s->parameters_n; i++) {
-      if (s->bound[i].n) buf_append(&db->body, s->bound[i].p, s->bound[i].n);
-      else buf_byte(&db->body, HDB_NULL);
-    }
+    if (s->changed) put_bound(s, &db->body);
   }
   PGresult *result = link_call(db, s->running ? "fetch" : "run", &r);
   if (!result) return db->code;
@@ -454,4 +492,4 @@ const backend wire_backend = {
     .bind_parameter_count = wire_bind_parameter_count, .bind_parameter_name = wire_bind_parameter_name,
     .bind_all = wire_bind_all, .bind_one = wire_bind_one, .column_count = wire_column_count, .data_count = wire_data_count,
     .column_name = wire_column_name, .column_decltype = wire_column_decltype, .column_raw = wire_column_raw,
-    .column_type = wire_column_type, .column_blob = wire_column_blob, .column_bytes = wire_column_bytes, .save = wire_save};
+    .column_type = wire_column_type, .column_blob = wire_column_blob, .column_bytes = wire_column_bytes, .many_add = many_add, .many_end = many_end, .save = wire_save};

@@ -63,6 +63,8 @@ struct wire_stmt {
   char **names, **types; /* of the columns */
   buf *bound;            /* a value each, as it travels */
   bool changed;          /* bound since the last run */
+  buf many;              /* sets that wait to be sent */
+  uint32_t many_n;
   bool running, done, has_row;
   int failed;            /* the code of the step that failed, for reset */
   uint32_t batch_rows, rows_left;

@@ -87,9 +87,9 @@ def some_messages(rng, c):
 
 def call(rng, c):
     """A command of a heliosdb_client session (server/remote.c), with arguments that may fit."""
-    command = rng.choice(("prepare", "run", "fetch", "release", "info", "config", "serialize", "piece", "checkpoint", "nosuch"))
+    command = rng.choice(("prepare", "run", "many", "fetch", "release", "info", "config", "serialize", "piece", "checkpoint", "nosuch"))
     body = {"prepare": b"\0" + rng.choice(SQL).encode(), "run": struct.pack("!IBII", rng.randrange(4), 1, rng.choice((0, 1, 64)), 2) + b"\1" + struct.pack("!q", 5) + b"\3\0\0\0\1x",
-            "fetch": struct.pack("!II", rng.randrange(4), 10), "config": struct.pack("!BiI", rng.randrange(5), rng.choice((0, 5, 1003, -1)), rng.choice((0, 1, 2**31))), "serialize": b"main",
+            "fetch": struct.pack("!II", rng.randrange(4), 10), "many": struct.pack("!III", rng.randrange(4), rng.choice((0, 1, 2, 2**32 - 1)), 1) + b"\1" + struct.pack("!q", 5) + b"\5", "config": struct.pack("!BiI", rng.randrange(5), rng.choice((0, 5, 1003, -1)), rng.choice((0, 1, 2**31))), "serialize": b"main",
             "piece": struct.pack("!QI", rng.choice((0, 100, 2**63)), 1000)}.get(command, b"")
     if not rng.randrange(3):
         body = mutated(rng, body or b"\0")

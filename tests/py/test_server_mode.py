@@ -124,6 +124,39 @@ class ServerMode(unittest.TestCase):
             return told
         self.same(pair, story)
 
+    def test_executemany(self):
+        for level in ("", None):
+            with self.subTest(level):
+                pair = self.both(isolation_level=level)
+
+                def story(con):
+                    told = []
+
+                    def broken(n):
+                        for i in range(n):
+                            yield (i, i)
+                        raise ZeroDivisionError("the iterator's own")
+
+                    def tell(*arguments):
+                        told.append(outcome(lambda: con.executemany(*arguments).rowcount))
+                        told.append((con.in_transaction, con.execute("select count(*), sum(b) from t").fetchall()))
+                        con.commit()
+                    con.execute("drop table if exists t")
+                    con.execute("create table t(a integer primary key, b)")
+                    tell("insert into t values(?, ?)", ((i, i) for i in range(1300)))
+                    tell("update t set b = b + ? where a < ?", [(1, 10), (2, 20), (3, 5000)])
+                    tell("insert into t values(:a, :b)", [{"a": 5000, "b": 1}, {"a": 5001, "b": 2}])
+                    tell("insert into t values(?, ?)", [(6000, 1), (6001, 1), (3, 1), (6002, 1)])  # the third is there
+                    tell("insert into t values(?, ?)", [(7000, 1), (7001,), (7002, 1)])
+                    tell("insert into t values(?, ?)", [(8000, 1), (8001, object()), (8002, 1)])
+                    tell("insert or ignore into t values(?, ?)", broken(700))
+                    tell("delete from t where a = ? returning a", [(1,), (2,)])
+                    tell("insert into t values(?, ?)", [])
+                    tell("insert into t(b) values(?)", [(bytes(50000),)] * 5)
+                    tell("select ?", [(1,)])
+                    return told
+                self.same(pair, story)
+
     def test_cursors_interleave(self):
         pair = self.both()
 
