@@ -761,7 +761,12 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
   *outcome = HDB_OK;
   *changed = false;
   f->time = time, f->alone = alone;
-  if (t->sweep) return sweep(f, t, changed);
+  if (t->sweep) {
+    TRY(sweep(f, t, changed));
+    if (!*changed || !e->feed) return HDB_OK;
+    feed_begin(&f->feed, time, BRANCH_MAIN, 0, 0); /* its time is a commit's like any other; it changed no row */
+    return feed_end(&f->feed, f->batch);
+  }
   if (t->erase) return erase_fold(f, t, changed);
   if (t->exclusive && t->view_time != atomic_load(&e->visible)) return conflict(t, 0, slice_of(NULL, 0), HDB_BUSY_SNAPSHOT, outcome);
   if (!t->branch && schema_moved(f, t)) { /* a branch's own: watch_schema */

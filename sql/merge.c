@@ -233,6 +233,47 @@ static status merge_tables(merge *m, const family *f) {
   return HDB_OK;
 }
 
+/* ---- AUTOINCREMENT: an id that either side has given is not given again ---- */
+
+static status raise_sequence(merge *m, const table *sequence, slice record) {
+  value row[2];
+  slot s = {0};
+  value own[2];
+  s = (slot){.own = own, .columns = own, .columns_n = 2};
+  slot_set_table(&s, sequence, 0);
+  if (record_check(record) != HDB_OK) return error_set(&m->db->err, HDB_CORRUPT, "database disk image is malformed");
+  slot_set_record(&s, 0, record);
+  for (int i = 0; i < 2; i++) row[i] = *slot_column(&s, i);
+  if (row[0].type != VAL_TEXT || row[1].type != VAL_INTEGER) return HDB_OK;
+  buf name = BUF_INIT;
+  for (size_t i = 0; i < row[0].n; i++) {
+    if (((const char *)row[0].p)[i] == '\'') buf_byte(&name, '\'');
+    buf_byte(&name, ((const uint8_t *)row[0].p)[i]);
+  }
+  const char *text = buf_cstr(&name);
+  status rc = text ? HDB_OK : sql_nomem(&m->db->err);
+  if (rc == HDB_OK) rc = sql_run(m->db, "UPDATE main.sqlite_sequence SET seq = %" PRId64 " WHERE name = '%s' AND seq < %" PRId64, row[1].i, text, row[1].i);
+  if (rc == HDB_OK)
+    rc = sql_run(m->db, "INSERT INTO main.sqlite_sequence(name, seq) SELECT '%s', %" PRId64 " WHERE '%s' NOT IN (SELECT name FROM main.sqlite_sequence) AND '%s' IN (SELECT name FROM main.sqlite_schema WHERE type = 'table')",
+                 text, row[1].i, text, text);
+  buf_free(&name);
+  return rc;
+}
+
+static status merge_sequences(merge *m) {
+  const table *t = schema_table(m->source.schema, "sqlite_sequence");
+  schema *now;
+  cursor *c;
+  TRY(catalog_schema(m->db, DB_MAIN, &now));
+  if (!t || !schema_table(now, "sqlite_sequence")) return HDB_OK;
+  status rc = cursor_open(m->source.t, t->tree, m->source.as_of, &c);
+  if (rc != HDB_OK) return error_set(&m->db->err, rc, "%s", status_text(rc));
+  for (cursor_first(c); c->valid && rc == HDB_OK; cursor_next(c)) rc = raise_sequence(m, t, c->value);
+  if (rc == HDB_OK && c->error != HDB_OK) rc = error_set(&m->db->err, c->error, "%s", status_text(c->error));
+  cursor_close(c);
+  return rc;
+}
+
 /* ---- the transaction ---- */
 
 static status conflict_error(merge *m, const char *source, const char *target) {
@@ -247,7 +288,8 @@ static status merge_states(merge *m, const family *f, uint32_t source, uint32_t 
   TRY(side_open(m, &m->source, source, 0));
   TRY(find_bases(m, f, source, target));
   TRY(merge_schemas(m));
-  return merge_tables(m, f);
+  TRY(merge_tables(m, f));
+  return merge_sequences(m);
 }
 
 static status merge_transaction(merge *m, const family *f, uint32_t ids[2], const char *source, const char *target) {

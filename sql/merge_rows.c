@@ -5,6 +5,7 @@
  * Cost: a copy of each row that is written.
  */
 #include <stdlib.h>
+#include <strings.h>
 
 #include "kv/base/key.h"
 #include "sql/catalog_build.h"
@@ -40,6 +41,30 @@ typedef struct row_merge {
   int columns_n;
 } row_merge;
 
+/* The column of t that the target's column i is, also when one of them has been renamed since: then those before it stand
+ * alike and neither side has the other's name. */
+static int column_of(const table *t, const table *target, int i) {
+  int found = table_column(t, target->columns[i].name);
+  if (found >= 0 || i >= t->columns_n || table_column(target, t->columns[i].name) >= 0) return found;
+  const char *a = t->columns[i].type, *b = target->columns[i].type;
+  for (int c = 0; c < i; c++)
+    if (strcasecmp(t->columns[c].name, target->columns[c].name) != 0 && table_column(target, t->columns[c].name) >= 0) return -1;
+  return strcasecmp(a ? a : "", b ? b : "") == 0 ? i : -1;
+}
+
+/* Columns of both that are not the other's: which is which cannot be told. */
+static status check_columns(row_merge *k, const reader *r, const table *base) {
+  int lost = 0, gained = 0;
+  for (int i = 0; i < k->columns_n; i++) gained += r->map[i] < 0 && base && table_column(base, k->t->columns[i].name) < 0;
+  for (int i = 0; i < r->t->columns_n; i++) {
+    bool used = false;
+    for (int c = 0; c < k->columns_n; c++) used = used || r->map[c] == i;
+    lost += !used && base && table_column(base, r->t->columns[i].name) >= 0;
+  }
+  if (!lost || !gained) return HDB_OK;
+  return error_set(&k->m->db->err, HDB_ERROR, "not supported yet: merging a table whose columns were renamed and dropped (%s)", k->t->name);
+}
+
 static status reader_open(row_merge *k, int side, merge_side *s, const table *t) {
   reader *r = &k->sides[side];
   r->t = t;
@@ -51,7 +76,7 @@ static status reader_open(row_merge *k, int side, merge_side *s, const table *t)
   if (!r->own || !r->map) return sql_nomem(&k->m->db->err);
   r->slot = (slot){.own = r->own, .columns = r->own, .columns_n = t->columns_n};
   slot_set_table(&r->slot, t, 0);
-  for (int i = 0; i < k->columns_n; i++) r->map[i] = table_column(t, k->t->columns[i].name);
+  for (int i = 0; i < k->columns_n; i++) r->map[i] = column_of(t, k->t, i);
   return HDB_OK;
 }
 
@@ -357,6 +382,7 @@ status merge_rows(merge *m, const table *source, const table *source_base, const
   CHECK(reader_open(&k, SOURCE_BASE, &m->source_base, source_base));
   CHECK(reader_open(&k, TARGET, &m->target, target));
   CHECK(reader_open(&k, TARGET_BASE, &m->target_base, target_base));
+  CHECK(check_columns(&k, &k.sides[SOURCE], target_base));
   for (size_t i = 0; i < m->keys_n; i++) CHECK(merge_row(&k, m->keys[i]));
   CHECK(write_plan(&k));
 out:

@@ -1,12 +1,14 @@
 /* Definitions, merged before the rows: what the source made, changed or dropped since its base.
  *
  * New objects are created by their own text, in the source's order; dropped ones dropped; changed indexes, views and
- * triggers made anew; a table that has got further columns gets the source's text. When the target has changed the
+ * triggers made anew; a table that has got further columns gets the source's text, one whose columns or name were changed
+ * is altered in the same way. When the target has changed the
  * same object in another way the merge fails and says which.
  */
 #include <strings.h>
 
 #include "sql/catalog_build.h"
+#include "sql/ddl.h"
 #include "sql/merge.h"
 
 typedef struct object {
@@ -105,12 +107,63 @@ out:
   return rc == HDB_OK ? rc : error_set(&m->db->err, rc, "%s", status_text(rc));
 }
 
-static status change(merge *m, int kind, const object *o, const object *base, const object *target) {
-  if (kind == 0) {
-    if (!only_added_columns(o->t, base->t))
-      return error_set(&m->db->err, HDB_ERROR, "not supported yet: merging a table whose columns were renamed or dropped (%s)", o->name);
-    return replace_text(m, o);
+/* ALTER TABLE main.`table` `words` `name` [TO `to`] */
+static status alter(merge *m, const char *table_name, const char *words, const char *name, const char *to) {
+  buf b = BUF_INIT;
+  buf_text(&b, "ALTER TABLE main.");
+  buf_quoted_name(&b, table_name);
+  buf_printf(&b, " %s ", words);
+  buf_quoted_name(&b, name);
+  if (to) buf_text(&b, " TO "), buf_quoted_name(&b, to);
+  const char *text = buf_cstr(&b);
+  status rc = text ? sql_run(m->db, "%s", text) : sql_nomem(&m->db->err);
+  buf_free(&b);
+  return rc;
+}
+
+static status cannot_alter(merge *m, const object *o) {
+  return error_set(&m->db->err, HDB_ERROR, "not supported yet: merging such a change of the table %s", o->name);
+}
+
+static status rename_columns(merge *m, const object *o, const table *was) {
+  const table *now = o->t;
+  for (int i = 0; i < now->columns_n; i++) {
+    const column *c = &now->columns[i];
+    if (name_equal(c->name, was->columns[i].name)) continue;
+    if (table_column(was, c->name) >= 0 || strcasecmp(c->type ? c->type : "", was->columns[i].type ? was->columns[i].type : "") != 0) return cannot_alter(m, o);
+    TRY(alter(m, now->name, "RENAME COLUMN", was->columns[i].name, c->name));
   }
+  return HDB_OK;
+}
+
+static status drop_columns(merge *m, const object *o, const table *was) {
+  const table *now = o->t;
+  int kept = 0;
+  for (int i = 0; i < was->columns_n; i++) {
+    if (kept < now->columns_n && name_equal(was->columns[i].name, now->columns[kept].name)) kept++;
+    else TRY(alter(m, now->name, "DROP COLUMN", was->columns[i].name, NULL));
+  }
+  return kept == now->columns_n ? HDB_OK : cannot_alter(m, o);
+}
+
+/* Renames and drops, done again on the target, whose table is as the base's; then it has the source's columns. */
+static status alter_table(merge *m, const object *o, const object *base) {
+  const table *now = o->t, *was = base->t;
+  schema *s;
+  object done;
+  if (!name_equal(now->name, was->name)) TRY(alter(m, was->name, "RENAME TO", now->name, NULL));
+  if (now->columns_n == was->columns_n) TRY(rename_columns(m, o, was));
+  else if (now->columns_n < was->columns_n) TRY(drop_columns(m, o, was));
+  else return cannot_alter(m, o);
+  TRY(catalog_schema(m->db, DB_MAIN, &s));
+  bool same = object_find(s, 0, o, &done) && name_equal(done.name, now->name) && done.t->columns_n == now->columns_n;
+  for (int i = 0; same && i < now->columns_n; i++) same = name_equal(done.t->columns[i].name, now->columns[i].name);
+  if (!same) return cannot_alter(m, o);
+  return same_definition(o, &done) ? HDB_OK : replace_text(m, o); /* names quoted otherwise */
+}
+
+static status change(merge *m, int kind, const object *o, const object *base, const object *target) {
+  if (kind == 0) return only_added_columns(o->t, base->t) ? replace_text(m, o) : alter_table(m, o, base);
   TRY(drop(m, target));
   return create(m, o);
 }

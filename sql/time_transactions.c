@@ -49,6 +49,7 @@ static status schemas_at(transactions_cursor *k, int64_t time, schema **after, s
 static status take_commit(void *context, const commit_info *c) {
   transactions_cursor *k = context;
   TRY(exec_tick(k->x));
+  if (c->trees == 0) return HDB_OK; /* retention's, which changed no row */
   if (k->n == k->capacity) {
     int64_t capacity = k->capacity ? k->capacity * 2 : 64;
     value *rows = realloc(k->rows, (size_t)(capacity * COLUMNS) * sizeof *rows);
