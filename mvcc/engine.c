@@ -236,6 +236,7 @@ static void engine_free(engine *e) {
   trees_free(e);
   branches_free(e);
   pthread_mutex_destroy(&e->branches_lock);
+  pthread_mutex_destroy(&e->rest_lock);
   pthread_mutex_destroy(&e->view_lock);
   pthread_mutex_destroy(&e->queue_lock);
   pthread_mutex_destroy(&e->sync_lock);
@@ -260,6 +261,7 @@ static engine *engine_new(const engine_options *options) {
   e->linger_ms = options->linger_ms;
   pthread_mutex_init(&e->view_lock, NULL);
   pthread_mutex_init(&e->branches_lock, NULL);
+  pthread_mutex_init(&e->rest_lock, NULL);
   pthread_mutex_init(&e->queue_lock, NULL);
   pthread_mutex_init(&e->sync_lock, NULL);
   pthread_mutex_init(&e->trees_lock, NULL);
@@ -445,10 +447,7 @@ status engine_open(const char *path, const engine_options *options, engine **out
         return error_set(err, HDB_READONLY, "the database is open read-only in this process");
       }
       if (e) {
-        if (e->references++ == 0) {
-          kv_wake(e->store);
-          pack_rest(e, false);
-        }
+        if (e->references++ == 0) engine_wake(e);
         if (options->linger_ms > e->linger_ms) e->linger_ms = options->linger_ms;
         pthread_mutex_unlock(&registry_lock);
         *out = e;
@@ -535,6 +534,30 @@ engine *engine_hold(engine *e) {
   return e;
 }
 
+/* Quiet, while it lingers and serves nobody; a failure shows at the close. */
+static void engine_rest(engine *e) {
+  if (is_remote(e)) return;
+  pthread_mutex_lock(&e->rest_lock);
+  if (process_is_used(e)) {
+    kv_sync(e->store);
+  } else {
+    erase_finish(e);
+    pack_rest(e, true);
+    e->resting = !retain_is_running(e); /* else it writes much, perhaps */
+    if (e->resting) kv_settle(e->store);
+    else kv_sync(e->store);
+  }
+  pthread_mutex_unlock(&e->rest_lock);
+}
+
+void engine_wake(engine *e) {
+  pthread_mutex_lock(&e->rest_lock);
+  if (e->resting) kv_wake(e->store);
+  e->resting = false;
+  pack_rest(e, false);
+  pthread_mutex_unlock(&e->rest_lock);
+}
+
 void engine_close(engine *e) {
   if (!e) return;
   leave_before_wait();
@@ -549,11 +572,8 @@ void engine_close(engine *e) {
     e->linger_until_ms = engine_ticks_ms() + e->linger_ms;
     if (e->linger_ms <= 0 || atomic_load(&e->broken) || !start_reaper()) {
       registry_take(registry_place(e), &taken);
-    } else if (!is_remote(e)) {
-      erase_finish(e);
-      pack_rest(e, true);
-      if (retain_is_running(e)) kv_sync(e->store); /* it writes much, perhaps */
-      else kv_settle(e->store); /* quiet from now on; a failure shows at the close */
+    } else {
+      engine_rest(e);
     }
   }
   pthread_mutex_unlock(&registry_lock);

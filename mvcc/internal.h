@@ -157,6 +157,8 @@ struct engine {
   int64_t linger_until_ms;
   int linger_ms;
 
+  pthread_mutex_t rest_lock; /* outside of kv; resting: the store does nothing by itself while nobody uses it */
+  bool resting;
   kv *_Atomic store;
   _Atomic uint32_t generation; /* moves when the store becomes another: what was read through the old one is over */
   atomic_bool remote;          /* the store is another process's (process.h) */
@@ -462,6 +464,7 @@ status scan_open(txn *t, uint32_t tree, int64_t as_of, cursor **out);
 
 /* ---- several processes (process.h) ---- */
 void process_init(engine *e);
+void engine_wake(engine *e); /* somebody uses it again */
 void process_free(engine *e);
 static inline bool is_remote(const engine *e) { return __builtin_expect(atomic_load_explicit(&e->remote, memory_order_acquire), 0); }
 /* The leader: a group that the commit at `time` puts or deletes; whole: all of the tree. */

@@ -446,6 +446,8 @@ status process_recover(engine *e, uint32_t generation) {
 
 static void locks_anew(engine *e) {
   pthread_mutex_init(&e->view_lock, NULL);
+  pthread_mutex_init(&e->rest_lock, NULL);
+  e->resting = false;
   pthread_mutex_init(&e->queue_lock, NULL);
   pthread_mutex_init(&e->sync_lock, NULL);
   pthread_mutex_init(&e->trees_lock, NULL);

@@ -128,6 +128,7 @@ status process_do_duty(engine *e);
 void serve_calls_init(serve_calls *calls, engine *e);
 enum { SESSION_IDLE_MS = 60000 };
 void sessions_drop_idle(engine *e, int64_t idle_ms);
+bool process_is_used(engine *e); /* a client is there */
 bool process_branch_used(engine *e, uint32_t branch);
 int64_t sessions_oldest_view(engine *e, int64_t newest);
 

@@ -439,6 +439,15 @@ static status use_branch(session *s, reader *r) {
   return rc;
 }
 
+bool process_is_used(engine *e) {
+  processes *p = e->processes;
+  if (!p) return false;
+  pthread_mutex_lock(&p->sessions_lock);
+  bool used = p->sessions != NULL;
+  pthread_mutex_unlock(&p->sessions_lock);
+  return used;
+}
+
 bool process_branch_used(engine *e, uint32_t branch) {
   processes *p = e->processes;
   bool used = false;
@@ -576,6 +585,7 @@ static status begin(void *context, uint64_t client, unsigned user, void **out, b
     free(s);
     return HDB_BUSY_RECOVERY;
   }
+  engine_wake(e);
   begin_noting(e);
   *out = s;
   return HDB_OK;

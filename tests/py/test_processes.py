@@ -260,6 +260,22 @@ class Together(Base):
         self.conn.merge_branch("dev")
         self.assertEqual(o.all("SELECT v FROM t WHERE id=6"), [("on dev",)])
 
+    def test_vectors(self):
+        o = self.other
+        self.conn.execute("CREATE TABLE d(id INTEGER PRIMARY KEY, v VECTOR(4))")
+        self.conn.executemany("INSERT INTO d(v) VALUES(?)", [(f"[{i % 7}, {i % 11}, {i % 13}, {i}]",) for i in range(3000)])
+        self.conn.commit()
+        nearest = "SELECT id FROM d ORDER BY vector_distance(v, '[0,0,0,0.4]', 'l2') LIMIT 3"
+        indexed = "SELECT id FROM d ORDER BY v <-> '[3,4,5,2000]' LIMIT 1"
+        for k in range(4):
+            want = self.conn.execute(nearest).fetchall()
+            self.assertEqual(o.all(nearest), want)
+            self.assertEqual(o.all(indexed), self.conn.execute(indexed).fetchall())
+            self.conn.execute("DELETE FROM d WHERE id = ?", want[0])
+            self.conn.commit()
+            o.run("UPDATE d SET v = '[3,4,5,2000]' WHERE id = ?", 50 + k)
+            self.assertIn(self.conn.execute(indexed).fetchone()[0], range(50, 51 + k))
+
     def test_large_values_and_scans_both_ways(self):
         o = self.other
         o.run("CREATE TABLE big(id INTEGER PRIMARY KEY, b)")
@@ -411,6 +427,31 @@ def in_child(run):
         text = f.read()
     os.waitpid(pid, 0)
     return text
+
+
+class Encrypted(Base):
+    def test_a_second_process_proves_the_key(self):
+        conn = self.connect(passphrase="right")
+        conn.executescript("CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+        other = self.peer(self.path, passphrase="right")
+        other.run("INSERT INTO t VALUES(2)")
+        self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2,))
+        for key in ("wrong", None):
+            with self.assertRaisesRegex(Failed, "DatabaseError: file is encrypted"):
+                self.peer(self.path, passphrase=key).all("SELECT * FROM t")
+        conn.close()
+        helios.connect(":memory:").close()
+        third = self.peer(self.path, passphrase="right")
+        self.assertEqual(third.all("SELECT count(*) FROM t"), [(2,)])
+
+    def test_the_owner_of_an_encrypted_database_is_killed(self):
+        owner, client = self.peer(self.path, passphrase="k"), self.peer()
+        owner.run("CREATE TABLE t(x)")
+        client(f"conn = connect({self.path!r}, passphrase='k')")
+        client.run("INSERT INTO t VALUES(1)")
+        owner.kill()
+        client.run("INSERT INTO t VALUES(2)")
+        self.assertEqual(client.all("SELECT x FROM t"), [(1,), (2,)])
 
 
 class Permissions(Base):
