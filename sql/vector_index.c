@@ -20,7 +20,7 @@
 enum {
   LOG_KEPT = 1 << 15,
   LOG_MAX = 1 << 22,
-  INDEXES_MAX = 256,
+  INDEXES_MAX = 1024,
   ENOUGH = 500 /* rows written, before the builder looks */
 };
 

@@ -183,6 +183,7 @@ status store_save(vector_index *i, vector_graph *g) {
     i->gone.n = 0;
     return HDB_OK;
   }
+  if (!hnsw_count(g->g)) return store_clear(i); /* emptied, or dropped: nothing stays behind */
   hnsw_each_changed(g->g, collect, &changed);
   row_ids_sort(&changed);
   status rc = save(i, g, &changed);
