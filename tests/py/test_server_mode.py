@@ -171,6 +171,25 @@ class ServerMode(unittest.TestCase):
             return rows, one.fetchone(), two.fetchone()
         self.same(pair, story)
 
+    def test_queries_that_are_let_go(self):
+        pair = self.both(isolation_level=None)
+
+        def story(con):
+            told = []
+            con.execute("create table t(a)")
+            con.executemany("insert into t values(?)", [(i,) for i in range(1000)])
+            cursor = con.execute("select a from t")
+            cursor.fetchone()
+            for sql in ("drop table t", "vacuum", "pragma journal_mode", "begin", "commit", "detach m"):
+                told.append((sql, outcome(lambda: con.execute(sql).fetchall())))
+            cursor.close()
+            told.append(outcome(lambda: con.execute("drop table t").fetchall()))
+            con.execute("create table if not exists t(a integer primary key)")
+            told.append(con.execute("insert into t values(1), (2), (3) returning a").fetchone())  # the rest is never asked for
+            told.append(con.execute("select count(*) from t").fetchall())
+            return told
+        self.same(pair, story)
+
     def test_transactions_in_all_styles(self):
         for level in ("", "IMMEDIATE", "EXCLUSIVE", None):
             with self.subTest(level):
