@@ -15,6 +15,7 @@ typedef struct rewriter {
   size_t last_operator; /* where in text the last operator begins */
   const char *operator_text;
   int texts_capacity;
+  bool has_zones;      /* AT TIME ZONE somewhere */
   bool is_query;       /* the statement is a SELECT: its columns are the client's */
 } rewriter;
 

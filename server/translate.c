@@ -609,6 +609,7 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
     return rewrite_table_function(r, at, end);
   }
   if (rewrite_is(r, i, "distinct") && rewrite_is(r, i + 1, "on")) return rewrite_unsupported(r, i, "DISTINCT ON in this place");
+  if (rewrite_is(r, i, "at") && rewrite_is(r, i + 1, "time") && rewrite_is(r, i + 2, "zone")) return rewrite_unsupported(r, i, "AT TIME ZONE behind this expression");
   if (rewrite_is(r, i, "within") && rewrite_is(r, i + 1, "group")) return rewrite_unsupported(r, i, "WITHIN GROUP");
   if ((rewrite_is(r, i, "offset") || rewrite_is(r, i, "limit") || (rewrite_is(r, i, "fetch") && (rewrite_is(r, i + 1, "first") || rewrite_is(r, i + 1, "next")))) && after_operand(r, i))
     return rewrite_limit(r, at, end);
@@ -790,9 +791,44 @@ static status rewrite_subscript(rewriter *r, int *at, int end) {
   return HDB_OK;
 }
 
+/* The end of the operand at `at` (a name, a call, a literal, brackets, with casts behind) when AT TIME ZONE follows; 0. */
+static int zoned_operand(const rewriter *r, int at, int end) {
+  int i = at;
+  if (rewrite_punct(r, at - 1, '.') || rewrite_is(r, at, "at")) return 0;
+  if ((rewrite_is(r, i, "timestamp") || rewrite_is(r, i, "timestamptz") || rewrite_is(r, i, "date")) && i + 1 < end && r->t[i + 1].kind == PT_STRING) i += 2;
+  else if (rewrite_punct(r, i, '(')) i = rewrite_close(r, i, end) + 1;
+  else if (is_name(r, i) || (i < end && (r->t[i].kind == PT_STRING || r->t[i].kind == PT_PARAM))) {
+    i++;
+    while (rewrite_punct(r, i, '.') && is_name(r, i + 1)) i += 2;
+    if (rewrite_punct(r, i, '(')) i = rewrite_close(r, i, end) + 1;
+  } else return 0;
+  while (i + 1 < end && r->t[i].kind == PT_PUNCT && strcmp(r->t[i].text, "::") == 0) i += 2;
+  return i < end && rewrite_is(r, i, "at") && rewrite_is(r, i + 1, "time") && rewrite_is(r, i + 2, "zone") ? i : 0;
+}
+
+/* operand AT TIME ZONE 'zone' -> timezone('zone', operand) */
+static status rewrite_zone(rewriter *r, int *at, int operand_end, int end) {
+  int zone = operand_end + 3, behind = zone + 1;
+  if (zone >= end) return rewrite_syntax_error(r, zone);
+  if (rewrite_punct(r, zone, '(')) behind = rewrite_close(r, zone, end) + 1;
+  if (rewrite_is(r, behind, "at") && rewrite_is(r, behind + 1, "time")) return rewrite_unsupported(r, behind, "AT TIME ZONE twice without brackets");
+  rewrite_put(r, *at, "timezone(");
+  TRY(rewrite_range(r, zone, behind));
+  buf_text(&r->text, ", ");
+  TRY(rewrite_range(r, *at, operand_end));
+  buf_byte(&r->text, ')');
+  *at = behind;
+  return HDB_OK;
+}
+
 status rewrite_range(rewriter *r, int from, int to) {
   for (int i = from; i < to;) {
     const pg_token *t = &r->t[i];
+    int zoned = r->has_zones ? zoned_operand(r, i, to) : 0;
+    if (zoned) {
+      TRY(rewrite_zone(r, &i, zoned, to));
+      continue;
+    }
     if (schema_prefix(r, &i)) continue;
     if (t->kind == PT_OPERATOR) {
       TRY(rewrite_operator(r, i, t->text));
@@ -1040,6 +1076,7 @@ status translate(slice sql, const pg_token *tokens, int n, arena *memory, transl
   own[n].kind = PT_END; /* a ';' ended it */
   out->tokens = own;
   rewriter r = {.sql = sql, .t = own, .n = n, .memory = memory, .err = err, .out = out, .text = BUF_INIT};
+  for (int i = 0; i + 2 < n; i++) r.has_zones = r.has_zones || (token_word(&own[i], "at") && token_word(&own[i + 1], "time") && token_word(&own[i + 2], "zone"));
   bool done;
   status rc = classify(&r, &done);
   if (rc == HDB_OK && !done) rc = dispatch(&r);

@@ -348,7 +348,7 @@ static const struct known_function {
     {"substr", PG_TEXT, PG_INT4}, {"substring", PG_TEXT, PG_INT4}, {"to_date", PG_DATE, 0}, {"to_timestamp", PG_TIMESTAMPTZ, 0}, {"total", PG_FLOAT8, 0}, {"transaction_timestamp", PG_TIMESTAMPTZ, 0},
     {"trunc", FIRST, PG_NUMERIC}, {"txid_current", PG_INT8, 0}, {"vector_distance", PG_FLOAT8, 0}, {"vector_dims", PG_INT4, 0},
     {"regexp_like", PG_BOOL, 0}, {"ilike", PG_BOOL, 0}, {"json_valid", PG_BOOL, 0}, {"to_json", PG_JSON, 0}, {"to_jsonb", PG_JSONB, 0}, {"json_object", PG_JSON, 0}, {"json_array", PG_JSON, 0}, {"json_group_array", PG_JSON, 0}, {"json_group_object", PG_JSON, 0},
-    {"jsonb_build_object", PG_JSONB, 0}, {"json_agg", PG_JSON, 0}, {"jsonb_agg", PG_JSONB, 0}, {"row_to_json", PG_JSON, 0}, {"lo_get", PG_BYTEA, 0}, {"decode", PG_BYTEA, 0},
+    {"jsonb_build_object", PG_JSONB, 0}, {"json_agg", PG_JSON, 0}, {"jsonb_agg", PG_JSONB, 0}, {"row_to_json", PG_JSON, 0}, {"lo_get", PG_BYTEA, 0}, {"decode", PG_BYTEA, 0}, {"encode", PG_TEXT, 0}, {"regexp_replace", PG_TEXT, 0}, {"regexp_match", PG_TEXT_ARRAY, 0}, {"translate", PG_TEXT, 0}, {"to_hex", PG_TEXT, PG_INT4}, {"to_char", PG_TEXT, 0},
 };
 
 static const struct known_function *known_function(const char *name) {
@@ -431,6 +431,10 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   if (strcmp(name, "avg") == 0) return typed_of(first.type == PG_FLOAT4 || first.type == PG_FLOAT8 ? PG_FLOAT8 : PG_NUMERIC);
   if (strcmp(name, "array_agg") == 0) return typed_of(array_of(first.type));
   if (strcmp(name, "round") == 0 && first.type == PG_FLOAT8) return first;
+  if (strcmp(name, "timezone") == 0 && list && list->n == 2) {
+    typed of = infer(d, f, list->items[1].e, PG_TIMESTAMPTZ);
+    return typed_of(of.type == PG_TIMESTAMPTZ ? PG_TIMESTAMP : PG_TIMESTAMPTZ);
+  }
   if (strcmp(name, "pg_array_concat") == 0) return is_array(first.type) ? first : typed_of(PG_TEXT_ARRAY);
   if (!k) return typed_of(PG_TEXT);
   if (k->result != FIRST) return typed_of(k->result);

@@ -220,3 +220,21 @@ def test_records_of_expanded_arrays_and_subscripts_of_calls(c):
         AND ic.oid = con.conindid ORDER BY 3""").rows == [("a", "x", "1", "pk_pkey"), ("b", "y", "2", "pk_pkey")]
     assert c.query("SELECT (current_schemas(true))[2], current_schemas(true)[1], (array[7, 8])[2]").rows == [("public", "pg_catalog", "8")]
     assert c.query("SELECT '2024-01-05 +00'::date").rows == [("2024-01-05",)]
+
+
+@pytest.mark.parametrize("expression,expected", [
+    ("encode('abc'::bytea, 'hex')", "616263"), ("encode('abcd'::bytea, 'base64')", "YWJjZA=="), ("decode('YWJj', 'base64')", "\\x616263"), ("decode('6162 63', 'hex')", "\\x616263"),
+    ("regexp_replace('foobar', 'o+', '0')", "f0bar"), ("regexp_replace('foofoo', 'o', '0', 'g')", "f00f00"), (r"regexp_replace('John Smith', '(\w+) (\w+)', '\2 \1')", "Smith John"),
+    ("regexp_replace('abc', '', '-', 'g')", "-a-b-c-"), ("regexp_replace('Abc', 'a', 'x', 'i')", "xbc"), ("regexp_match('foobar', '(o+)(b)')", "{oo,b}"), ("regexp_match('foobar', 'z')", None),
+    ("translate('12345', '143', 'ax')", "a2x5"), ("to_hex(-1)", "ffffffff"), ("to_char(timestamp '2024-02-09 03:04:05.678', 'YYYY-MM-DD HH24:MI:SS.MS')", "2024-02-09 03:04:05.678"),
+    ("to_char(timestamp '2024-02-09 15:04:05', 'FMDay, FMMonth FMDD HH12:MI PM Q \"Quarter\" DDD D')", "Friday, February 9 03:04 PM 1 Quarter 040 6"),
+    ("to_char(date '2024-02-09', 'Day|MONTH|dy')", "Friday   |FEBRUARY |fri"), ("age(timestamp '2024-03-01', timestamp '2024-01-31')", "1 mon 1 day"),
+    ("age(date '2020-01-01', date '2024-05-06')", "-4 years -4 mons -5 days"), ("timestamp '2024-01-01 10:00' AT TIME ZONE 'UTC'", "2024-01-01 10:00:00+00"),
+    ("timestamptz '2024-01-01 10:00+02' AT TIME ZONE 'utc'", "2024-01-01 08:00:00"), ("(now() AT TIME ZONE 'UTC') IS NOT NULL", "t")])
+def test_functions(c, expression, expected):
+    assert c.query(f"SELECT {expression}").rows == [(expected,)]
+
+
+@pytest.mark.parametrize("expression,state", [("decode('6', 'hex')", "22023"), ("regexp_replace('a', '(', 'x')", "2201B"), ("to_char(1.5, '9.9')", "0A000"), ("now() AT TIME ZONE 'Europe/Warsaw'", "0A000")])
+def test_functions_refuse(c, expression, state):
+    fails(c, f"SELECT {expression}", C=state)
