@@ -38,7 +38,7 @@ static int read_key(module_state *state, PyObject *key, unsigned char bytes[32],
   return -1;
 }
 
-/* _server_start(database, host, port, ...) -> (capsule, host, port, user, password, password file, database name) */
+/* _server_start(database, host, port, ...) -> (capsule, host, port, user, password, password file, database name, metrics port) */
 PyObject *module_server_start(PyObject *module, PyObject *args, PyObject *kwargs) {
   static char *names[] = {"database", "host", "port", "user", "password", "auth", "tls_cert", "tls_key", "password_file",
                           "socket_dir", "max_connections", "statement_timeout_ms", "idle_timeout_ms", "memory_limit_mb", "metrics_port", "branch",
@@ -76,8 +76,8 @@ PyObject *module_server_start(PyObject *module, PyObject *args, PyObject *kwargs
     server_free(s);
     return NULL;
   }
-  return Py_BuildValue("(Nsiszzs)", capsule, server_host(s), server_port(s), server_user(s), server_password(s),
-                       server_password_path(s), server_database(s));
+  return Py_BuildValue("(Nsiszzsi)", capsule, server_host(s), server_port(s), server_user(s), server_password(s),
+                       server_password_path(s), server_database(s), server_metrics_port(s));
 }
 
 PyObject *module_server_stop(PyObject *module, PyObject *capsule) {

@@ -13,11 +13,12 @@ _SLICE_MS = 200  # a waiting main thread looks for signals so often
 class Server:
     """A running server: .host, .port, .dsn; stop() and wait(), or a with block."""
 
-    def __init__(self, handle, host, port, user, password, password_file, database):
+    def __init__(self, handle, host, port, user, password, password_file, database, metrics_port):
         self._handle, self._pid = handle, os.getpid()
         self._lock = threading.Lock()
         self.host, self.port, self.user, self.database = host, port, user, database
         self.password_file = password_file
+        self.metrics_port = metrics_port if metrics_port >= 0 else None
         import urllib.parse
         secret = f":{urllib.parse.quote(password, safe='')}" if password else ""
         shown = f"[{host}]" if ":" in host else host

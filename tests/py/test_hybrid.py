@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "wire"))
 from client import Client, Gone, ServerError  # noqa: E402
@@ -65,7 +66,9 @@ class HybridTest(unittest.TestCase):
         self.assertFalse(file.exists())
 
     def test_limits(self):
-        with helios.start_server(self.path, port=0, statement_timeout=0.1, max_connections=1, memory_limit=16) as server:
+        with helios.start_server(self.path, port=0, statement_timeout=0.1, max_connections=1, memory_limit=16, metrics_port=0) as server:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/health") as answer:
+                self.assertEqual(answer.read(), b"ok\n")
             client = self.client(server)
             for sql, sqlstate in (("with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n", "57014"), ("select repeat('x', 50000000)", "53200")):
                 with self.assertRaises(ServerError) as caught:
