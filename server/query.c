@@ -194,7 +194,7 @@ status prepare_statement(session *s, const char *name, const char *sql, slice un
   if (rc == HDB_OK) rc = compile_prepared(s, p);
   if (rc == HDB_OK && p->statement) rc = hdb_describe(s->db, p->t.texts[0], types, types_n, &p->memory, &p->d);
   else if (rc == HDB_OK) utility_describe(s, &p->t, &p->memory, &p->d);
-  if (rc == HDB_OK && p->t.class == CLASS_DECLARE) declare_describe(s, &p->t, p->sql, &p->memory, &p->d);
+  if (rc == HDB_OK && p->t.class == CLASS_DECLARE) declare_describe(s, &p->t, p->sql, types, types_n, &p->memory, &p->d);
   if (rc != HDB_OK) {
     if (s->current == &p->t && s->err.offset >= 0) { /* the pieces go with p */
       s->err.offset = (int)translation_position(&p->t, (uint32_t)s->err.offset);

@@ -130,7 +130,7 @@ static bool open_database(session *s) {
   hdb_busy_timeout(s->db, 5000);
   if (!sqlite) {
     hdb_exec(s->db, "PRAGMA foreign_keys=ON; PRAGMA heliosdb_dialect=postgres; PRAGMA case_sensitive_like=ON", NULL, NULL, NULL);
-    hdb_limit(s->db, HDB_LIMIT_EXPR_DEPTH, 4000);
+    hdb_set_expression_depth(s->db, 2000); /* a worker has a stack for it */
     hdb_db_config(s->db, 1013, 0, NULL); /* "x" is never a string */
     hdb_db_config(s->db, 1014, 0, NULL);
     session_functions(s);

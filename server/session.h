@@ -193,7 +193,7 @@ void text_row(session *s, int n, const char *const *values);
 
 /* ---- utility.c, again ---- */
 /* What a utility statement gives back: SHOW, FETCH, EXECUTE, EXPLAIN; false: no rows. */
-void declare_describe(session *s, const translation *t, const char *sql, arena *memory, description *d); /* its parameters */
+void declare_describe(session *s, const translation *t, const char *sql, const uint32_t *types, int types_n, arena *memory, description *d); /* its parameters */
 bool utility_describe(session *s, const translation *t, arena *memory, description *d);
 
 /* ---- create_as.c ---- */

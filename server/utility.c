@@ -211,13 +211,13 @@ static int query_of_declare(const translation *t) {
   return i + 1;
 }
 
-void declare_describe(session *s, const translation *t, const char *sql, arena *memory, description *d) {
+void declare_describe(session *s, const translation *t, const char *sql, const uint32_t *types, int types_n, arena *memory, description *d) {
   int at = query_of_declare(t);
   translation inner;
   description of = {0};
   error ignored = ERROR_INIT;
   if (at < t->tokens_n && translate(slice_str(sql), t->tokens + at, t->tokens_n - at, memory, &inner, &ignored) == HDB_OK && inner.class == CLASS_SQL && inner.texts_n == 1 &&
-      hdb_describe(s->db, inner.texts[0], NULL, 0, memory, &of) == HDB_OK)
+      hdb_describe(s->db, inner.texts[0], types, types_n, memory, &of) == HDB_OK)
     d->parameters = of.parameters, d->parameters_n = of.parameters_n;
   error_clear(&ignored);
 }

@@ -53,6 +53,8 @@ bool pg_comment_put(const char *sql, const char *column, const char *text, buf *
 bool pg_override_put(const char *sql, const char *column, const char *type, buf *out);
 /* The schema text of a table, view, index or trigger; schema NULL: temp, then main. *sql NULL: no such object. */
 int hdb_schema_text(hdb *db, const char *schema, const char *name, arena *memory, const char **type, const char **sql);
+/* Beyond SQLite's own limit (HDB_LIMIT_EXPR_DEPTH): whoever raises it vouches for the thread's stack. */
+void hdb_set_expression_depth(hdb *db, int depth);
 /* The key that this connection's last insert into an AUTOINCREMENT table took; table NULL: the last of any. */
 bool hdb_last_serial(hdb *db, const char *table, int64_t *rowid);
 /* Puts another in its place, inside of an open transaction; undone alone when the schema does not load with it. */

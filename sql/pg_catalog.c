@@ -382,8 +382,11 @@ static void build_collation(rowset *r) {
   }
 }
 static void build_language(rowset *r) {
-  row_int(r, 14), row_text(r, "sql"), row_int(r, OWNER), row_int(r, 0), row_int(r, 1);
-  row_end(r);
+  static const char *const names[] = {"internal", "c", "sql"};
+  for (int k = 0; k < 3; k++) {
+    row_int(r, 12 + k), row_text(r, names[k]), row_int(r, OWNER), row_int(r, 0), row_int(r, k == 2);
+    row_end(r);
+  }
 }
 
 static void visit_trigger(rowset *r, const table *t, bool temp) {

@@ -243,3 +243,9 @@ bool hdb_last_serial(hdb *db, const char *table_name, int64_t *rowid) {
   hdb_unlock(db);
   return found;
 }
+
+void hdb_set_expression_depth(hdb *db, int depth) {
+  hdb_lock(db);
+  db->limits[HDB_LIMIT_EXPR_DEPTH] = depth;
+  hdb_unlock(db);
+}

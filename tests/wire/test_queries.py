@@ -150,6 +150,11 @@ def test_a_cursor_takes_the_parameters_of_its_declare(c):
     c.execute("DECLARE k CURSOR FOR SELECT id, dept FROM e WHERE id > $1 AND dept = $2 ORDER BY id", [1, "b"])
     c.execute("SELECT $1::int", [99])
     assert c.query("FETCH 10 FROM k").rows == [("3", "b"), ("4", "b")]
+    c.parse("DECLARE k2 CURSOR FOR SELECT id FROM e WHERE id = $1", types=[21])  # int2, binary
+    c.bind([b"\0\3"], formats=[1])
+    c.run()
+    c.sync()
+    assert c.query("FETCH 10 FROM k2").rows == [("3",)]
     c.query("ROLLBACK")
     with pytest.raises(ServerError) as e:
         c.query("BEGIN; DECLARE k CURSOR FOR SELECT $1::int")
@@ -238,3 +243,8 @@ def test_functions(c, expression, expected):
 @pytest.mark.parametrize("expression,state", [("decode('6', 'hex')", "22023"), ("regexp_replace('a', '(', 'x')", "2201B"), ("to_char(1.5, '9.9')", "0A000"), ("now() AT TIME ZONE 'Europe/Warsaw'", "0A000")])
 def test_functions_refuse(c, expression, state):
     fails(c, f"SELECT {expression}", C=state)
+
+
+def test_expressions_of_a_thousand_terms(c):
+    assert c.execute("SELECT " + " + ".join(f"CAST(${i + 1} AS integer)" for i in range(1000)), [1] * 1000).rows == [("1000",)]
+    fails(c, "SELECT " + "+".join(["1"] * 100000), C="54001")
