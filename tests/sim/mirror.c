@@ -182,6 +182,8 @@ static bool ours_facts(hdb *db, const char *as_of, facts *out) {
   return got;
 }
 
+static bool rests; /* the child commits a little, then waits for its end */
+
 static int work(int cut_at) {
   hdb *db = NULL;
   facts now;
@@ -197,6 +199,7 @@ static int work(int cut_at) {
       if (hdb_exec(db, sql, NULL, NULL, NULL) != HDB_OK) break;
       shared->acknowledged = i;
       shared->commits++;
+      if (rests && i >= now.highest + 5) pause(); /* the background writes the file, a second later */
       if (random_below(12) == 0) hdb_checkpoint(db);
       if (random_below(40) == 0) {
         hdb_close(db);
@@ -281,12 +284,14 @@ static int in_child(int (*f)(int), int argument) {
 
 static void crash_by_kill(void) {
   shared->ready = 0;
+  rests = random_below(10) == 0;
   fflush(stdout);
   pid_t child = fork();
   if (child == 0) _exit(work(0));
   if (random_below(2)) /* else the moment may lie before it is open */
     while (!shared->ready && waitpid(child, NULL, WNOHANG) == 0) usleep(200);
-  usleep(random_below(150000)); /* the moment of the crash, not a wait for something */
+  if (rests) usleep(1000000 + random_below(60000));
+  else usleep(random_below(150000)); /* the moment of the crash, not a wait for something */
   kill(child, SIGKILL);
   waitpid(child, NULL, 0);
 }
