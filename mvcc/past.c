@@ -177,7 +177,7 @@ static int by_key_and_time(const void *a, const void *b) {
 }
 
 static status tell_versions(undoing *p, int64_t from, int64_t to, version_visitor visit, void *context) {
-  qsort(p->versions, p->versions_n, sizeof *p->versions, by_key_and_time);
+  if (p->versions_n > 1) qsort(p->versions, p->versions_n, sizeof *p->versions, by_key_and_time);
   for (size_t i = 0; i < p->versions_n; i++) {
     row_version *v = &p->versions[i];
     bool next = i + 1 < p->versions_n && slice_equal(v->key, v[1].key);

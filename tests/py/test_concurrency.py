@@ -355,11 +355,13 @@ def test_a_long_reader_costs_writers_nothing(path):
         return time.perf_counter() - begun
 
     reader = connect(path)
-    without = min(writes() for _ in range(3))
-    reader.execute("begin")
-    before = reader.execute("select id, n from t").fetchall()
-    beside = min(writes() for _ in range(3))
-    assert reader.execute("select id, n from t").fetchall() == before
-    reader.execute("commit")
-    assert reader.execute("select sum(n) from t").fetchone() == (2400,)
-    assert beside < 3 * without  # no order of magnitude, on however busy a machine
+    without, beside = [], []
+    for _ in range(5):  # in turns, and the best of each: the machine may be busy
+        without.append(writes())
+        reader.execute("begin")
+        before = reader.execute("select id, n from t").fetchall()
+        beside.append(writes())
+        assert reader.execute("select id, n from t").fetchall() == before
+        reader.execute("commit")
+    assert reader.execute("select sum(n) from t").fetchone() == (4000,)
+    assert min(beside) < 3 * min(without)

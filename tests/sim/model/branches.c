@@ -208,7 +208,7 @@ static int read_versions(sim *m, const op *o, int from, int to, version *list, i
 static bool versions_say(sim *m, const op *o, const version *list, int n, int at) {
   static rows then;
   const shape *h = &shapes[o->table];
-  const rows *want = &world_at(0, at)->t[o->table];
+  const rows *want = &world_at(m->s[o->conn].branch, at)->t[o->table];
   int64_t time = w_.commits[at].time;
   then.n = 0;
   for (int i = 0; i < n; i++) {
@@ -228,7 +228,7 @@ bool run_versions(sim *m, const op *o) {
   static version list[MOST];
   session *s = &m->s[o->conn];
   int newest = s->has_view && s->open ? s->view : w_.commits_n - 1;
-  if (s->branch != 0 || s->doomed || o->table == TABLE_D || newest < m->floor) return true;
+  if (s->doomed || o->table == TABLE_D || newest < m->floor) return true;
   int from = m->floor + o->x % (newest - m->floor + 1), to = from + o->y % (newest - from + 1);
   if (s->open) session_view(s, s->branch);
   int n = read_versions(m, o, from, to, list, MOST);

@@ -59,6 +59,10 @@ static bool plan_fails(const plan *p) {
     snprintf(shared->f.text, sizeof shared->f.text, "it died of signal %d", WTERMSIG(state));
     shared->f.failed = true;
   }
+  if (WIFEXITED(state) && WEXITSTATUS(state) && !shared->f.failed) { /* a sanitizer ended it */
+    snprintf(shared->f.text, sizeof shared->f.text, "it ended with status %d", WEXITSTATUS(state));
+    shared->f.failed = true;
+  }
   return shared->f.failed;
 }
 
@@ -82,10 +86,12 @@ static void shrink(plan *p) {
 
 static void report(uint64_t seed) {
   static plan p, full;
+  static char first[sizeof shared->f.text];
+  memcpy(first, shared->f.text, sizeof first);
   generate(seed, &options, &p);
   printf("seed %llu fails:\n", (unsigned long long)seed);
   if (!plan_fails(&p)) {
-    printf("  (not again: it is not alone)\n");
+    printf("  not again when it runs alone; it said: %s\n", first);
     return;
   }
   full = p;
@@ -121,7 +127,7 @@ static uint64_t find_failing(uint64_t first, uint64_t last) {
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-      if (!freopen("/dev/null", "w", stderr)) _exit(2);
+      if (!options.loud && !freopen("/dev/null", "w", stderr)) _exit(2);
       run_seeds(first, end);
     }
     waitpid(child, &state, 0);
