@@ -22,6 +22,7 @@ typedef struct rewriter {
 status rewrite_unsupported(rewriter *r, int at, const char *what);
 status rewrite_syntax_error(rewriter *r, int at);
 bool rewrite_is(const rewriter *r, int at, const char *word);
+bool rewrite_is_name(const rewriter *r, int at); /* a word that is not reserved, or a quoted one */
 bool rewrite_punct(const rewriter *r, int at, char c);
 int rewrite_close(const rewriter *r, int open, int end); /* the index of the bracket that closes the one at open; end: none */
 void rewrite_put(rewriter *r, int from, const char *text); /* text that stands for token `from` */
@@ -44,6 +45,7 @@ status rewrite_distinct_on(rewriter *r, int *at, int end);
 /* translate_srf.c: at SELECT with unnest and its like in its list */
 bool rewrite_has_rows_function(const rewriter *r, int at, int end);
 status rewrite_rows_function(rewriter *r, int *at, int end);
+status rewrite_table_function(rewriter *r, int *at, int end); /* in FROM */
 
 /* translate_ddl.c */
 status rewrite_create(rewriter *r);

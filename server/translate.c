@@ -249,7 +249,7 @@ static bool is_reserved(const pg_token *t) {
   return false;
 }
 
-static bool is_name(const rewriter *r, int at) {
+bool rewrite_is_name(const rewriter *r, int at) {
   return at < r->n && (r->t[at].kind == PT_QUOTED || (r->t[at].kind == PT_WORD && !is_reserved(&r->t[at])));
 }
 
@@ -386,7 +386,7 @@ static status rewrite_derived(rewriter *r, int open, int close, int *at, bool *d
   int i = close + 1;
   *done = false;
   if (rewrite_is(r, i, "as")) i++;
-  if (!is_name(r, i) || !rewrite_punct(r, i + 1, '(')) return HDB_OK;
+  if (!rewrite_is_name(r, i) || !rewrite_punct(r, i + 1, '(')) return HDB_OK;
   int list = rewrite_close(r, i + 1, r->n);
   rewrite_put(r, open, "(WITH ");
   rewrite_name(r, i, r->t[i].text);
@@ -400,29 +400,6 @@ static status rewrite_derived(rewriter *r, int open, int close, int *at, bool *d
   rewrite_name(r, i, r->t[i].text);
   *at = list + 1;
   *done = true;
-  return HDB_OK;
-}
-
-/* generate_series(..) [AS] x [(c)], unnest(..) in FROM: the column is named as PostgreSQL names it. */
-static status rewrite_table_function(rewriter *r, int *at, int end) {
-  bool unnest = rewrite_is(r, *at, "unnest");
-  int open = *at + 1, close = rewrite_close(r, open, end), i = close + 1;
-  const char *alias = r->t[*at].text, *column;
-  if (rewrite_is(r, i, "with") && rewrite_is(r, i + 1, "ordinality")) return rewrite_unsupported(r, i, "WITH ORDINALITY");
-  if (rewrite_is(r, i, "as")) i++;
-  if (i < end && is_name(r, i)) alias = r->t[i++].text;
-  column = alias;
-  if (rewrite_punct(r, i, '(') && is_name(r, i + 1) && rewrite_punct(r, i + 2, ')')) {
-    column = r->t[i + 1].text;
-    i += 3;
-  }
-  rewrite_put(r, *at, "(SELECT value AS ");
-  rewrite_name(r, *at, column);
-  buf_text(&r->text, unnest ? " FROM json_each(pg_any_array(" : " FROM generate_series(");
-  TRY(rewrite_range(r, open + 1, close));
-  buf_text(&r->text, unnest ? "))) AS " : ")) AS ");
-  rewrite_name(r, *at, alias);
-  *at = i;
   return HDB_OK;
 }
 
@@ -603,7 +580,7 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   if (rewrite_is(r, i, "select") && rewrite_has_rows_function(r, i, end)) return rewrite_rows_function(r, at, end);
   if (rewrite_is(r, i, "similar") && rewrite_is(r, i + 1, "to")) return rewrite_unsupported(r, i, "SIMILAR TO");
   if (rewrite_is(r, i, "lateral")) {
-    if (!is_name(r, i + 1) || !rewrite_punct(r, i + 2, '(')) return rewrite_unsupported(r, i, "LATERAL");
+    if (!rewrite_is_name(r, i + 1) || !rewrite_punct(r, i + 2, '(')) return rewrite_unsupported(r, i, "LATERAL");
     *at = i + 1; /* a function sees what stands left of it anyway */
     if (!rewrite_is(r, i + 1, "generate_series") && !rewrite_is(r, i + 1, "unnest")) return HDB_OK;
     return rewrite_table_function(r, at, end);
@@ -672,7 +649,7 @@ static bool schema_prefix(rewriter *r, int *at) {
     snprintf(joined, sizeof joined, "information_schema_%s", r->t[i + 2].text);
     rewrite_put(r, i, joined);
     if (rewrite_is(r, i - 1, "from") || rewrite_is(r, i - 1, "join") || rewrite_punct(r, i - 1, ',')) {
-      bool named = rewrite_is(r, i + 3, "as") || is_name(r, i + 3);
+      bool named = rewrite_is(r, i + 3, "as") || rewrite_is_name(r, i + 3);
       if (!named) {
         buf_text(&r->text, " AS ");
         rewrite_name(r, r->n, r->t[i + 2].text);
@@ -687,10 +664,10 @@ static bool schema_prefix(rewriter *r, int *at) {
 /* (a.k).x: a field of a record; only those of _pg_expandarray are there (translate_srf.c). */
 static bool record_field(rewriter *r, int *at) {
   int i = *at + 1, close = i + 1;
-  if (!is_name(r, i)) return false;
-  bool qualified = rewrite_punct(r, i + 1, '.') && is_name(r, i + 2);
+  if (!rewrite_is_name(r, i)) return false;
+  bool qualified = rewrite_punct(r, i + 1, '.') && rewrite_is_name(r, i + 2);
   if (qualified) close = i + 3;
-  if (!rewrite_punct(r, close, ')') || !rewrite_punct(r, close + 1, '.') || !is_name(r, close + 2)) return false;
+  if (!rewrite_punct(r, close, ')') || !rewrite_punct(r, close + 1, '.') || !rewrite_is_name(r, close + 2)) return false;
   const char *name = arena_printf(r->memory, "%s.%s", r->t[close - 1].text, r->t[close + 2].text);
   if (!name) return false;
   if (qualified) {
@@ -773,7 +750,7 @@ static status rewrite_collate(rewriter *r, int *at) {
 static int subscripted(const rewriter *r, int at, int end) {
   int i = at + 1;
   if (rewrite_punct(r, at - 1, '.') && !rewrite_is(r, at - 2, "pg_catalog")) return 0;
-  if (rewrite_punct(r, i, '.') && is_name(r, i + 1)) i += 2;
+  if (rewrite_punct(r, i, '.') && rewrite_is_name(r, i + 1)) i += 2;
   return i < end && rewrite_punct(r, i, '[') && !rewrite_is(r, at, "array") ? i : 0;
 }
 
@@ -797,9 +774,9 @@ static int zoned_operand(const rewriter *r, int at, int end) {
   if (rewrite_punct(r, at - 1, '.') || rewrite_is(r, at, "at")) return 0;
   if ((rewrite_is(r, i, "timestamp") || rewrite_is(r, i, "timestamptz") || rewrite_is(r, i, "date")) && i + 1 < end && r->t[i + 1].kind == PT_STRING) i += 2;
   else if (rewrite_punct(r, i, '(')) i = rewrite_close(r, i, end) + 1;
-  else if (is_name(r, i) || (i < end && (r->t[i].kind == PT_STRING || r->t[i].kind == PT_PARAM))) {
+  else if (rewrite_is_name(r, i) || (i < end && (r->t[i].kind == PT_STRING || r->t[i].kind == PT_PARAM))) {
     i++;
-    while (rewrite_punct(r, i, '.') && is_name(r, i + 1)) i += 2;
+    while (rewrite_punct(r, i, '.') && rewrite_is_name(r, i + 1)) i += 2;
     if (rewrite_punct(r, i, '(')) i = rewrite_close(r, i, end) + 1;
   } else return 0;
   while (i + 1 < end && r->t[i].kind == PT_PUNCT && strcmp(r->t[i].text, "::") == 0) i += 2;
@@ -837,9 +814,9 @@ status rewrite_range(rewriter *r, int from, int to) {
       TRY(rewrite_punctuation(r, &i, to));
     } else if (t->kind == PT_WORD && strcmp(t->text, "collate") == 0) {
       TRY(rewrite_collate(r, &i));
-    } else if (is_name(r, i) && rewrite_punct(r, i + 1, '(') && rewrite_close(r, i + 1, to) + 1 < to && rewrite_punct(r, rewrite_close(r, i + 1, to) + 1, '[')) {
+    } else if (rewrite_is_name(r, i) && rewrite_punct(r, i + 1, '(') && rewrite_close(r, i + 1, to) + 1 < to && rewrite_punct(r, rewrite_close(r, i + 1, to) + 1, '[')) {
       TRY(subscript_of(r, &i, rewrite_close(r, i + 1, to), to));
-    } else if (is_name(r, i) && subscripted(r, i, to)) {
+    } else if (rewrite_is_name(r, i) && subscripted(r, i, to)) {
       TRY(rewrite_subscript(r, &i, to));
     } else if (t->kind == PT_WORD && (!rewrite_punct(r, i - 1, '.') || rewrite_is(r, i - 2, "pg_catalog"))) {
       bool done;
@@ -907,7 +884,7 @@ static status rewrite_change(rewriter *r) {
   rewrite_name(r, first, name);
   if (rewrite_is(r, i, "as")) i++;
   const char *alias = NULL;
-  if (i < r->n && is_name(r, i) && !rewrite_is(r, i, "set") && !rewrite_is(r, i, "using")) {
+  if (i < r->n && rewrite_is_name(r, i) && !rewrite_is(r, i, "set") && !rewrite_is(r, i, "using")) {
     alias = r->t[i].text;
     buf_text(&r->text, " AS ");
     rewrite_name(r, i, alias);

@@ -165,3 +165,72 @@ status rewrite_rows_function(rewriter *r, int *at, int end) {
   *at = rest;
   return HDB_OK;
 }
+
+/* ---- in FROM ---- */
+
+static int argument_end(const rewriter *r, int from, int close) {
+  int depth = 0;
+  for (int i = from; i < close; i++) {
+    if (rewrite_punct(r, i, '(') || rewrite_punct(r, i, '[')) depth++;
+    if (rewrite_punct(r, i, ')') || rewrite_punct(r, i, ']')) depth--;
+    if (depth == 0 && rewrite_punct(r, i, ',')) return i;
+  }
+  return close;
+}
+
+enum { TABLE_COLUMNS_MAX = 200 };
+/* The columns of unnest(a, b, ..): the first array says how many rows there are. */
+static status unnest_columns(rewriter *r, int open, int close, const char *const *names, int names_n, const char *alias, bool ordinality) {
+  int n = 0;
+  for (int i = open + 1; i < close; n++) {
+    int stop = argument_end(r, i, close);
+    if (n) {
+      buf_text(&r->text, ", json_extract(pg_any_array(");
+      TRY(rewrite_range(r, i, stop));
+      buf_text(&r->text, "), '$[' || pg_key || ']')");
+    } else {
+      buf_text(&r->text, "pg_value");
+    }
+    buf_text(&r->text, " AS ");
+    rewrite_name(r, r->n, n < names_n ? names[n] : n == 0 && stop == close ? alias : "unnest");
+    i = stop + 1;
+  }
+  if (!ordinality) return HDB_OK;
+  buf_text(&r->text, ", pg_key + 1 AS ");
+  rewrite_name(r, r->n, n < names_n ? names[n] : "ordinality");
+  return HDB_OK;
+}
+
+/* generate_series(..), unnest(..) in FROM: [WITH ORDINALITY] [AS] alias [(names)]. The columns are named as PostgreSQL
+ * names them. */
+status rewrite_table_function(rewriter *r, int *at, int end) {
+  bool unnest = rewrite_is(r, *at, "unnest");
+  int open = *at + 1, close = rewrite_close(r, open, end), i = close + 1, names_n = 0;
+  const char *alias = r->t[*at].text, *names[TABLE_COLUMNS_MAX];
+  bool ordinality = rewrite_is(r, i, "with") && rewrite_is(r, i + 1, "ordinality");
+  if (ordinality && !unnest) return rewrite_unsupported(r, i, "generate_series WITH ORDINALITY");
+  if (ordinality) i += 2;
+  if (rewrite_is(r, i, "as")) i++;
+  if (i < end && rewrite_is_name(r, i)) alias = r->t[i++].text;
+  if (rewrite_punct(r, i, '(') && rewrite_is_name(r, i + 1)) {
+    int list = rewrite_close(r, i, end);
+    for (int k = i + 1; k < list && names_n < TABLE_COLUMNS_MAX; k += 2) names[names_n++] = r->t[k].text;
+    i = list + 1;
+  }
+  rewrite_put(r, *at, "(SELECT ");
+  if (unnest) {
+    TRY(unnest_columns(r, open, close, names, names_n, alias, ordinality));
+    buf_text(&r->text, " FROM pg_elements(pg_any_array(");
+    TRY(rewrite_range(r, open + 1, argument_end(r, open + 1, close)));
+    buf_text(&r->text, "))) AS ");
+  } else {
+    buf_text(&r->text, "value AS ");
+    rewrite_name(r, *at, names_n ? names[0] : alias);
+    buf_text(&r->text, " FROM generate_series(");
+    TRY(rewrite_range(r, open + 1, close));
+    buf_text(&r->text, ")) AS ");
+  }
+  rewrite_name(r, *at, alias);
+  *at = i;
+  return HDB_OK;
+}

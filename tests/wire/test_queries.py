@@ -248,3 +248,15 @@ def test_functions_refuse(c, expression, state):
 def test_expressions_of_a_thousand_terms(c):
     assert c.execute("SELECT " + " + ".join(f"CAST(${i + 1} AS integer)" for i in range(1000)), [1] * 1000).rows == [("1000",)]
     fails(c, "SELECT " + "+".join(["1"] * 100000), C="54001")
+
+
+def test_unnest_in_from(c):
+    assert c.query("SELECT * FROM unnest(array[5, 6])").rows == [("5",), ("6",)]
+    r = c.query("SELECT * FROM unnest(array['a', 'b'], '{1,NULL}'::int[]) AS t(x, y)")
+    assert (r.columns, r.rows) == (["x", "y"], [("a", "1"), ("b", None)])
+    r = c.query("SELECT * FROM unnest(array['p', 'q']) WITH ORDINALITY AS t(v, n) WHERE n > 1")
+    assert (r.columns, r.rows) == (["v", "n"], [("q", "2")])
+    assert c.query("SELECT k.v, ARRAY(SELECT u FROM unnest(k.v) WITH ORDINALITY x(u, i) ORDER BY i DESC) FROM (SELECT array[1, 2] AS v) k").rows == [("{1,2}", "{2,1}")]
+    c.query("DROP TABLE IF EXISTS many; CREATE TABLE many(id serial PRIMARY KEY, a text, b bool, d timestamptz)")
+    assert c.query("INSERT INTO many(a, b, d) SELECT * FROM UNNEST(('{x,y}')::text[], ('{t,f}')::bool[], ('{2024-01-01 10:00+02,NULL}')::timestamptz[]) RETURNING id, a, b, d").rows == [
+        ("1", "x", "t", "2024-01-01 08:00:00+00"), ("2", "y", "f", None)]
