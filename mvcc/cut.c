@@ -5,6 +5,9 @@
  * them, and the last piece starts small. A row larger than the aim is a piece of its own. A piece's bound is the
  * shortest string that parts it from the piece before. A group that shrank below GROUP_MERGE takes in its right
  * neighbour when both fit, or goes into its left one (rows deleted in order leave the small groups on the left), unless too much history would come together under one group: AS OF undoes a group whole.
+ * C2  A commit rewrites its groups, so a small group makes it cheap and a large one makes scans and bulk changes cheap. What
+ *     is loaded and changed in bulk has large groups; one that a small commit changes is cut small with a chance of one in
+ *     GROUP_HOT_CHANCE, so that groups changed again and again become small without a counter.
  * C1  The first piece keeps the group's own bound. Later pieces may have history under the bounds before them:
  *     their history.low says from where.
  */
@@ -222,14 +225,26 @@ static status merge_small(fold *f, fold_group *g, bool *gone) {
   return !f->alone && g->lower.n && fold_is_small(g, GROUP_MERGE) ? merge_left(f, g, gone) : HDB_OK;
 }
 
+/* How a group is cut: from which size on, and into what. C2 */
+typedef struct cut {
+  size_t from, aim;
+} cut;
+
+static cut cut_of(fold *f, const fold_group *g) {
+  if (f->alone) return g->appended ? (cut){GROUP_TAIL, GROUP_TAIL} : (cut){GROUP_SPLIT, GROUP_AIM};
+  if (g->appended) return (cut){GROUP_HOT_TAIL, GROUP_HOT_TAIL};
+  f->random ^= f->random << 13, f->random ^= f->random >> 17, f->random ^= f->random << 5;
+  return f->random % GROUP_HOT_CHANCE ? (cut){GROUP_SPLIT, GROUP_AIM} : (cut){GROUP_HOT, GROUP_HOT_AIM};
+}
+
 status fold_write_group(fold *f, fold_group *g, bool may_merge) {
   if (!g->dirty) return HDB_OK;
   bool past = f->engine->history && (g->history.newest || g->history.low.p), gone = false;
   if (may_merge && (fold_rows(g) || past)) TRY(merge_small(f, g, &gone));
   if (gone) return HDB_OK;
   g->dirty = false;
-  bool whole = group_bytes(g) <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT);
-  if (!g->decoded && g->bytes.p && whole && fold_rows(g)) return put_spliced(f, g);
+  cut how = cut_of(f, g);
+  if (!g->decoded && g->bytes.p && group_bytes(g) <= how.from && fold_rows(g)) return put_spliced(f, g);
   TRY(fold_decode(f, g));
   past = f->engine->history && (g->history.newest || g->history.low.p);
   size_t bytes = rows_bytes(g);
@@ -237,11 +252,10 @@ status fold_write_group(fold *f, fold_group *g, bool may_merge) {
     if (past) return put_piece(f, g, 0, 0); /* F4 */
     return g->existed ? delete_empty(f, g) : HDB_OK;
   }
-  if (bytes <= (g->appended ? (size_t)GROUP_TAIL : (size_t)GROUP_SPLIT) || g->n == 1)
-    return put_piece(f, g, 0, g->n);
-  size_t fill = GROUP_TAIL;
+  if (bytes <= how.from || g->n == 1) return put_piece(f, g, 0, g->n);
+  size_t fill = how.aim;
   if (!g->appended) {
-    size_t pieces = (bytes + GROUP_AIM / 2) / GROUP_AIM;
+    size_t pieces = (bytes + how.aim / 2) / how.aim;
     fill = bytes / (pieces ? pieces : 1) + 1;
   }
   for (size_t from = 0; from < g->n;) {

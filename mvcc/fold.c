@@ -35,6 +35,7 @@ status fold_new(engine *e, fold **out) {
   *out = f;
   if (!f) return HDB_NOMEM;
   f->engine = e;
+  f->random = 2463534242u;
   f->empty = arena_save(&f->memory);
   f->batch = kv_batch_new(e->store);
   version_begin(&f->version);

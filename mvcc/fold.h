@@ -39,6 +39,7 @@ struct fold {
   kv_iter *it; /* over the newest rows; closed before the batch is written */
   int64_t time, schema_time;
   bool shrunk, alone;
+  uint32_t random; /* for GROUP_HOT_CHANCE */
   fold_group **groups;
   size_t groups_n, groups_capacity;
   fold_tree *trees;

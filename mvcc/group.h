@@ -6,11 +6,15 @@
 #include "kv/base/status.h"
 
 enum {
-  GROUP_AIM = 768,        /* bytes wanted in a group */
-  GROUP_SPLIT = 1536,     /* cut from here on */
-  GROUP_MERGE = 192,      /* looked at for a neighbour below this */
-  GROUP_MERGED = 1050,    /* merged when both are not above this */
-  GROUP_TAIL = 960,       /* appending leaves pieces of this size behind */
+  GROUP_AIM = 1536,       /* bytes wanted in a group */
+  GROUP_SPLIT = 3072,     /* cut from here on */
+  GROUP_HOT_AIM = 448,    /* ... in one that single commits change again and again */
+  GROUP_HOT = 640,        /* ... that is cut, now and then, from here on */
+  GROUP_HOT_CHANCE = 8,   /* one of so many such commits */
+  GROUP_MERGE = 384,      /* looked at for a neighbour below this */
+  GROUP_MERGED = 2048,    /* merged when both are not above this */
+  GROUP_TAIL = 2048,      /* appending leaves pieces of this size behind */
+  GROUP_HOT_TAIL = 960,   /* ... in single commits */
   GROUP_WEIGHT = 65536,   /* merged when the history of both is not above this */
   GROUP_PREFIX_MAX = 250, /* longest common prefix that is taken out */
   GROUP_HEADER = 20,
