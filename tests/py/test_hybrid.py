@@ -204,7 +204,7 @@ class HybridTest(unittest.TestCase):
             socket.create_connection(("127.0.0.1", port), 1)
 
     def script(self, text, **kw):
-        return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, env={**os.environ, "PATH_OF_DB": self.path}, **kw)
+        return subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", text], capture_output=True, text=True, timeout=60, env={**os.environ, "PATH_OF_DB": self.path}, **kw)
 
     def test_the_interpreter_ends_cleanly_while_serving(self):
         head = "import heliosdb_sqlite as h, os\npath = os.environ['PATH_OF_DB']\n"
