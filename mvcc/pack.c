@@ -41,7 +41,7 @@ struct packing {
   item *first, **last;
   size_t waiting, wanted;
   bool running, closing, resting;
-  bool told; /* meta knows that there are blocks */
+  atomic_int told; /* (not a byte: the compiler reads those above together) meta knows that there are blocks */
 };
 
 status packing_new(packing **out) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kv/base/key.h"
+#include "mvcc/internal.h"
 #include "mvcc/mvcc.h"
 
 enum { THREADS = 8, ACCOUNTS = 40 };
@@ -178,6 +179,60 @@ static void *sums(void *argument) {
   return NULL;
 }
 
+static int64_t beginning;
+
+/* The same at any time since the beginning. */
+static void *past_sums(void *argument) {
+  job *j = argument;
+  txn *t = new_txn();
+  while (!atomic_load(&stop)) {
+    int64_t newest = engine_newest(e), time = beginning + (int64_t)rnd(j, (uint32_t)(newest - beginning) + 1), sum = 0, points = 0;
+    cursor *c;
+    must(txn_begin(t, TXN_READ, 0), "begin");
+    must(cursor_open(t, 16, time, &c), "open");
+    for (cursor_first(c); c->valid; cursor_next(c)) sum += (int64_t)get_be64(c->value.p);
+    must(c->error, "scan");
+    for (int i = 0; i < ACCOUNTS; i++) points += read_number(c, i);
+    cursor_close(c);
+    txn_rollback(t);
+    if (sum != 1000 * ACCOUNTS || points != sum) {
+      fprintf(stderr, "then: sum %lld points %lld\n", (long long)sum, (long long)points);
+      abort();
+    }
+    j->done++;
+  }
+  txn_free(t);
+  return NULL;
+}
+
+static void *packs(void *argument) {
+  while (!atomic_load(&stop)) must(pack_all(e), "pack");
+  return argument;
+}
+
+START_TEST(the_past_keeps_the_sum_while_it_is_packed) {
+  void *(*const what[])(void *) = {past_sums, past_sums, packs};
+  job jobs[THREADS], others[3];
+  pthread_t threads[3];
+  open_engine(_i, 3600);
+  txn *t = new_txn();
+  must(txn_begin(t, TXN_READ, 0), "begin");
+  for (int i = 0; i < ACCOUNTS; i++) write_number(t, i, 1000, PUT_INSERT);
+  must(txn_commit(t, 0, NULL), "commit");
+  txn_free(t);
+  beginning = engine_newest(e);
+  for (int i = 0; i < 3; i++) {
+    others[i] = (job){.number = i, .seed = (uint64_t)i + 99};
+    pthread_create(&threads[i], NULL, what[i], &others[i]);
+  }
+  run(transfers, 3, 150, jobs);
+  atomic_store(&stop, 1);
+  for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+  ck_assert_int_gt(others[0].done + others[1].done, 0);
+  close_engine(_i);
+}
+END_TEST
+
 START_TEST(transfers_between_the_same_rows_keep_the_sum) {
   job jobs[THREADS], readers[2];
   pthread_t threads[2];
@@ -291,6 +346,7 @@ int main(void) {
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, writers_of_their_own_rows_never_conflict, 0, 2);
   tcase_add_loop_test(c, transfers_between_the_same_rows_keep_the_sum, 0, 2);
+  tcase_add_loop_test(c, the_past_keeps_the_sum_while_it_is_packed, 0, 2);
   tcase_add_loop_test(c, a_unique_key_is_won_by_one, 0, 2);
   tcase_add_loop_test(c, turns_never_conflict, 0, 2);
   suite_add_tcase(s, c);
