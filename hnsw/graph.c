@@ -92,8 +92,8 @@ static void copy_prepared(const hnsw *g, const float *in, float *out) {
   memcpy(out, in, n * sizeof *out);
   if (g->options.metric != HNSW_COSINE) return;
   double norm2 = vector_norm2_of(in, n);
-  float scale = norm2 > 0 ? (float)(1 / sqrt(norm2)) : 0;
-  for (size_t i = 0; i < n; i++) out[i] *= scale;
+  double scale = norm2 > 0 ? 1 / sqrt(norm2) : 0; /* of tiny vectors beyond a float's range */
+  for (size_t i = 0; i < n; i++) out[i] = (float)((double)out[i] * scale);
 }
 
 void prepare_vector(const hnsw *g, const float *in, void *out) {

@@ -408,7 +408,7 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   TRY(exec_time(s->x, s->a->time, &time)); /* AS OF: committed rows of then */
   txn_estimate(t, s->a->table->tree, &rows, &bytes);
   if (!r->query || rows < VECTOR_ROWS_MIN || r->need > rows / 4 ||
-      s->x->db->vector.strategy == VECTOR_EXACT || s->x->db->pragmas.policy == TXN_SERIALIZABLE)
+      s->x->db->vector.strategy == VECTOR_EXACT || !vector_fits_graph(r->query, r->v->key.dimensions) || s->x->db->pragmas.policy == TXN_SERIALIZABLE)
     return HDB_OK;
   vector_index *i = vector_index_get(r->engine, &r->v->key, r->v->label);
   if (!i) return HDB_OK;

@@ -151,6 +151,13 @@ static void set_touched(void *context, uint32_t tree, int64_t time, slice key, b
   pthread_mutex_unlock(&s->lock);
 }
 
+/* Squares and sums of larger elements leave a float's range: such rows are measured one by one. */
+bool vector_fits_graph(const float *floats, int n) {
+  for (int i = 0; i < n; i++)
+    if (!(fabsf(floats[i]) <= 1e15f)) return false;
+  return true;
+}
+
 bool vector_of_row(const vector_key *k, slice record, float *floats) {
   uint8_t type;
   slice payload;
@@ -158,9 +165,7 @@ bool vector_of_row(const vector_key *k, slice record, float *floats) {
   slice bytes = record_get_bytes(type, payload.p);
   if (bytes.n != (size_t)k->dimensions * sizeof(float)) return false;
   memcpy(floats, bytes.p, bytes.n);
-  for (int i = 0; i < k->dimensions; i++)
-    if (!isfinite(floats[i])) return false;
-  return true;
+  return vector_fits_graph(floats, k->dimensions);
 }
 
 /* ---- the set of an engine ---- */

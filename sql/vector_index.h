@@ -41,6 +41,8 @@ bool row_ids_add(row_ids *r, int64_t id);       /* false: out of memory */
 void row_ids_sort(row_ids *r);                  /* ascending, each once */
 bool row_ids_has(const row_ids *r, int64_t id); /* of sorted ones */
 
+bool vector_fits_graph(const float *floats, int n);
+
 /* vector_calibrate.c: what recall some values of ef gave when it was measured (rows 0: it was not). */
 enum { CALIBRATION_STEPS = 13, CALIBRATION_QUERIES = 64 };
 typedef struct vector_calibration {

@@ -236,6 +236,17 @@ class Views(unittest.TestCase):
         below.close()
         branch.close()
 
+    def test_huge_and_tiny_elements(self):
+        unit = array.array("f", [1.0] * self.DIMENSIONS)
+        for i, scale in ((1, 3e38), (2, -3e38), (3, 1e-40), (4, 1e30), (5, 1e-30)):
+            self.conn.execute("UPDATE d SET e = ? WHERE id = ?", (array.array("f", [scale] * self.DIMENSIONS), i))
+        wait_ready(self.conn)
+        for metric in ("cosine_distance", "l2_distance", "negative_inner_product"):
+            for query in (unit, array.array("f", [1e38] * self.DIMENSIONS), array.array("f", [1e-42] * self.DIMENSIONS), self.data.one()):
+                found, truth = (search(self.conn, query, exact=exact, metric=metric, limit=6) for exact in (False, True))
+                self.assertEqual(len(found), 6)
+                self.assertLessEqual(len({i for i, _ in truth} - {i for i, _ in found}), 1, (metric, query[0]))
+
     def test_a_table_emptied_and_filled_again(self):
         self.conn.execute("DELETE FROM d")
         self.assertEqual(search(self.conn, self.data.one()), [])
