@@ -6,8 +6,8 @@
  *
  * M1  An object that one side changed since the base is taken from it; both differently is a conflict; a definition
  *     that cannot be made here is one that the file loses.
- * M2  A table whose columns were renamed, dropped or retyped is made anew with all of the file's rows. A renamed
- *     table, and further columns behind the others, keep their rows here.
+ * M2  Renamed tables, and columns that were added behind the others, renamed, or dropped, keep their rows here. A table
+ *     that was changed in another way is made anew with all of the file's rows.
  * M3  What the export left out of the file (_heliosdb_left_out) was not dropped by anybody.
  * M4  Triggers, foreign keys and CHECKs do not run: they ran, or did not, when the tool wrote.
  * Without history back to the base (retention 0), a row that was committed here since then has no base: if it differs
@@ -193,6 +193,58 @@ static status rebuild(mirror_merging *g, const object *o, const object *ours) {
   return rc;
 }
 
+/* The new name is written as it is given: quoted, if it is so in the text that is wanted. */
+static void put_new_name(buf *b, const char *name, const char *wanted) {
+  buf quoted = BUF_INIT;
+  mirror_quoted(&quoted, name);
+  bool plain = !sqlite3_keyword_check(name, (int)strlen(name)) && (*name == '_' || (unsigned)((*name | 32) - 'a') < 26u);
+  for (const char *p = name; *p; p++) plain = plain && (*p == '_' || (unsigned)((*p | 32) - 'a') < 26u || (unsigned)(*p - '0') < 10u);
+  if (plain && buf_cstr(&quoted) && !strstr(wanted, buf_cstr(&quoted))) buf_text(b, name);
+  else buf_append(b, quoted.p, quoted.n);
+  buf_free(&quoted);
+}
+
+static status alter(mirror_merging *g, const char *table, const char *what, const char *column, const char *to, const char *wanted) {
+  buf b = BUF_INIT;
+  buf_text(&b, "ALTER TABLE main.");
+  mirror_quoted(&b, table);
+  buf_text(&b, what);
+  mirror_quoted(&b, column);
+  if (to) {
+    buf_text(&b, " TO ");
+    put_new_name(&b, to, wanted);
+  }
+  const char *sql = buf_cstr(&b);
+  status rc = sql ? sql_run(g->own, "%s", sql) : sql_nomem(&g->own->err);
+  buf_free(&b);
+  return rc;
+}
+
+/* Columns renamed in their places, or dropped: *done, when ours can be brought to the very same text. */
+static status alter_columns(mirror_merging *g, const object *o, const object *base, bool *done) {
+  const table *now = o->t, *was = base->t;
+  status rc = HDB_OK;
+  *done = false;
+  int at = 0;
+  for (int i = 0; i < was->columns_n; i++) {
+    bool stays = at < now->columns_n && name_equal(now->columns[at].name, was->columns[i].name);
+    bool renamed = !stays && now->columns_n == was->columns_n && strcasecmp(now->columns[i].type, was->columns[i].type) == 0 &&
+                   table_column(was, now->columns[i].name) < 0;
+    if (renamed) rc = alter(g, o->name, " RENAME COLUMN ", was->columns[i].name, now->columns[i].name, o->sql);
+    else if (!stays && now->columns_n < was->columns_n) rc = alter(g, o->name, " DROP COLUMN ", was->columns[i].name, NULL, NULL);
+    else if (!stays) return HDB_OK;
+    if ((rc & 0xff) == HDB_ERROR) return HDB_OK; /* something stands in the way: made anew */
+    TRY(rc);
+    at += stays || renamed;
+  }
+  schema *s;
+  object ours;
+  TRY(ours_now(g, &s));
+  *done = object_find(s, TABLES, o->name, &ours) && same_definition(o, &ours);
+  g->out->any = true;
+  return HDB_OK;
+}
+
 /* One of the file's objects that is not as it was in the base. */
 static status take_changed(mirror_merging *g, const object *o, const object *base) {
   object ours;
@@ -209,8 +261,12 @@ static status take_changed(mirror_merging *g, const object *o, const object *bas
   now->references++;
   status rc = HDB_OK;
   if (o->kind == TABLES && o->t->kind == TABLE_ORDINARY) {
-    if (has && base && only_added_columns(o->t, ours.t)) rc = replace_text(g, o);
-    else if (has || base) rc = rebuild(g, o, has ? &ours : NULL);
+    bool done = false;
+    if (has && base && only_added_columns(o->t, ours.t)) rc = replace_text(g, o), done = true;
+    else if (has && base && same_definition(base, &ours)) rc = alter_columns(g, o, base, &done);
+    if (rc != HDB_OK || done) {
+      /* its rows stay, and are merged with the others' */
+    } else if (has || base) rc = rebuild(g, o, has ? &ours : NULL);
     else rc = create(g, o, &made); /* its rows come with the others' */
   } else {
     if (has) rc = drop(g, &ours);

@@ -49,10 +49,17 @@ static status failed(row_merge *k, status rc) { return rc == HDB_OK ? rc : error
 
 /* ---- the sides ---- */
 
+/* The target's column i on a side: by its name, or in its place when it was renamed. */
+static int column_of(const table *side_table, const table *target, int i) {
+  int found = table_column(side_table, target->columns[i].name);
+  bool renamed = found < 0 && i < side_table->columns_n && side_table->columns_n == target->columns_n && table_column(target, side_table->columns[i].name) < 0;
+  return renamed ? i : found;
+}
+
 static status side_open(row_merge *k, side *s, int which, txn *from, const table *t) {
   k->maps[which] = calloc((size_t)k->t->columns_n + 1, sizeof(int));
   if (!k->maps[which]) return no_memory(k);
-  for (int i = 0; i < k->t->columns_n; i++) k->maps[which][i] = t ? table_column(t, k->t->columns[i].name) : -1;
+  for (int i = 0; i < k->t->columns_n; i++) k->maps[which][i] = t ? column_of(t, k->t, i) : -1;
   if (!s) return HDB_OK;
   s->t = t;
   if (!t || !from) return HDB_OK;

@@ -315,13 +315,31 @@ for line in sys.stdin:
     def test_a_table_of_other_columns_is_made_anew(self):
         conn = self.open(self.TABLE + "; CREATE INDEX t_a ON t(a); CREATE TABLE log(x); CREATE TRIGGER tr AFTER DELETE ON t BEGIN INSERT INTO log VALUES(old.id); END")
         conn.checkpoint()
-        self.tool("ALTER TABLE t DROP COLUMN b; ALTER TABLE t RENAME COLUMN a TO name")
+        self.tool("ALTER TABLE t DROP COLUMN b; ALTER TABLE t RENAME COLUMN a TO name")  # both at once: which is which?
         self.look(conn)
         self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), [(1, "a1", 1), (2, "a2", 2), (3, "a3", 3)])
         self.assertEqual(conn.execute("SELECT * FROM log").fetchall(), [])
         self.assert_equal_now(conn)
         conn.execute("DELETE FROM t WHERE id = 1")
         self.assertEqual(conn.execute("SELECT * FROM log").fetchall(), [(1,)])
+
+    def test_columns_that_a_tool_renamed_or_dropped_keep_rows_and_history(self):
+        for change, wanted in (("ALTER TABLE t RENAME COLUMN a TO name", [(1, "ours", "tool", 1), (2, "a2", "b2", 2), (3, "a3", "b3", 3)]),
+                               ("ALTER TABLE t DROP COLUMN a", [(1, "tool", 1), (2, "b2", 2), (3, "b3", 3)])):
+            with self.subTest(change):
+                conn = self.open(self.TABLE + "; CREATE INDEX t_b ON t(b)")
+                conn.checkpoint()
+                before = conn.last_commit_timestamp
+                self.tool(change + "; UPDATE t SET b = 'tool' WHERE id = 1")
+                conn.execute("UPDATE t SET a = 'ours' WHERE id = 1")
+                conn.checkpoint()
+                self.assertEqual(conn.execute("SELECT * FROM t").fetchall(), wanted)
+                self.assertEqual(conn.execute(f"SELECT a, b FROM t AS OF SCN {before} WHERE id = 1").fetchone(), ("a1", "b1"))
+                self.assertEqual(self.log(conn)[-1], ("merged", "0 inserted, 1 updated, 0 deleted, 0 conflicts"))
+                self.assert_equal_now(conn)
+                conn.close()
+                shutil.rmtree(self.path + "-helios")
+                os.unlink(self.path)
 
     def test_a_tool_in_wal_mode(self):
         conn = self.open(self.TABLE)
