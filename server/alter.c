@@ -29,6 +29,18 @@ typedef struct element {
   int from, to; /* tokens */
 } element;
 
+const char *sql_escaped(arena *memory, const char *text) {
+  if (!strchr(text, '\'')) return text;
+  buf b = BUF_INIT;
+  for (const char *p = text; *p; p++) {
+    if (*p == '\'') buf_byte(&b, '\'');
+    buf_byte(&b, (uint8_t)*p);
+  }
+  const char *copy = arena_strndup(memory, (const char *)b.p, b.n);
+  buf_free(&b);
+  return copy ? copy : "";
+}
+
 /* ---- the statement's tokens ---- */
 
 static bool word(const alter *a, int i, const char *text) { return i < a->t->tokens_n && token_word(&a->t->tokens[i], text); }
@@ -168,6 +180,9 @@ static const char *quoted(alter *a, const char *name) {
   return text ? text : "";
 }
 
+/* For between single quotes. */
+static const char *escaped(alter *a, const char *text) { return sql_escaped(a->memory, text); }
+
 static const char *table_name(alter *a) {
   return a->schema ? arena_printf(a->memory, "%s.%s", quoted(a, a->schema), quoted(a, a->table)) : quoted(a, a->table);
 }
@@ -226,9 +241,9 @@ static status may_be_own_key(alter *a, element column, bool *may) {
   buf_free(&type);
   *may = t && is_integer(t->oid) && strstr(a->sql, "/*postgres") && !find_clause(a, column, "default", NULL, &clause) && !find_clause(a, column, "generated", NULL, &clause) &&
          !find_clause(a, column, "references", NULL, &clause) && !find_clause(a, column, "unique", NULL, &clause);
-  TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_info('%s') WHERE pk > 0", a->table), &keyed));
+  TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_info('%s') WHERE pk > 0", escaped(a, a->table)), &keyed));
   TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM sqlite_schema WHERE name <> '%s' AND (lower(tbl_name) = lower('%s') OR (type IN ('view', 'trigger') AND sql LIKE '%%%s%%') OR sql LIKE '%%REFERENCES%%%s%%')",
-                              a->table, a->table, a->table, a->table), &referred));
+                              escaped(a, a->table), escaped(a, a->table), escaped(a, a->table), escaped(a, a->table)), &referred));
   *may = *may && !keyed && !referred && strlen(name) < 64 && a->schema == NULL;
   if (*may) TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM (SELECT count(*) AS n FROM %s) WHERE n > 5000000", table_name(a)), &keyed)); /* an index is built in bulk */
   *may = *may && !keyed;
@@ -272,7 +287,7 @@ static status add_key(alter *a, const char *name, int i, int end) {
   const char *columns = list_names(a, open, close, "_"), *given = name;
   if (!name) name = primary ? arena_printf(a->memory, "%s_pkey", a->table) : arena_printf(a->memory, "%s_%s_key", a->table, columns);
   if (primary) {
-    TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pg_constraint WHERE contype = 'p' AND conrelid = '%s'::regclass", a->table), &found));
+    TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pg_constraint WHERE contype = 'p' AND conrelid = '%s'::regclass", escaped(a, a->table)), &found));
     if (found) return session_fail(a->s, "42P16", NULL, NULL, "multiple primary keys for table \"%s\" are not allowed", a->table);
   }
   for (int k = open + 1; k < close; k++) {
@@ -330,7 +345,7 @@ static status add_check(alter *a, const char *name, int i, int end) {
 /* The parent's key when REFERENCES does not name it: that of ALTER TABLE .. ADD PRIMARY KEY is none to the engine. */
 static status parent_key(alter *a, const char *parent, const char **list) {
   hdb_stmt *q;
-  const char *tail, *sql = arena_printf(a->memory, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'p' AND conrelid = '%s'::regclass", parent);
+  const char *tail, *sql = arena_printf(a->memory, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'p' AND conrelid = '%s'::regclass", escaped(a, parent));
   int rc = sql ? hdb_prepare(a->s->db, sql, -1, 0, &q, &tail) : HDB_NOMEM;
   *list = NULL;
   if (rc != HDB_OK) return engine_failed(a->s, rc);
@@ -422,7 +437,7 @@ static status drop_constraint(alter *a, int i, int end) {
   element e;
   int behind = i + 1 + (word(a, i + 1, "cascade") || word(a, i + 1, "restrict"));
   if (behind < end) return syntax(a, behind);
-  TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = '%s' AND sql LIKE '%%/*postgres %%' AND lower(tbl_name) = lower('%s')", name, a->table), &found));
+  TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = '%s' AND sql LIKE '%%/*postgres %%' AND lower(tbl_name) = lower('%s')", escaped(a, name), escaped(a, a->table)), &found));
   if (found) return run_text(a->s, arena_printf(a->memory, "DROP INDEX %s", quoted(a, name)));
   if (!find_constraint(a, name, &e)) {
     if (!if_exists) return session_fail(a->s, "42704", NULL, NULL, "constraint \"%s\" of relation \"%s\" does not exist", name, a->table);
@@ -472,7 +487,7 @@ static status column_type(alter *a, const char *column, const pg_type **type, bo
   const char *sql = arena_printf(a->memory, "SELECT %s FROM %s", quoted(a, column), table_name(a));
   if (!sql || hdb_describe(a->s->db, sql, NULL, 0, a->memory, &d) != HDB_OK) return no_memory(a);
   *type = pg_type_by_oid(d.columns_n ? d.columns[0].type : PG_TEXT);
-  TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_info('%s') WHERE lower(name) = lower('%s') AND pk = 1 AND type = 'INTEGER' AND (SELECT count(*) FROM pragma_table_info('%s') WHERE pk > 0) = 1", a->table, column, a->table), row_id));
+  TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_info('%s') WHERE lower(name) = lower('%s') AND pk = 1 AND type = 'INTEGER' AND (SELECT count(*) FROM pragma_table_info('%s') WHERE pk > 0) = 1", escaped(a, a->table), escaped(a, column), escaped(a, a->table)), row_id));
   return *type ? HDB_OK : no_memory(a);
 }
 
@@ -522,7 +537,7 @@ static status alter_column(alter *a, int i, int end) {
   if (word(a, i, "drop") && word(a, i + 1, "default")) return find_clause(a, column, "default", NULL, &clause) ? cut_clause(a, clause) : HDB_OK;
   if (word(a, i, "drop") && word(a, i + 1, "not") && word(a, i + 2, "null")) {
     bool key;
-    TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM information_schema_key_column_usage k JOIN pg_constraint c ON c.conname = k.constraint_name WHERE c.contype = 'p' AND k.table_name = '%s' AND k.column_name = '%s'", a->table, name), &key));
+    TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM information_schema_key_column_usage k JOIN pg_constraint c ON c.conname = k.constraint_name WHERE c.contype = 'p' AND k.table_name = '%s' AND k.column_name = '%s'", escaped(a, a->table), escaped(a, name)), &key));
     if (key) return session_fail(a->s, "42P16", NULL, NULL, "column \"%s\" is in a primary key", name);
     return find_clause(a, column, "not", "null", &clause) ? cut_clause(a, clause) : HDB_OK;
   }
@@ -598,7 +613,7 @@ static status put_comment(alter *a) {
   if (strcmp(wanted, type) != 0) return session_fail(a->s, "42809", NULL, NULL, "\"%s\" is not a%s %s", a->table, *c->kind == 'i' ? "n" : "", c->kind);
   if (*c->column) {
     bool found;
-    TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_info('%s') WHERE name = '%s' COLLATE NOCASE", a->table, c->column), &found));
+    TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_info('%s') WHERE name = '%s' COLLATE NOCASE", escaped(a, a->table), escaped(a, c->column)), &found));
     if (!found) return session_fail(a->s, "42703", NULL, NULL, "column \"%s\" of relation \"%s\" does not exist", c->column, a->table);
   }
   buf b = BUF_INIT;

@@ -180,9 +180,9 @@ static const char *next_value(session *s, const definition *d, int64_t *out, cha
 
 static const char *next_serial(session *s, const char *table, int64_t *out, char *why, size_t size) {
   arena memory = {0};
-  const char *sql = arena_printf(&memory, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = '%s' RETURNING seq", table);
+  const char *sql = arena_printf(&memory, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = '%s' RETURNING seq", sql_escaped(&memory, table));
   int rc = outside(s, sql, out);
-  if (rc == HDB_DONE) rc = outside(s, arena_printf(&memory, "INSERT INTO sqlite_sequence(name, seq) VALUES('%s', 1) RETURNING seq", table), out);
+  if (rc == HDB_DONE) rc = outside(s, arena_printf(&memory, "INSERT INTO sqlite_sequence(name, seq) VALUES('%s', 1) RETURNING seq", sql_escaped(&memory, table)), out);
   arena_clear(&memory);
   if (rc == HDB_ROW) return NULL;
   snprintf(why, size, "%s", hdb_errmsg(s->db));
@@ -270,8 +270,8 @@ static void f_setval(hdb_context *c, int n, hdb_value **a) {
     buf_free(&sql);
   } else if (serial_table(s->db, name, table, sizeof table)) {
     int64_t seq = called ? value : value - 1;
-    rc = outside(s, arena_printf(&memory, "UPDATE sqlite_sequence SET seq = %lld WHERE name = '%s' RETURNING seq", (long long)seq, table), &ignored);
-    if (rc == HDB_DONE) rc = outside(s, arena_printf(&memory, "INSERT INTO sqlite_sequence(name, seq) VALUES('%s', %lld) RETURNING seq", table, (long long)seq), &ignored);
+    rc = outside(s, arena_printf(&memory, "UPDATE sqlite_sequence SET seq = %lld WHERE name = '%s' RETURNING seq", (long long)seq, sql_escaped(&memory, table)), &ignored);
+    if (rc == HDB_DONE) rc = outside(s, arena_printf(&memory, "INSERT INTO sqlite_sequence(name, seq) VALUES('%s', %lld) RETURNING seq", sql_escaped(&memory, table), (long long)seq), &ignored);
   } else {
     arena_clear(&memory);
     return no_such(c, name);

@@ -225,6 +225,7 @@ status encoding_out(session *s, buf *out, size_t from);                 /* the b
 const char *encoding_words(session *s, const char *text, buf *keep);    /* for one message; an empty buf */
 
 /* ---- alter.c ---- */
+const char *sql_escaped(arena *memory, const char *text); /* quotes doubled, for between them */
 status alter_run(session *s, const translation *t, const char *query);
 status comment_run(session *s, const translation *t, const char *query);
 

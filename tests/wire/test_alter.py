@@ -180,3 +180,16 @@ def test_a_lone_integer_key_added_later_becomes_the_tables_own(c):
     fails(c, "ALTER TABLE k ADD PRIMARY KEY (id)", C="23505")
     assert c.query("SELECT count(*) FROM k").rows == [("2",)]
     fails(c, "CREATE TABLE w(id int PRIMARY KEY, v text); INSERT INTO w(v) VALUES('x')", C="23502", M='null value in column "id" of relation "w" violates not-null constraint')
+
+
+def test_names_with_quotes_and_capitals(c):
+    name = '"it' + "'" + 's a T"'
+    c.query(f"""DROP TABLE IF EXISTS {name}; CREATE TABLE {name}(id int, "V'" text); INSERT INTO {name} VALUES(1, 'x')""")
+    c.query(f"""ALTER TABLE {name} ADD PRIMARY KEY (id), ADD CONSTRAINT "c'k" CHECK (id > 0), ALTER COLUMN "V'" SET NOT NULL, ALTER "V'" TYPE varchar(9);
+        COMMENT ON COLUMN {name}."V'" IS 'words'""")
+    fails(c, f"INSERT INTO {name} VALUES(0, 'y')", C="23514", n="c'k")
+    fails(c, f"INSERT INTO {name} VALUES(1, 'y')", C="23505")
+    assert c.query("SELECT description FROM pg_description WHERE description = 'words'").rows == [("words",)]
+    c.query(f"""ALTER TABLE {name} DROP CONSTRAINT "c'k", ALTER "V'" DROP NOT NULL; CREATE TABLE "s'q"(id serial PRIMARY KEY)""")
+    assert c.query("""SELECT nextval('"s''q_id_seq"'), setval('"s''q_id_seq"', 7), nextval('"s''q_id_seq"')""").rows == [("1", "7", "8")]
+    c.query(f"""DROP TABLE {name}; DROP TABLE "s'q" """)
