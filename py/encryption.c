@@ -32,12 +32,13 @@ static PyObject *run(PyObject *self, const arguments_spec *spec, PyObject *const
                      int (*change)(hdb *db, const void *key, const char *passphrase), bool needed) {
   connection *c = (connection *)self;
   secret s;
-  if (read_secret(c->state, spec, args, nargs, kwnames, &s) < 0) return NULL;
+  module_state *state = module_state_of(Py_TYPE(self)); /* before __init__ the connection has none */
+  if (!state || read_secret(state, spec, args, nargs, kwnames, &s) < 0) return NULL;
   if (needed && !s.given && !s.passphrase) {
     PyErr_SetString(PyExc_TypeError, "rekey() needs a key or a passphrase");
     return NULL;
   }
-  if (!callback_begin(c)) {
+  if (!callback_begin_local(c, spec->function)) {
     crypt_wipe(&s, sizeof s);
     return NULL;
   }
@@ -67,7 +68,7 @@ PyObject *connection_copy(PyObject *self, PyObject *path) {
   PyObject *bytes;
   int rc;
   if (!PyUnicode_FSConverter(path, &bytes)) return NULL;
-  if (!callback_begin(c)) {
+  if (!callback_begin_local(c, "copy")) {
     Py_DECREF(bytes);
     return NULL;
   }

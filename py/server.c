@@ -25,7 +25,7 @@ static int read_key(module_state *state, PyObject *key, unsigned char bytes[32],
   if (PyObject_TypeCheck(key, state->connection_type)) {
     bool has_key = false;
     hdb *db = ((connection *)key)->db;
-    if (db && hdb_secret(db, bytes, &has_key, &o->passphrase) && has_key) o->encryption_key = bytes;
+    if (db && !backend_is_remote(db) && hdb_secret(db, bytes, &has_key, &o->passphrase) && has_key) o->encryption_key = bytes;
     return 0;
   }
   o->encryption_key = bytes;

@@ -288,6 +288,23 @@ class ServerMode(unittest.TestCase):
                 self.connect(**keyword)
         self.assertEqual(con.execute("select 1").fetchone(), (1,))
 
+    def test_no_method_reaches_past_the_connection(self):
+        con = self.connect()
+        con.execute("create table t(a integer primary key, b)")
+        con.commit()
+        values = [(), (1,), ("x",), ("t", "b", 1), ("x", 1, abs), ("x", 1, None), (b"x" * 32,), (None,), (None, 1), (con,), ("t", "b", [1.0], 3)]
+        for name in sorted(set(dir(con)) - set(dir(object)) - {"close"}):
+            attribute = getattr(con, name, None)
+            if callable(attribute) and not isinstance(attribute, type):
+                for arguments in values:
+                    outcome(lambda: list(attribute(*arguments)) if name == "iterdump" else attribute(*arguments))  # an error, or not; never the end
+        con.rollback()
+        with self.assertRaisesRegex(helios.NotSupportedError, r"^rekey\(\) is not supported with heliosdb_mode='server'$"):
+            con.rekey(b"x" * 32)
+        with self.assertRaises((helios.OperationalError, helios.ProgrammingError)):
+            helios.start_server(os.path.join(self.directory, "no", "such"), port=0, encryption_key=con)
+        self.assertEqual(con.execute("select 1").fetchone(), (1,))
+
     def test_dump_and_backup(self):
         con = self.connect()
         con.executescript("create table t(a integer primary key, b text); create index i on t(b); create view v as select b from t;"
