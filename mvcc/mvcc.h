@@ -134,6 +134,7 @@ status txn_begin(txn *t, enum txn_mode mode, int timeout_ms);
 bool txn_is_open(const txn *t);
 bool txn_has_turn(const txn *t);
 bool txn_has_writes(const txn *t);
+bool txn_reads_own_writes(const txn *t); /* a cursor stands in a tree that it has written */
 bool txn_is_alone(const txn *t); /* no other transaction is open just now */
 size_t txn_write_bytes(const txn *t); /* memory its private writes take, about */
 /* Doomed: a failed commit; everything but txn_rollback fails with the same status. */

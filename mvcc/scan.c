@@ -739,6 +739,12 @@ static void resume(scan *s, int direction) {
 static void resume_next(cursor *c) { resume((scan *)c, 1); }
 static void resume_prev(cursor *c) { resume((scan *)c, -1); }
 
+bool txn_reads_own_writes(const txn *t) {
+  for (const scan *s = t->active; s; s = s->active_next)
+    if (!s->as_of && writeset_find((writeset *)&t->writes, s->tree)) return true;
+  return false;
+}
+
 void scan_detach_all(txn *t) {
   for (scan *s = t->active; s; s = s->active_next) {
     if (s->pub.valid && s->w) s->pub.key = save_key(s, s->pub.key);

@@ -6,7 +6,7 @@
  * statement tells the same. Overtaken twice, the third run holds the writer's turn.
  *
  * Y1  Nothing of the user's is called: a transaction with a user's function or collation, an authorizer, DDL, a blob
- *     written, or a cursor still open at COMMIT is not replayed, it fails. So is one whose log passes 16 MB.
+ *     written, or a cursor still open over its own writes is not replayed, it fails. So is one whose log passes 16 MB.
  * Y2  ROLLBACK TO cuts the log; SELECTs are not in it.
  * Y3  A row id that was given is given again, unless somebody has taken it since: then the transaction fails.
  * Y4  However it fails, nothing of it is left but the doomed state (hdb.doomed), which ROLLBACK ends.
@@ -291,10 +291,17 @@ static status run_log(run *k, bool with_turn) {
 
 static bool is_overtaken(status rc) { return rc == HDB_BUSY_SNAPSHOT || (rc & 0xff) == HDB_CONSTRAINT; }
 
+/* A statement that still reads goes on over the new view (T4 of transaction.c), unless it was reading what is written again. */
+static bool has_cursor_over_writes(const hdb *db) {
+  for (int i = 0; i < db->databases_n; i++)
+    if (db->databases[i].txn && txn_reads_own_writes(db->databases[i].txn)) return true;
+  return false;
+}
+
 status replay_commit(hdb *db, status first) {
   struct replay *r = db->replay;
   if (!r || r->refused || r->running || !is_overtaken(first) || !db->doomed || db->committed_parts > 0 ||
-      db->pragmas.policy != TXN_LAST_COMMIT_WINS || r->statements.n == 0 || atomic_load(&db->active) > 1)
+      db->pragmas.policy != TXN_LAST_COMMIT_WINS || r->statements.n == 0 || (atomic_load(&db->active) > 1 && has_cursor_over_writes(db)))
     return first;
   run k = {.db = db, .r = r};
   error conflict = db->err;

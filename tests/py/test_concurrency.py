@@ -365,3 +365,25 @@ def test_a_long_reader_costs_writers_nothing(path):
         reader.execute("commit")
     assert reader.execute("select sum(n) from t").fetchone() == (4000,)
     assert min(beside) < 3 * min(without)
+
+
+@pytest.mark.parametrize("table, fine", [("other", True), ("t", False)])
+def test_a_cursor_left_open_over_its_own_writes_is_what_keeps_a_transaction_from_running_again(path, table, fine):
+    con = make(path, "create table t(id integer primary key, n int); insert into t values(1, 0), (2, 0), (3, 0); create table other(id integer primary key)")
+    con.executemany("insert into other values(?)", [(i,) for i in range(50)])
+    beside = connect(path)
+    con.execute("begin")
+    cursor = con.execute(f"select id from {table}")
+    first = cursor.fetchone()
+    con.execute("update t set n = n + 1 where id = 1")
+    beside.execute("update t set n = n + 10 where id = 1")
+    beside.execute("insert into other values(50)")
+    if fine:
+        con.execute("commit")
+        assert [first] + cursor.fetchall() == [(i,) for i in range(51)]  # what was not read yet is read as it is now
+    else:
+        with pytest.raises(sqlite3.OperationalError, match="^database is locked$"):
+            con.execute("commit")
+        con.execute("rollback")
+    assert value(con, "select n from t where id = 1") == (11 if fine else 10)
+    beside.close()
