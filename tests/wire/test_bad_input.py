@@ -7,6 +7,7 @@ import pathlib
 import random
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -356,6 +357,61 @@ class BadInput(unittest.TestCase):
                     pass
             self.assertEqual(len(clients), 3)
             [c.close() for c in clients]
+
+
+class Tls(unittest.TestCase):
+    def test_bad_handshakes(self):
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        key, cert = (os.path.join(directory, n) for n in ("key.pem", "cert.pem"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1", "-subj", "/CN=localhost"],
+                       capture_output=True, check=True)
+        context = ssl.create_default_context(cafile=cert)
+        context.check_hostname = False
+        request, rng = struct.pack("!ii", 8, 80877103), random.Random(SEED)
+        with ServerProcess(os.path.join(directory, "app.db"), "--password", "pw", "--tls-cert", cert, "--tls-key", key) as server:
+            def encrypted():
+                s = socket.create_connection(("127.0.0.1", server.port), 10)
+                s.sendall(request)
+                self.assertEqual(s.recv(1), b"S")
+                return s
+
+            def session():
+                client = server.client(connect=False)
+                client.raw(request)
+                self.assertEqual(client.sock.recv(1), b"S")
+                client.sock = context.wrap_socket(client.sock)
+                client.raw(startup({"user": "helios", "database": "app"}))
+                client.password = "pw"
+                client.authenticate()
+                client.until_ready()
+                return client
+            with session() as good:
+                for i in range(60):
+                    with encrypted() as s:
+                        s.sendall(rng.choice((b"", b"\x16\x03\x01\xff\xff", b"\x15\x03\x03\0\2\2\0", startup({"user": "helios"}), request)) + rng.randbytes(rng.randrange(300)))
+                        if i % 2:
+                            try:
+                                s.shutdown(socket.SHUT_WR)
+                                while s.recv(65536):
+                                    pass
+                            except OSError:
+                                pass
+                with session() as cut:  # a record cut off, and one whose tag is wrong
+                    raw = cut.sock.detach()
+                    with socket.socket(fileno=raw) as s:
+                        s.sendall(b"\x17\x03\x03\0\x40" + rng.randbytes(64))
+                        s.settimeout(10)
+                        try:
+                            while s.recv(65536):
+                                pass
+                        except OSError:
+                            pass
+                self.assertEqual(good.query("select length('" + "x" * 3_000_000 + "')").rows, [("3000000",)])
+                self.assertEqual(len(good.query("with recursive n(i) as (select 1 union all select i + 1 from n limit 100000) select i, 'some text' from n").rows), 100_000)
+            with self.assertRaises(ServerError) as caught:  # without TLS it works as well, and a password is still wanted
+                server.client(password="wrong")
+            self.assertEqual(caught.exception.sqlstate, "28P01")
 
 
 class Authentication(unittest.TestCase):
