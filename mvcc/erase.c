@@ -247,6 +247,7 @@ static status cut_anew(erasing *x) {
 
 static status tell_others(erasing *x) {
   engine *e = x->e;
+  aside_forget(e, x->f->batch, x->tree); /* graphs are made again from the rows */
   if (e->feed && x->tree == x->spec->tree) feed_whole(&x->f->feed, x->f->batch, x->tree); /* E2 */
   TRY(recent_add_whole(&e->recent, x->tree));                 /* E3 */
   if (e->cache) {
@@ -351,6 +352,7 @@ static status compact(engine *e, const erase_request *r) {
     put_be32(from, r->parts[i].tree), put_be32(to, r->parts[i].tree + 1);
     TRY(kv_compact(e->store, KV_ROWS, slice_of(from, 4), slice_of(to, 4)));
     TRY(kv_compact(e->store, KV_VERSIONS, slice_of(from, 4), slice_of(to, 4)));
+    TRY(kv_compact(e->store, KV_HNSW, slice_of(from, 4), slice_of(to, 4)));
   }
   TRY(kv_compact(e->store, KV_META, slice_of(NULL, 0), slice_of(NULL, 0)));
   return kv_compact(e->store, KV_COMMITS, slice_of(NULL, 0), slice_of(NULL, 0));
@@ -371,8 +373,8 @@ void erase_finish(engine *e) {
   if (kv_get(e->store, NULL, KV_META, slice_str("erased"), &value) != HDB_OK) return;
   kv_release(&value);
   if (kv_flush(e->store) != HDB_OK) return; /* the next close tries again */
-  static const enum kv_family families[] = {KV_META, KV_ROWS, KV_VERSIONS, KV_COMMITS};
-  for (int i = 0; i < 4; i++)
+  static const enum kv_family families[] = {KV_META, KV_ROWS, KV_VERSIONS, KV_COMMITS, KV_HNSW};
+  for (int i = 0; i < 5; i++)
     if (kv_compact(e->store, families[i], slice_of(NULL, 0), slice_of(NULL, 0)) != HDB_OK) return;
   forget_erased(e);
 }

@@ -1,6 +1,7 @@
 """ERASE FROM: rows go with their history, on all branches, and no file keeps their values."""
 import os
 import sqlite3 as stock
+import struct
 import subprocess
 import sys
 
@@ -203,6 +204,31 @@ def test_only_what_the_statement_found(tmp_path):
     assert con.execute(f"SELECT * FROM a AS OF SCN {scn}").fetchall() == [(2, "y"), (3, "z")]
     assert con.execute("SELECT * FROM a").fetchall() == [(2, "y"), (3, "changed")]
     con.close()
+
+
+def test_vectors(tmp_path):
+    """A vector goes from the rows and from the stored graph; searches go on."""
+    path = str(tmp_path / "a.db")
+    con = sqlite.connect(path, isolation_level=None)
+    con.execute("PRAGMA synchronous = OFF")
+    con.execute("CREATE TABLE v(id INTEGER PRIMARY KEY, e VECTOR(4))")
+    con.execute("BEGIN")
+    for i in range(3000):
+        con.execute("INSERT INTO v VALUES(?,?)", (i, [i % 17, i % 13, i % 11, i + 0.5]))
+    con.execute("COMMIT")
+    secret = struct.pack("<4f", 77 % 17, 77 % 13, 77 % 11, 77.5)
+    nearest = "SELECT id FROM v ORDER BY e <-> '[9,12,0,77.5]' LIMIT 1"
+    assert con.execute(nearest).fetchone() == (77,)
+    con.close()
+    con = sqlite.connect(path, isolation_level=None)
+    assert con.execute(nearest).fetchone() == (77,)
+    con.execute("ERASE FROM v WHERE id = 77")
+    assert con.execute(nearest).fetchone() != (77,)
+    con.close()
+    for where, _, names in os.walk(tmp_path):
+        for name in names:
+            with open(os.path.join(where, name), "rb") as f:
+                assert secret not in f.read(), name
 
 
 def test_errors(tmp_path):
