@@ -9,7 +9,7 @@ VENV    := .venv
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire fuzz-wire
-.PHONY: processes sim-faults mirror-kill recall bench-vectors
+.PHONY: processes sim-faults mirror-kill recall bench-vectors bench-threads
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -38,6 +38,11 @@ recall: build
 bench-time: build
 	@cmake --build $(BUILD) --target bench_time >/dev/null
 	@$(BUILD)/tests/bench_time
+
+# Writers in 1 to 16 threads beside stock SQLite in WAL mode, synced and not, with controls.
+bench-threads: build
+	@cmake --build $(BUILD) --target bench_threads
+	@folder=$$(mktemp -d) && $(BUILD)/tests/bench_threads $$folder $(BENCH); code=$$?; rm -rf $$folder; exit $$code
 
 unit: build
 	@cd $(BUILD) && ctest --output-on-failure -j2
