@@ -116,6 +116,19 @@ static status column_default(rewriter *r, int *at, int end) {
 
 static status constraint_words(rewriter *r, int from, int end, const table_rewrite *t);
 
+/* (START WITH 1 INCREMENT BY 1 ..): what differs from the default is not there. */
+static status identity_options(rewriter *r, int *at, int end) {
+  if (!rewrite_punct(r, *at, '(')) return HDB_OK;
+  int close = rewrite_close(r, *at, end);
+  for (int i = *at + 1; i < close; i++) {
+    bool number = r->t[i].kind == PT_NUMBER || r->t[i].kind == PT_OPERATOR, counts = !rewrite_is(r, i - 1, "cache") && !rewrite_is(r, i - 1, "maxvalue");
+    if ((number && counts && strcmp(r->t[i].text, "1") != 0) || (rewrite_is(r, i, "cycle") && !rewrite_is(r, i - 1, "no")))
+      return rewrite_unsupported(r, i, "options of identity columns (a sequence and DEFAULT nextval() have them)");
+  }
+  *at = close + 1;
+  return HDB_OK;
+}
+
 static status column_constraints(rewriter *r, int i, int end, bool autoincrement, bool plain_key) {
   while (i < end) {
     if (rewrite_is(r, i, "default")) {
@@ -124,7 +137,7 @@ static status column_constraints(rewriter *r, int i, int end, bool autoincrement
       int as = rewrite_is(r, i + 2, "as") ? i + 2 : i + 3;
       if (rewrite_is(r, as + 1, "identity")) {
         i = as + 2;
-        if (rewrite_punct(r, i, '(')) i = rewrite_close(r, i, end) + 1;
+        TRY(identity_options(r, &i, end));
       } else {
         int close = rewrite_close(r, as + 1, end);
         rewrite_put(r, i, "GENERATED ALWAYS AS (");
@@ -181,8 +194,10 @@ static status constraint_words(rewriter *r, int from, int end, const table_rewri
       i = rewrite_close(r, i + 1, end) + 1;
     } else if (rewrite_is(r, i, "not") && rewrite_is(r, i + 1, "valid")) {
       i += 2;
-    } else if (rewrite_is(r, i, "match") && (rewrite_is(r, i + 1, "simple") || rewrite_is(r, i + 1, "full"))) {
+    } else if (rewrite_is(r, i, "match") && rewrite_is(r, i + 1, "simple")) {
       i += 2;
+    } else if (rewrite_is(r, i, "match")) {
+      return rewrite_unsupported(r, i, "MATCH FULL and MATCH PARTIAL");
     } else if (t && t->serial_key && rewrite_is(r, i, "primary") && rewrite_is(r, i + 1, "key") && rewrite_punct(r, i + 2, '(')) {
       rewrite_put(r, i, "PRIMARY KEY (");
       rewrite_token(r, i + 3);
