@@ -88,7 +88,8 @@ void process_free(engine *e) {
 }
 
 void process_patience(engine *e, int timeout_ms) {
-  if (timeout_ms <= 0) timeout_ms = 1000; /* no wait for others' transactions; but an answer takes its time */
+  if (timeout_ms <= 0) return; /* no wait for others' transactions; but an answer takes its time */
+  if (timeout_ms < 100) timeout_ms = 100;
   if (atomic_exchange(&e->processes->patience_ms, timeout_ms) != timeout_ms)
     remote_patience(e->store, timeout_ms);
 }
