@@ -89,17 +89,18 @@ void cond_init_monotonic(pthread_cond_t *c) {
 
 /* ---- views ---- */
 
-view *view_make(engine *e, int64_t time, int64_t schema_time, kv_snapshot *snapshot) {
+view *view_make(engine *e, kv *store, int64_t time, int64_t schema_time, kv_snapshot *snapshot) {
   view *v = malloc(sizeof *v);
   if (v && snapshot) {
     atomic_init(&v->references, 1);
     v->branch = BRANCH_MAIN, v->time = time, v->schema_time = schema_time, v->engine = e;
-    v->generation = atomic_load(&e->generation), v->store = e->store, v->under = NULL, v->remote = is_remote(e);
+    v->generation = atomic_load(&e->generation), v->store = store, v->under = NULL;
+    v->remote = e->processes && store == atomic_load(&e->processes->far);
     v->snapshot = snapshot;
     atomic_fetch_add_explicit(&e->views, 1, memory_order_relaxed);
     return v;
   }
-  kv_snapshot_close(e->store, snapshot);
+  kv_snapshot_close(store, snapshot);
   free(v);
   return NULL;
 }
@@ -118,7 +119,7 @@ status view_newest(engine *e, view **out) {
     if (rc != HDB_BUSY_RECOVERY) return rc;
   }
   pthread_mutex_lock(&e->view_lock);
-  if (!e->newest) e->newest = view_make(e, atomic_load(&e->visible), atomic_load(&e->schema_time), kv_snapshot_open(e->store));
+  if (!e->newest) e->newest = view_make(e, e->store, atomic_load(&e->visible), atomic_load(&e->schema_time), kv_snapshot_open(e->store));
   *out = e->newest ? view_hold(e->newest) : NULL;
   pthread_mutex_unlock(&e->view_lock);
   return *out ? HDB_OK : HDB_NOMEM;
@@ -167,7 +168,7 @@ status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_t
     return rc;
   }
   TRY(kv_write(e->store, batch, false));
-  fresh = view_make(e, time, schema_time, kv_snapshot_open(e->store));
+  fresh = view_make(e, e->store, time, schema_time, kv_snapshot_open(e->store));
   if (!fresh) { /* written, but nobody can be shown it: as after a failed write */
     atomic_store(&e->broken, HDB_NOMEM);
     return HDB_NOMEM;
@@ -300,6 +301,8 @@ static status load_newest(engine *e) {
   return HDB_OK;
 }
 
+static status setting_put_here(engine *e, const char *name, slice value, bool sync);
+
 static status load_retention(engine *e, double asked) {
   buf stored = BUF_INIT;
   double kept = e->memory ? 0 : 7 * 86400.0;
@@ -315,7 +318,7 @@ static status load_retention(engine *e, double asked) {
   if (e->memory || e->read_only || (known && e->retention == kept)) return HDB_OK;
   char text[64];
   snprintf(text, sizeof text, "%.17g", e->retention);
-  return engine_setting_put(e, "retention", slice_str(text));
+  return setting_put_here(e, "retention", slice_str(text), true);
 }
 
 /* From when on history is whole: kept in meta under `history_floor`, INT64_MAX while none is written. */
@@ -631,12 +634,7 @@ status engine_setting_get(engine *e, const char *name, buf *out) {
   return buf_failed(out) ? HDB_NOMEM : HDB_OK;
 }
 
-static status setting_put(engine *e, const char *name, slice value, bool sync) {
-  if (e->read_only) return HDB_READONLY;
-  if (is_remote(e)) {
-    status rc = remote_setting_put(e, name, value);
-    if (rc != HDB_BUSY_RECOVERY) return rc;
-  }
+static status setting_put_here(engine *e, const char *name, slice value, bool sync) {
   buf key = BUF_INIT;
   kv_batch *batch = kv_batch_new(e->store);
   setting_key(&key, name);
@@ -648,6 +646,12 @@ static status setting_put(engine *e, const char *name, slice value, bool sync) {
   kv_batch_free(batch);
   buf_free(&key);
   return rc;
+}
+
+static status setting_put(engine *e, const char *name, slice value, bool sync) {
+  if (e->read_only) return HDB_READONLY;
+  status rc = is_remote(e) ? remote_setting_put(e, name, value) : HDB_BUSY_RECOVERY;
+  return rc == HDB_BUSY_RECOVERY ? setting_put_here(e, name, value, sync) : rc;
 }
 
 status engine_setting_put(engine *e, const char *name, slice value) { return setting_put(e, name, value, true); }

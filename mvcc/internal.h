@@ -238,7 +238,7 @@ void watch_release(engine *e);
 
 void setting_key(buf *key, const char *name); /* of a setting in KV_META */
 status view_newest(engine *e, view **out); /* a reference */
-view *view_make(engine *e, int64_t time, int64_t schema_time, kv_snapshot *snapshot); /* takes the snapshot */
+view *view_make(engine *e, kv *store, int64_t time, int64_t schema_time, kv_snapshot *snapshot); /* takes the snapshot */
 /* An open transaction's view whose store is gone: the same, read AS OF its time through the new store. */
 status view_restore(engine *e, const view *old, view **out);
 void view_release(view *v);

@@ -91,7 +91,7 @@ void process_patience(engine *e, int timeout_ms) {
   if (timeout_ms <= 0) return; /* no wait for others' transactions; but an answer takes its time */
   if (timeout_ms < 100) timeout_ms = 100;
   if (atomic_exchange(&e->processes->patience_ms, timeout_ms) != timeout_ms)
-    remote_patience(e->store, timeout_ms);
+    remote_patience(e->processes->far, timeout_ms);
 }
 
 /* ---- what the owner shows ---- */
@@ -330,6 +330,7 @@ status process_open(engine *e, const char *path, const engine_options *asked, co
     return error_set(err, HDB_CANTOPEN, "%s", status_text(HDB_CANTOPEN)); /* not ours to use */
   if (*store) {
     p->theirs = page;
+    p->far = *store;
     atomic_store(&e->remote, true);
     atomic_store(&e->visible, atomic_load(&page->visible));
     return process_look(e);
@@ -409,6 +410,7 @@ static status adopt(engine *e, kv *store, engine_page *page) {
     munmap(page, PAGE_BYTES);
     return HDB_NOMEM;
   }
+  p->far = store;
   e->store = store;
   p->theirs = page;
   p->branches_seen = UINT32_MAX;
@@ -432,7 +434,7 @@ status process_recover(engine *e, uint32_t generation) {
   leave_before_wait();
   pthread_mutex_lock(&p->recovery);
   status rc = HDB_OK;
-  if (atomic_load(&e->generation) == generation && remote_was_stale(e->store)) { /* S5 of serve.c */
+  if (atomic_load(&e->generation) == generation && remote_was_stale(p->far)) { /* S5 of serve.c */
     forget_views(e);
     atomic_fetch_add(&e->generation, 1);
   } else if (atomic_load(&e->generation) == generation) {
@@ -498,7 +500,8 @@ bool process_forked(engine *e) {
     return false; /* leaks a little, once */
   serve_calls_init(&fresh->calls, e);
   fresh->key = old->key;
-  if (is_remote(e)) remote_abandon(e->store);
+  fresh->far = dead;
+  if (is_remote(e)) remote_abandon(old->far);
   fresh->theirs = old->theirs ? old->theirs : old->page;
   if (!fresh->theirs) fresh->theirs = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   locks_anew(e);

@@ -90,6 +90,7 @@ struct processes {
   int64_t touched_floor; /* every commit after it is in there */
 
   /* a client */
+  kv *_Atomic far; /* the owner's store; what is asked goes here, whatever the engine's store is by now */
   engine_page *_Atomic theirs;
   engine_page **pages; /* all that were mapped; they stay, somebody may look */
   kv **stores;         /* ... of owners that are gone */

@@ -14,15 +14,19 @@ enum { BLOCK_MAX = 1024, ESTIMATE_AGE = 16 };
 
 /* ---- asking ---- */
 
-static status ask_once(engine *e, uint32_t ask, const buf *request, buf *reply) {
+static status ask_at(kv *far, uint32_t ask, const buf *request, buf *reply) {
   buf nothing = BUF_INIT;
   if (request && buf_failed(request)) return HDB_NOMEM;
   if (reply) buf_clear(reply);
   status_explain_nothing();
   status rc =
-      remote_call(e->store, ask, request ? buf_slice(request) : slice_of(NULL, 0), reply ? reply : &nothing);
+      remote_call(far, ask, request ? buf_slice(request) : slice_of(NULL, 0), reply ? reply : &nothing);
   buf_free(&nothing);
   return rc;
+}
+
+static status ask_once(engine *e, uint32_t ask, const buf *request, buf *reply) {
+  return ask_at(atomic_load(&e->processes->far), ask, request, reply);
 }
 
 status remote_ask(engine *e, uint32_t ask, const buf *request, buf *reply) {
@@ -66,14 +70,14 @@ static void forget_touched(engine *e, reader *r, int64_t since, int64_t time) {
 }
 
 /* The answer to ASK_VIEW: the newest view from now on. Under refresh. */
-static status take_view(engine *e, uint32_t generation, int64_t since, slice reply) {
+static status take_view(engine *e, kv *far, uint32_t generation, int64_t since, slice reply) {
   processes *p = e->processes;
   reader r = reader_of(reply);
   uint64_t id = read_number(&r);
   int64_t time = read_signed(&r), schema_time = read_signed(&r);
   if (r.failed) return HDB_CORRUPT;
-  kv_snapshot *snapshot = remote_snapshot(e->store, id, ASK_DROP);
-  view *v = view_make(e, time, schema_time, snapshot);
+  kv_snapshot *snapshot = remote_snapshot(far, id, ASK_DROP);
+  view *v = view_make(e, far, time, schema_time, snapshot);
   if (!v) return HDB_NOMEM;
   if (v->generation != generation) { /* the owner changed in between */
     view_release(v);
@@ -96,11 +100,12 @@ static status take_view(engine *e, uint32_t generation, int64_t since, slice rep
 static status ask_view(engine *e) {
   processes *p = e->processes;
   buf request = BUF_INIT, reply = BUF_INIT;
+  kv *far = atomic_load(&p->far);
   uint32_t generation = atomic_load(&e->generation);
   int64_t since = p->synced_generation == generation ? p->synced : -1;
   put_signed(&request, since);
-  status rc = ask_once(e, ASK_VIEW, &request, &reply);
-  if (rc == HDB_OK) rc = take_view(e, generation, since, buf_slice(&reply));
+  status rc = ask_at(far, ASK_VIEW, &request, &reply);
+  if (rc == HDB_OK) rc = take_view(e, far, generation, since, buf_slice(&reply));
   buf_free(&request);
   buf_free(&reply);
   return rc;
@@ -112,7 +117,7 @@ static bool is_newest(engine *e, uint32_t generation) {
   view *v = e->newest;
   bool newest = v && v->generation == generation && v->time >= atomic_load(&process_page(e)->visible);
   pthread_mutex_unlock(&e->view_lock);
-  return newest && !remote_is_lost(e->store);
+  return newest && !remote_is_lost(atomic_load(&e->processes->far));
 }
 
 status remote_view_newest(engine *e, view **out) {
@@ -252,7 +257,7 @@ status remote_commit(txn *t, int timeout_ms, int64_t *time) {
     slice key = read_bytes(&r);
     t->in_doubt = false;
     if (rc != HDB_OK && !r.failed) txn_set_conflict(t, (uint32_t)tree, key);
-    if (rc == HDB_OK) t->known = false; /* the owner has let go of it */
+    if (rc == HDB_OK) t->known = false, t->number = 0; /* the owner has let go of it; numbers are used once */
   }
   buf_free(&request);
   buf_free(&reply);
@@ -264,7 +269,8 @@ void remote_end(txn *t) {
   t->known = false;
   if (is_remote(t->engine)) {
     buf_varint(&request, t->number);
-    if (!buf_failed(&request)) remote_tell(t->engine->store, ASK_END, buf_slice(&request));
+    if (!buf_failed(&request))
+      remote_tell(atomic_load(&t->engine->processes->far), ASK_END, buf_slice(&request));
   }
   buf_free(&request);
 }
@@ -313,13 +319,13 @@ status remote_new_tree(engine *e, uint32_t *tree) {
 
 /* ---- counts ---- */
 
-static status read_count(engine *e, const kv_snapshot *snapshot, uint32_t tree, int64_t *rows,
+static status read_count(kv *store, const kv_snapshot *snapshot, uint32_t tree, int64_t *rows,
                          int64_t *bytes) {
   buf key = BUF_INIT;
   kv_value value;
   uint64_t v[2] = {0};
   tree_count_key(tree, &key);
-  status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(e->store, snapshot, KV_META, buf_slice(&key), &value);
+  status rc = buf_failed(&key) ? HDB_NOMEM : kv_get(store, snapshot, KV_META, buf_slice(&key), &value);
   buf_free(&key);
   *rows = *bytes = 0;
   if (rc == HDB_NOTFOUND) return HDB_OK;
@@ -334,9 +340,8 @@ static status read_count(engine *e, const kv_snapshot *snapshot, uint32_t tree, 
 status remote_count(txn *t, uint32_t tree, int64_t *rows) {
   int64_t bytes;
   view *v = t->view;
-  if (!v || v->generation != atomic_load(&t->engine->generation) || v->store != t->engine->store)
-    return HDB_NOTFOUND;
-  status rc = read_count(t->engine, v->snapshot, tree, rows, &bytes);
+  if (!v || v->generation != atomic_load(&t->engine->generation)) return HDB_NOTFOUND;
+  status rc = read_count(v->store, v->snapshot, tree, rows, &bytes);
   return rc == HDB_BUSY_RECOVERY ? HDB_NOTFOUND : rc;
 }
 
@@ -347,7 +352,7 @@ void remote_estimate(engine *e, tree_info *i) {
   bool fresh = i->count_known && now - i->asked_ms < 1000;
   i->asked_ms = now;
   pthread_mutex_unlock(&i->lock);
-  if (fresh || read_count(e, NULL, i->tree, &rows, &bytes) != HDB_OK) return;
+  if (fresh || read_count(e->store, NULL, i->tree, &rows, &bytes) != HDB_OK) return;
   pthread_mutex_lock(&i->lock);
   i->rows = rows, i->bytes = bytes;
   i->count_known = true;

@@ -9,12 +9,16 @@
  *     is: who may connect may write in the directory.
  * S5  The leases of a client that has not read for a minute may go (sessions_drop_idle). If it reads on, it is told that
  *     they are gone, and reads AS OF their times.
+ * S6  A commit that its client gave up waiting for may still lie in a socket, and be read after the client has asked again
+ *     or rolled back. So numbers that committed or ended are remembered, and never commit (again).
  * Cost: a commit request is copied once into the guest's write set, 100 ns a row.
  */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "mvcc/process.h"
+
+enum { OVER_MAX = 256 };
 
 typedef struct lease {
   struct lease *next;
@@ -47,7 +51,9 @@ struct session {
   lease *leases;
   uint64_t lease_ids;
   guest *guests;
-  int64_t used_ms; /* when it last read */
+  int64_t used_ms;         /* when it last read */
+  uint64_t over[OVER_MAX]; /* S6: a ring */
+  size_t over_n;
   branch_use *uses;
   size_t uses_n;
   bool gone;
@@ -254,7 +260,21 @@ static void guest_leave(session *s, guest *g, bool over) {
   if (over) guest_free(g);
 }
 
+/* Under the lock. */
+static bool is_over(const session *s, uint64_t number) {
+  for (size_t i = 0; i < OVER_MAX; i++)
+    if (s->over[i] == number) return true;
+  return false;
+}
+
+static void note_over(session *s, uint64_t number) {
+  pthread_mutex_lock(&s->lock);
+  if (!is_over(s, number)) s->over[s->over_n++ % OVER_MAX] = number;
+  pthread_mutex_unlock(&s->lock);
+}
+
 static status end_guest(session *s, uint64_t number) {
+  note_over(s, number);
   pthread_mutex_lock(&s->lock);
   guest **p = &s->guests;
   while (*p && (*p)->number != number) p = &(*p)->next;
@@ -358,6 +378,10 @@ static status run_commit(session *s, guest *g, reader *r, buf *reply) {
   txn *t = g->t;
   if (r->failed || timeout > INT32_MAX || branch > UINT32_MAX || policy > TXN_SERIALIZABLE)
     return HDB_PROTOCOL;
+  pthread_mutex_lock(&s->lock);
+  bool over = is_over(s, g->number);
+  pthread_mutex_unlock(&s->lock);
+  if (over && !(flags & COMMIT_AGAIN)) return HDB_BUSY_SNAPSHOT; /* S6: nobody waits for this answer */
   status rc = HDB_OK;
   if (flags & COMMIT_AGAIN) TRY(find_again(s, g, view_time, &time));
   if (!time) {
@@ -392,6 +416,7 @@ static status commit(session *s, reader *r, buf *reply) {
   status rc = run_commit(s, g, r, reply);
   if (rc != HDB_OK && txn_is_open(g->t))
     txn_finish(g->t, false); /* it may come again: its row ids stay its own */
+  if (rc == HDB_OK) note_over(s, number);
   guest_leave(s, g, rc == HDB_OK);
   return rc;
 }
@@ -474,7 +499,8 @@ static status put_setting(engine *e, reader *r) {
 static status copy_to(session *s, reader *r) {
   char path[4200];
   slice text = read_bytes(r);
-  if (r->failed || text.n >= sizeof path || memchr(text.p, 0, text.n) || !text.n || text.p[0] != '/') return HDB_PROTOCOL;
+  if (r->failed || text.n >= sizeof path || memchr(text.p, 0, text.n) || !text.n || text.p[0] != '/')
+    return HDB_PROTOCOL;
   if (s->user != geteuid()) return HDB_PERM; /* files would be made by this process's rights instead of his */
   memcpy(path, text.p, text.n);
   path[text.n] = 0;

@@ -198,7 +198,7 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   }
   if (t->policy == TXN_SERIALIZABLE && t->active) scan_hand_over_reads(t);
   TRY(t->doomed);
-  status rc = is_remote(e) ? remote_commit(t, timeout_ms, &t->request.time) : HDB_BUSY_RECOVERY;
+  status rc = is_remote(e) || t->in_doubt ? remote_commit(t, timeout_ms, &t->request.time) : HDB_BUSY_RECOVERY;
   if (rc == HDB_BUSY_RECOVERY) rc = txn_commit_here(t, timeout_ms);
   if (rc == HDB_BUSY) return rc;
   if (rc == HDB_OK && t->sync == TXN_SYNC_FULL && !PLANTED(PLANT_ACKNOWLEDGED_UNSYNCED)) rc = engine_sync_to(e, t->request.time);
