@@ -2,8 +2,8 @@
  *
  * Q1  A living statement counts in itself, without a lock: only its connection touches it. Another connection sees its
  *     executions when it is finalized or when the statement has counted some thousands (stats_keep).
- * Q2  At most TEXTS_MAX texts are kept; then the one with the least time gives its place, and what it took is counted
- *     under "(others)". Texts are cut at TEXT_MAX bytes.
+ * Q2  At most TEXTS_MAX texts are kept; then the one with the least time gives its place, those of other databases first,
+ *     and what it took is counted under "(others)". Texts are cut at TEXT_MAX bytes.
  * Q3  A text belongs to a database: by its file's name, or to the connection's engine in memory.
  * Time is from the first step to the reset or the last row, in ticks of the CPU's clock; what a tick is worth is measured
  * against the system's clock when somebody asks.
@@ -94,6 +94,11 @@ static void add(text *to, const statement_stats *k) {
   if (k->longest > to->longest) to->longest = k->longest;
 }
 
+static bool gives_way_before(const text *a, const text *b, uint64_t database) {
+  bool other_a = a->database != database, other_b = b->database != database;
+  return other_a != other_b ? other_a : a->ticks < b->ticks;
+}
+
 /* Q2 */
 static text *place_for(uint64_t database, const char *sql, size_t n) {
   uint64_t hash = hash_bytes(sql, n, database);
@@ -109,7 +114,7 @@ static text *place_for(uint64_t database, const char *sql, size_t n) {
     text **least = NULL;
     for (int i = 0; i < BUCKETS; i++)
       for (text **at = &buckets[i]; *at; at = &(*at)->next)
-        if (!least || (*at)->ticks < (*least)->ticks) least = at;
+        if (!least || gives_way_before(*at, *least, database)) least = at;
     t = *least;
     *least = t->next;
     add(&others, &(statement_stats){.calls = t->calls, .ticks = t->ticks, .longest = t->longest, .rows = t->rows});
