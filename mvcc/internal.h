@@ -284,6 +284,7 @@ struct txn {
   uint64_t schema_local;
   bool open, has_turn;
   bool exclusive;      /* the commit must find nothing committed since the view: the turn was lost with its owner */
+  uint32_t claims_generation; /* a client's: the owner who gave it row ids; 0: none. They are lost with him */
   uint32_t turn_generation; /* a client's turn: of which owner; 0: none */
   bool guest;          /* another process's, here for its commit (serve.c) */
   uint64_t number;     /* the client's: with it names a commit request; a guest's: it as the feed shows it */

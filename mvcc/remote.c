@@ -296,6 +296,7 @@ status remote_new_rowid(txn *t, uint32_t tree, write_tree *w, int64_t above, int
       buf_varint(&request, (uint64_t)count);
   put_signed(&request, above), put_signed(&request, t->view_time);
   t->known = true;
+  if (!t->claims_generation) t->claims_generation = atomic_load(&e->generation);
   status rc = ask_and_free(e, ASK_ROWIDS, &request, &reply);
   reader r = reader_of(buf_slice(&reply));
   if (rc == HDB_OK) {

@@ -112,7 +112,7 @@ static void remove_bulk(txn *t, bool all) {
 void txn_finish(txn *t, bool committed) {
   engine *e = t->engine;
   if (t->known && !t->keeps_claims) remote_end(t);
-  t->turn_generation = 0;
+  t->turn_generation = t->claims_generation = 0;
   t->exclusive = t->in_doubt = false;
   if (!t->guest && !t->keeps_claims) t->number = 0;
   if (!committed) remove_bulk(t, true);
@@ -200,6 +200,9 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   TRY(t->doomed);
   status rc = is_remote(e) || t->in_doubt ? remote_commit(t, timeout_ms, &t->request.time) : HDB_BUSY_RECOVERY;
   if (rc == HDB_BUSY_RECOVERY) rc = txn_commit_here(t, timeout_ms);
+  /* an id that was given to us may have been given again since: to be retried, not the application's mistake */
+  bool claims_lost = t->claims_generation && t->claims_generation != atomic_load(&e->generation);
+  if (rc == HDB_CONSTRAINT_UNIQUE && claims_lost) rc = HDB_BUSY_SNAPSHOT;
   if (rc == HDB_BUSY) return rc;
   if (rc == HDB_OK && t->sync == TXN_SYNC_FULL && !PLANTED(PLANT_ACKNOWLEDGED_UNSYNCED)) rc = engine_sync_to(e, t->request.time);
   if (rc != HDB_OK) {

@@ -23,6 +23,9 @@ PAUSE_MAX = 2.0
 WORKER = """
 import os, sys
 import heliosdb_sqlite as helios
+def told(kind, error, trace):
+    print("failed", repr(error), flush=True)
+sys.excepthook = told
 path, number, forked = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "fork"
 conn = helios.connect(path, timeout=20, isolation_level=None)
 if forked:  # the connection is the parent's; this one goes on with it, and the parent stays away
@@ -57,6 +60,7 @@ while True:
 
 class Worker:
     numbers = 0
+    failures = []
 
     def __init__(self, path):
         Worker.numbers += 1
@@ -78,6 +82,8 @@ class Worker:
         for line in lines:
             if line.startswith(b"pid "):
                 self.pid = int(line[4:])
+            elif line.startswith(b"failed "):
+                Worker.failures.append(f"worker {self.number} after step {self.told}: {line.decode()}")
             else:
                 self.told = int(line)
                 self.last = now
@@ -137,6 +143,7 @@ def main():
     for w in live + gone:
         w.process.wait()
     conn = helios.connect(path, timeout=20)
+    failed += Worker.failures
     total = conn.execute("SELECT n FROM shared").fetchone()[0]
     steps = 0
     for w in live + gone:
