@@ -1,6 +1,7 @@
 """Several processes on one database: what users of SQLite do without thinking about it."""
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,8 +86,17 @@ class Peer:
 class Base(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="helios-processes-")
-        self.addCleanup(self.folder.cleanup)
+        self.addCleanup(self.remove_folder)
         self.path = os.path.join(self.folder.name, "app.db")
+
+    def remove_folder(self):
+        """The last client's end makes the owner, this process or a peer that is ending, write what is left; it may do so
+        while the folder goes, and then stops since the folder is gone."""
+        for _ in range(1000):
+            shutil.rmtree(self.folder.name, ignore_errors=True)
+            if not os.path.exists(self.folder.name):
+                break
+        self.folder.cleanup()
 
     def peer(self, *arguments, **keywords):
         p = Peer(*arguments, **keywords)
