@@ -62,6 +62,7 @@ mirror-kill: build
 
 soak: build
 	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_crypt
+	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_fault
 	@$(BUILD)/tests/sim_crash kill 200
 	@$(BUILD)/tests/sim_crash power 1000
 

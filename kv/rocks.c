@@ -435,9 +435,16 @@ static uint64_t rocks_bytes(kv *store, enum kv_family family) {
 /* ---- open and close ---- */
 
 /* R7 */
+/* A flush or sync of RocksDB's own failed behind our back: what it left half done must not be touched again (its asserts). */
+static bool failed_in_background(rocks_store *r) {
+  uint64_t errors = 0;
+  return rocksdb_property_int(r->db, "rocksdb.background-errors", &errors) == 0 && errors > 0;
+}
+
 static status rocks_settle(kv *store) {
   rocks_store *r = (rocks_store *)store;
   if (r->read_only || atomic_load(&r->failed)) return HDB_OK; /* whoever wrote knows of the failure */
+  if (failed_in_background(r)) return keep_failure(r, kv_fail(HDB_IOERR, "a flush in the background failed"));
   if (r->quiet) return rocks_sync(store);
   bool small = atomic_load(&r->unflushed) <= CLOSE_FLUSH_BYTES && r->logs < CLOSE_FLUSH_LOGS;
   status rc = small ? rocks_sync(store) : rocks_flush(store);
