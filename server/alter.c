@@ -163,18 +163,9 @@ static status cut_clause(alter *a, element c) { return text_replace(a, c.from ? 
 
 /* ---- asking the rows ---- */
 
-static void put_name(buf *out, const char *name) {
-  buf_byte(out, '"');
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(out, '"');
-    buf_byte(out, (uint8_t)*p);
-  }
-  buf_byte(out, '"');
-}
-
 static const char *quoted(alter *a, const char *name) {
   buf b = BUF_INIT;
-  put_name(&b, name);
+  buf_quoted_name(&b, name);
   const char *text = arena_strndup(a->memory, b.p ? (const char *)b.p : "", b.n);
   buf_free(&b);
   return text ? text : "";

@@ -570,15 +570,6 @@ static status copy_in(session *s, copy_state *c, const char *table, const char *
   return HDB_OK;
 }
 
-static void put_name(buf *out, const char *name) {
-  buf_byte(out, '"');
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(out, '"');
-    buf_byte(out, (uint8_t)*p);
-  }
-  buf_byte(out, '"');
-}
-
 static status parse_and_run(session *s, copy_state *c, const translation *t, const char *sql) {
   int i = 1;
   char *query = NULL;
@@ -598,12 +589,12 @@ static status parse_and_run(session *s, copy_state *c, const translation *t, con
       if (punct(t, i, '.')) buf_byte(&table, '.');
       else if (punct(t, i + 1, '.') && (word(t, i, "public"))) buf_text(&table, "main");
       else if (punct(t, i + 1, '.') && strncmp(t->tokens[i].text, "pg_temp", 7) == 0) buf_text(&table, "temp");
-      else put_name(&table, t->tokens[i].text), plain_table = t->tokens[i].text;
+      else buf_quoted_name(&table, t->tokens[i].text), plain_table = t->tokens[i].text;
     }
     if (punct(t, i, '(')) {
       for (i++; i < t->tokens_n && !punct(t, i, ')'); i++)
         if (punct(t, i, ',')) buf_byte(&columns, ',');
-        else put_name(&columns, t->tokens[i].text);
+        else buf_quoted_name(&columns, t->tokens[i].text);
       i++;
     }
   }

@@ -4,15 +4,6 @@
 
 #include "server/session.h"
 
-static void put_name(buf *out, const char *name) {
-  buf_byte(out, '"');
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(out, '"');
-    buf_byte(out, (uint8_t)*p);
-  }
-  buf_byte(out, '"');
-}
-
 static void put_type(buf *out, uint32_t oid, int32_t modifier) {
   const pg_type *t = pg_type_by_oid(oid == PG_UNKNOWN || oid == PG_NAME ? PG_TEXT : oid);
   if (!t) t = pg_type_by_oid(PG_TEXT);
@@ -24,12 +15,12 @@ static void put_type(buf *out, uint32_t oid, int32_t modifier) {
 
 static void put_table(buf *out, const translation *t) {
   if (t->object_schema && !t->temp) {
-    put_name(out, t->object_schema);
+    buf_quoted_name(out, t->object_schema);
     buf_byte(out, '.');
   } else if (t->temp) {
     buf_text(out, "temp.");
   }
-  put_name(out, t->object);
+  buf_quoted_name(out, t->object);
 }
 
 static status make(session *s, const translation *t, const description *d, int64_t *rows) {
@@ -39,7 +30,7 @@ static status make(session *s, const translation *t, const description *d, int64
   buf_text(&sql, " /*postgres*/ (");
   for (int i = 0; i < d->columns_n; i++) {
     if (i) buf_text(&sql, ", ");
-    put_name(&sql, i < t->names_n ? t->names[i] : d->columns[i].label);
+    buf_quoted_name(&sql, i < t->names_n ? t->names[i] : d->columns[i].label);
     buf_byte(&sql, ' ');
     put_type(&sql, d->columns[i].type, d->columns[i].modifier);
   }

@@ -49,12 +49,7 @@ static const char *dropped_list(drop *d) { /* 'a', 'b' */
 
 static const char *quoted(drop *d, const char *name) {
   buf b = BUF_INIT;
-  buf_byte(&b, '"');
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(&b, '"');
-    buf_byte(&b, (uint8_t)*p);
-  }
-  buf_byte(&b, '"');
+  buf_quoted_name(&b, name);
   const char *text = arena_strndup(&d->memory, (const char *)b.p, b.n);
   buf_free(&b);
   return text ? text : "";

@@ -23,12 +23,7 @@ static status take_table(session *s, const translation *t, int *at, buf *out) {
     const char *name = t->tokens[*at].text;
     bool schema = punct(t, *at + 1, '.');
     if (schema && strcmp(name, "public") == 0) name = "main";
-    buf_byte(out, '"');
-    for (const char *p = name; *p; p++) {
-      if (*p == '"') buf_byte(out, '"');
-      buf_byte(out, (uint8_t)*p);
-    }
-    buf_byte(out, '"');
+    buf_quoted_name(out, name);
     *at += schema ? 2 : 1;
     if (!schema) break;
     buf_byte(out, '.');

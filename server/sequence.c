@@ -36,15 +36,6 @@ static void plain_name(const char *given, char *out, size_t size) {
     if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 32);
 }
 
-static void put_name(buf *out, const char *name) {
-  buf_byte(out, '"');
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(out, '"');
-    buf_byte(out, (uint8_t)*p);
-  }
-  buf_byte(out, '"');
-}
-
 static bool read_definition(hdb *db, const char *name, definition *d) {
   arena memory = {0};
   const char *type, *sql;
@@ -159,14 +150,14 @@ static const char *next_value(session *s, const definition *d, int64_t *out, cha
   buf sql = BUF_INIT;
   bool seen = is_seen_outside(s, d->name);
   buf_text(&sql, "UPDATE ");
-  put_name(&sql, d->name);
+  buf_quoted_name(&sql, d->name);
   buf_printf(&sql, " SET last_value = CASE WHEN is_called THEN last_value + %lld ELSE last_value END, is_called = true WHERE NOT is_called OR (last_value %s %lld) RETURNING last_value",
              (long long)d->increment, d->increment > 0 ? "<=" : ">=", (long long)(d->increment > 0 ? d->most - d->increment : d->least - d->increment));
   int rc = buf_cstr(&sql) ? advance(s, (const char *)sql.p, out, seen) : HDB_NOMEM;
   if (rc == HDB_DONE && d->cycle) {
     buf_clear(&sql);
     buf_text(&sql, "UPDATE ");
-    put_name(&sql, d->name);
+    buf_quoted_name(&sql, d->name);
     buf_printf(&sql, " SET last_value = %lld, is_called = true RETURNING last_value", (long long)(d->increment > 0 ? d->least : d->most));
     rc = buf_cstr(&sql) ? advance(s, (const char *)sql.p, out, seen) : HDB_NOMEM;
   }
@@ -264,7 +255,7 @@ static void f_setval(hdb_context *c, int n, hdb_value **a) {
     }
     buf sql = BUF_INIT;
     buf_text(&sql, "UPDATE ");
-    put_name(&sql, name);
+    buf_quoted_name(&sql, name);
     buf_printf(&sql, " SET last_value = %lld, is_called = %s RETURNING last_value", (long long)value, called ? "true" : "false");
     rc = buf_cstr(&sql) ? advance(s, (const char *)sql.p, &ignored, is_seen_outside(s, name)) : HDB_NOMEM;
     buf_free(&sql);
@@ -308,7 +299,7 @@ static status drop_one(session *s, const translation *t, const char *name) {
   if (read_definition(s->db, name, &d)) {
     buf sql = BUF_INIT;
     buf_text(&sql, "DROP TABLE ");
-    put_name(&sql, name);
+    buf_quoted_name(&sql, name);
     status rc = buf_cstr(&sql) ? run_text(s, (const char *)sql.p) : error_set(&s->err, HDB_NOMEM, "out of memory");
     buf_free(&sql);
     return rc;
@@ -361,7 +352,7 @@ static status alter(session *s, const translation *t) {
     buf sql = BUF_INIT;
     int64_t ignored;
     buf_text(&sql, "UPDATE ");
-    put_name(&sql, t->object);
+    buf_quoted_name(&sql, t->object);
     buf_printf(&sql, " SET last_value = %lld, is_called = false RETURNING 1", (long long)(o.restart_given ? o.restart_with : d.start));
     int rc = buf_cstr(&sql) ? one_value(s->db, (const char *)sql.p, &ignored) : HDB_NOMEM;
     buf_free(&sql);

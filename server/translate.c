@@ -100,24 +100,14 @@ void rewrite_name(rewriter *r, int at, const char *name) {
     buf_text(&r->text, name);
     return;
   }
-  buf_byte(&r->text, '"');
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(&r->text, '"');
-    buf_byte(&r->text, (uint8_t)*p);
-  }
-  buf_byte(&r->text, '"');
+  buf_quoted_name(&r->text, name);
 }
 
 /* A quoted name always keeps its quotes: it may be a keyword. */
 static void quoted_name(rewriter *r, int at) {
   space(r, at);
   note_piece(r, at);
-  buf_byte(&r->text, '"');
-  for (const char *p = r->t[at].text; *p; p++) {
-    if (*p == '"') buf_byte(&r->text, '"');
-    buf_byte(&r->text, (uint8_t)*p);
-  }
-  buf_byte(&r->text, '"');
+  buf_quoted_name(&r->text, r->t[at].text);
 }
 
 void rewrite_token(rewriter *r, int at) {

@@ -12,12 +12,8 @@ static bool word(const translation *t, int at, const char *text) { return at < t
 
 static status quoted(session *s, const char *verb, const char *name) {
   buf sql = BUF_INIT;
-  buf_printf(&sql, "%s \"", verb);
-  for (const char *p = name; *p; p++) {
-    if (*p == '"') buf_byte(&sql, '"');
-    buf_byte(&sql, (uint8_t)*p);
-  }
-  buf_byte(&sql, '"');
+  buf_printf(&sql, "%s ", verb);
+  buf_quoted_name(&sql, name);
   status rc = buf_cstr(&sql) ? run_text(s, (const char *)sql.p) : error_set(&s->err, HDB_NOMEM, "out of memory");
   buf_free(&sql);
   return rc;

@@ -232,15 +232,6 @@ const char *schema_table_name(int database) { return database == DB_TEMP ? "sqli
 
 /* ---- text ---- */
 
-void buf_quoted_name(buf *b, const char *name) {
-  buf_byte(b, '"');
-  for (; *name; name++) {
-    if (*name == '"') buf_byte(b, '"');
-    buf_byte(b, (uint8_t)*name);
-  }
-  buf_byte(b, '"');
-}
-
 void buf_quoted_text(buf *b, const char *text) {
   buf_byte(b, '\'');
   for (; *text; text++) {

@@ -38,9 +38,8 @@ status ddl_check_name(compile *c, const char *name, const char *type, const char
 const char *schema_table_name(int database); /* sqlite_master or sqlite_temp_master, for the authorizer */
 /* The name as SQLite writes it into generated text: quoted when it must be. */
 void buf_identifier(buf *b, const char *name);
-/* SQLite's %Q and %w */
+/* SQLite's %Q; a name in quotes is buf_quoted_name of kv/base/bytes.h */
 void buf_quoted_text(buf *b, const char *text);
-void buf_quoted_name(buf *b, const char *name);
 
 /* The first schema named in a query (or a trigger's steps) that is not the database's own; NULL: none. */
 const char *select_foreign_schema(hdb *db, select *s, int database);

@@ -126,26 +126,17 @@ static bool same_rows(row_merge *k, int a, int b) {
 
 /* ---- statements ---- */
 
-static void put_name(buf *b, const char *name) {
-  buf_byte(b, '"');
-  for (; *name; name++) {
-    if (*name == '"') buf_byte(b, '"');
-    buf_byte(b, (uint8_t)*name);
-  }
-  buf_byte(b, '"');
-}
-
 static void put_key_condition(row_merge *k, buf *b) {
   const index_ *p = k->t->primary;
   buf_text(b, " WHERE ");
   if (!k->t->without_rowid) {
-    put_name(b, k->rowid_name);
+    buf_quoted_name(b, k->rowid_name);
     buf_text(b, " = ?");
     return;
   }
   for (int i = 0; i < p->key_columns_n; i++) {
     buf_text(b, i ? " AND " : "");
-    put_name(b, k->t->columns[p->columns[i].column].name);
+    buf_quoted_name(b, k->t->columns[p->columns[i].column].name);
     buf_text(b, " = ?");
   }
 }
@@ -153,13 +144,13 @@ static void put_key_condition(row_merge *k, buf *b) {
 static void put_insert(row_merge *k, buf *b) {
   int n = 0;
   buf_text(b, "INSERT INTO main.");
-  put_name(b, k->t->name);
+  buf_quoted_name(b, k->t->name);
   buf_byte(b, '(');
-  if (!k->t->without_rowid && k->t->rowid_column < 0) put_name(b, k->rowid_name), n++;
+  if (!k->t->without_rowid && k->t->rowid_column < 0) buf_quoted_name(b, k->rowid_name), n++;
   for (int i = 0; i < k->columns_n; i++) {
     if (!is_written(k, i)) continue;
     if (n++) buf_byte(b, ',');
-    put_name(b, k->t->columns[i].name);
+    buf_quoted_name(b, k->t->columns[i].name);
   }
   buf_text(b, ") VALUES(");
   for (int i = 0; i < n; i++) buf_text(b, i ? ",?" : "?");
@@ -169,12 +160,12 @@ static void put_insert(row_merge *k, buf *b) {
 static void put_update(row_merge *k, buf *b) {
   int n = 0;
   buf_text(b, "UPDATE main.");
-  put_name(b, k->t->name);
+  buf_quoted_name(b, k->t->name);
   buf_text(b, " SET ");
   for (int i = 0; i < k->columns_n; i++) {
     if (!is_written(k, i)) continue;
     if (n++) buf_byte(b, ',');
-    put_name(b, k->t->columns[i].name);
+    buf_quoted_name(b, k->t->columns[i].name);
     buf_text(b, "=?");
   }
   put_key_condition(k, b);
@@ -190,7 +181,7 @@ static status prepare(row_merge *k, int which) {
     put_update(k, &b);
   } else {
     buf_text(&b, "DELETE FROM main.");
-    put_name(&b, k->t->name);
+    buf_quoted_name(&b, k->t->name);
     put_key_condition(k, &b);
   }
   status rc = buf_failed(&b) ? sql_nomem(&db->err) : sql_statement_new(db, buf_slice(&b), &k->m->statements[which], &tail);

@@ -56,12 +56,9 @@ static status create(merge *m, const object *o) { return sql_run(m->db, "%s", o-
 
 static status drop(merge *m, const object *o) {
   buf name = BUF_INIT;
-  for (const char *p = o->name; *p; p++) {
-    if (*p == '"') buf_byte(&name, '"');
-    buf_byte(&name, (uint8_t)*p);
-  }
+  buf_quoted_name(&name, o->name);
   const char *text = buf_cstr(&name);
-  status rc = text ? sql_run(m->db, "DROP %s main.\"%s\"", o->type, text) : sql_nomem(&m->db->err);
+  status rc = text ? sql_run(m->db, "DROP %s main.%s", o->type, text) : sql_nomem(&m->db->err);
   buf_free(&name);
   return rc;
 }

@@ -39,15 +39,6 @@ value mirror_value(sqlite3_stmt *s, int column) {
   }
 }
 
-void mirror_quoted(buf *b, const char *name) {
-  buf_byte(b, '"');
-  for (; *name; name++) {
-    if (*name == '"') buf_byte(b, '"');
-    buf_byte(b, (uint8_t)*name);
-  }
-  buf_byte(b, '"');
-}
-
 /* ---- the schema rows ---- */
 static status write_schema_row(hdb *db, txn *t, int64_t rowid, sqlite3_stmt *s, const mirror_texts *texts, record_writer *w) {
   uint32_t tree = 0;
@@ -155,24 +146,24 @@ void mirror_select_text(buf *b, const table *t) {
   buf_text(b, "SELECT ");
   for (int i = 0; i < t->columns_n; i++) {
     if (t->columns[i].stored < 0) continue;
-    mirror_quoted(b, t->columns[i].name);
+    buf_quoted_name(b, t->columns[i].name);
     buf_text(b, ", ");
   }
   if (t->without_rowid) {
     buf_text(b, "0");
   } else if (t->rowid_column >= 0) {
-    mirror_quoted(b, t->columns[t->rowid_column].name);
+    buf_quoted_name(b, t->columns[t->rowid_column].name);
   } else {
     /* a name of the row id that no column hides */
     const char *name = table_rowid_name(t);
     buf_text(b, name ? name : "NULL");
   }
   buf_text(b, " FROM ");
-  mirror_quoted(b, t->name);
+  buf_quoted_name(b, t->name);
   if (!t->without_rowid) {
     if (t->rowid_column >= 0) {
       buf_text(b, " ORDER BY ");
-      mirror_quoted(b, t->columns[t->rowid_column].name);
+      buf_quoted_name(b, t->columns[t->rowid_column].name);
     }
     return; /* a scan is in row id order */
   }
@@ -180,9 +171,9 @@ void mirror_select_text(buf *b, const table *t) {
   for (int i = 0; i < t->primary->key_columns_n; i++) {
     const index_column *c = &t->primary->columns[i];
     if (i) buf_text(b, ", ");
-    mirror_quoted(b, t->columns[c->column].name);
+    buf_quoted_name(b, t->columns[c->column].name);
     buf_text(b, " COLLATE ");
-    mirror_quoted(b, c->collation);
+    buf_quoted_name(b, c->collation);
     if (c->descending) buf_text(b, " DESC");
   }
 }

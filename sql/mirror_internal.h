@@ -114,9 +114,7 @@ status mirror_export_nothing(hdb *own, struct sqlite3 *file);
 
 /* ---- mirror_import.c ---- */
 struct sqlite3_stmt;
-value mirror_value(struct sqlite3_stmt *s, int column); /* borrowed until the next step */
-void mirror_quoted(buf *b, const char *name);
-/* SELECT of the stored columns in the table's key order; a rowid table's row id comes last (NULL: it has no name). */
+value mirror_value(struct sqlite3_stmt *s, int column); /* SELECT of the stored columns in the table's key order; a rowid table's row id comes last (NULL: it has no name). */
 void mirror_select_text(buf *b, const table *t);
 /* places[i]: where the SELECT has column i. */
 status mirror_primary_key(hdb *db, const table *t, struct sqlite3_stmt *s, const int *places, buf *key);

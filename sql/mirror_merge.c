@@ -98,9 +98,9 @@ static status create(mirror_merging *g, const object *o, bool *made) {
 static status run_named(mirror_merging *g, const char *before, const char *name, const char *middle, const char *other) {
   buf b = BUF_INIT;
   buf_text(&b, before);
-  mirror_quoted(&b, name);
+  buf_quoted_name(&b, name);
   buf_text(&b, middle);
-  if (other) mirror_quoted(&b, other);
+  if (other) buf_quoted_name(&b, other);
   const char *sql = buf_cstr(&b);
   status rc = sql ? sql_run(g->own, "%s", sql) : sql_nomem(&g->own->err);
   buf_free(&b);
@@ -196,7 +196,7 @@ static status rebuild(mirror_merging *g, const object *o, const object *ours) {
 /* The new name is written as it is given: quoted, if it is so in the text that is wanted. */
 static void put_new_name(buf *b, const char *name, const char *wanted) {
   buf quoted = BUF_INIT;
-  mirror_quoted(&quoted, name);
+  buf_quoted_name(&quoted, name);
   bool plain = !sqlite3_keyword_check(name, (int)strlen(name)) && (*name == '_' || (unsigned)((*name | 32) - 'a') < 26u);
   for (const char *p = name; *p; p++) plain = plain && (*p == '_' || (unsigned)((*p | 32) - 'a') < 26u || (unsigned)(*p - '0') < 10u);
   if (plain && buf_cstr(&quoted) && !strstr(wanted, buf_cstr(&quoted))) buf_text(b, name);
@@ -207,9 +207,9 @@ static void put_new_name(buf *b, const char *name, const char *wanted) {
 static status alter(mirror_merging *g, const char *table, const char *what, const char *column, const char *to, const char *wanted) {
   buf b = BUF_INIT;
   buf_text(&b, "ALTER TABLE main.");
-  mirror_quoted(&b, table);
+  buf_quoted_name(&b, table);
   buf_text(&b, what);
-  mirror_quoted(&b, column);
+  buf_quoted_name(&b, column);
   if (to) {
     buf_text(&b, " TO ");
     put_new_name(&b, to, wanted);

@@ -146,13 +146,13 @@ static status file_step(row_merge *k) {
 static void put_key_condition(row_merge *k, buf *b) {
   buf_text(b, " WHERE ");
   if (!k->t->without_rowid) {
-    mirror_quoted(b, k->rowid_name);
+    buf_quoted_name(b, k->rowid_name);
     buf_text(b, " = ?");
     return;
   }
   for (int i = 0; i < k->t->primary->key_columns_n; i++) {
     buf_text(b, i ? " AND " : "");
-    mirror_quoted(b, k->t->columns[k->t->primary->columns[i].column].name);
+    buf_quoted_name(b, k->t->columns[k->t->primary->columns[i].column].name);
     buf_text(b, " = ?");
   }
 }
@@ -160,13 +160,13 @@ static void put_key_condition(row_merge *k, buf *b) {
 static void put_insert(row_merge *k, buf *b, bool replace) {
   int n = 0;
   buf_text(b, replace ? "INSERT OR REPLACE INTO main." : "INSERT INTO main.");
-  mirror_quoted(b, k->t->name);
+  buf_quoted_name(b, k->t->name);
   buf_byte(b, '(');
-  if (!k->t->without_rowid && k->t->rowid_column < 0) mirror_quoted(b, k->rowid_name), n++;
+  if (!k->t->without_rowid && k->t->rowid_column < 0) buf_quoted_name(b, k->rowid_name), n++;
   for (int i = 0; i < k->t->columns_n; i++) {
     if (!is_written(k, i)) continue;
     if (n++) buf_byte(b, ',');
-    mirror_quoted(b, k->t->columns[i].name);
+    buf_quoted_name(b, k->t->columns[i].name);
   }
   buf_text(b, ") VALUES(");
   for (int i = 0; i < n; i++) buf_text(b, i ? ",?" : "?");
@@ -179,7 +179,7 @@ static status prepare(row_merge *k, hdb_stmt **s, bool removes, bool replaces) {
   if (*s) return HDB_OK;
   if (removes) {
     buf_text(&b, "DELETE FROM main.");
-    mirror_quoted(&b, k->t->name);
+    buf_quoted_name(&b, k->t->name);
     put_key_condition(k, &b);
   } else {
     put_insert(k, &b, replaces);

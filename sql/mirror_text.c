@@ -153,13 +153,13 @@ const char *mirror_text_bare(arena *memory, const table *t) {
   buf b = BUF_INIT;
   int n = 0;
   buf_text(&b, "CREATE TABLE ");
-  mirror_quoted(&b, t->name);
+  buf_quoted_name(&b, t->name);
   buf_byte(&b, '(');
   for (int i = 0; i < t->columns_n; i++) {
     const column *c = &t->columns[i];
     if (c->stored < 0) continue; /* computed when it is read */
     if (n++) buf_text(&b, ", ");
-    mirror_quoted(&b, c->name);
+    buf_quoted_name(&b, c->name);
     if (i == t->rowid_column) buf_text(&b, " INTEGER PRIMARY KEY");
     else if (*c->type) buf_printf(&b, " %s", c->type);
   }
@@ -167,7 +167,7 @@ const char *mirror_text_bare(arena *memory, const table *t) {
     buf_text(&b, ", PRIMARY KEY(");
     for (int i = 0; i < t->primary->key_columns_n; i++) {
       if (i) buf_text(&b, ", ");
-      mirror_quoted(&b, t->columns[t->primary->columns[i].column].name);
+      buf_quoted_name(&b, t->columns[t->primary->columns[i].column].name);
     }
     buf_text(&b, ")) WITHOUT ROWID");
   } else {

@@ -72,6 +72,16 @@ void transaction_release(hdb *db) {
     if (has_open(&db->databases[i])) txn_rollback(db->databases[i].txn);
 }
 
+/* Nothing of the transaction is left in the connection. */
+static void forget(hdb *db) {
+  savepoints_free(db);
+  db->deferred_violations = 0;
+  db->pragmas.defer_foreign_keys = false;
+  db->doomed = false;
+  db->autocommit = true;
+  replay_clear(db);
+}
+
 void transaction_rollback(hdb *db) {
   uint64_t open = 0;
   bool had_writes = !db->autocommit;
@@ -82,12 +92,7 @@ void transaction_rollback(hdb *db) {
     had_writes = had_writes || txn_has_writes(d->txn);
     txn_rollback(d->txn);
   }
-  savepoints_free(db);
-  db->deferred_violations = 0;
-  db->pragmas.defer_foreign_keys = false;
-  db->doomed = false;
-  db->autocommit = true;
-  replay_clear(db);
+  forget(db);
   if (had_writes && db->rollback_hook) db->rollback_hook(db->rollback_hook_data);
   if (atomic_load(&db->active) > 1) views_renew(db, open);
 }
@@ -96,12 +101,7 @@ void transaction_forked(hdb *db) {
   db->forks = engine_forks();
   for (int i = 0; i < db->databases_n; i++)
     if (has_open(&db->databases[i])) txn_rollback(db->databases[i].txn); /* in memory: this process's copy */
-  savepoints_free(db);
-  db->deferred_violations = 0;
-  db->pragmas.defer_foreign_keys = false;
-  db->doomed = false;
-  db->autocommit = true;
-  replay_clear(db);
+  forget(db);
 }
 
 static const char *tree_name(hdb *db, int database, uint32_t tree, const index_ **found) {

@@ -48,6 +48,15 @@ fail:
 
 void buf_text(buf *b, const char *text) { buf_append(b, text, strlen(text)); }
 
+void buf_quoted_name(buf *b, const char *name) {
+  buf_byte(b, '"');
+  for (; *name; name++) {
+    if (*name == '"') buf_byte(b, '"');
+    buf_byte(b, (uint8_t)*name);
+  }
+  buf_byte(b, '"');
+}
+
 void buf_printf(buf *b, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);

@@ -77,6 +77,7 @@ static inline void buf_byte(buf *b, uint8_t byte) {
   }
 }
 void buf_text(buf *b, const char *text);
+void buf_quoted_name(buf *b, const char *name); /* "na""me", as an identifier of SQL */
 void buf_printf(buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* LEB128, low seven bits first. */
 void buf_varint_slow(buf *b, uint64_t v);
