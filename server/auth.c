@@ -120,6 +120,12 @@ static bool parse_verifier(const char *text, verifier *v) {
          base64_get(server + 1, strlen(server + 1), v->server, KEY);
 }
 
+bool auth_is_verifier(const char *text) {
+  verifier v;
+  if (parse_verifier(text, &v)) return true;
+  return strncmp(text, "md5", 3) == 0 && strlen(text) == 35 && strspn(text + 3, "0123456789abcdef") == 32;
+}
+
 bool auth_password_fits(const char *user, const char *text, const char *password) {
   verifier v, tried;
   if (!text || !*password) return false; /* A1 */
@@ -148,6 +154,8 @@ struct scram {
   bool mock, done;
   char *first_bare, *server_first, *nonce;
   char gs2;
+  slice end_point;   /* of the certificate; empty: binding was not offered */
+  bool plus;
 };
 
 scram *scram_new(const char *user, const char *text, const uint8_t mock[32]) {
@@ -186,6 +194,26 @@ static char *attribute(char **p, char name) {
   return at + 2;
 }
 
+static const char gs2_bound[] = "p=tls-server-end-point,,";
+
+void scram_bind(scram *s, slice end_point, bool chosen) {
+  s->end_point = end_point;
+  s->plus = chosen && end_point.n > 0;
+}
+
+/* c= of the last message: the header of the first one, and behind it the certificate's hash. */
+static bool binding_fits(const scram *s, const char *given) {
+  if (!s->plus) return strcmp(given, s->gs2 == 'n' ? "biws" : "eSws") == 0;
+  buf expected = BUF_INIT, text = BUF_INIT;
+  buf_text(&expected, gs2_bound);
+  buf_append(&expected, s->end_point.p, s->end_point.n);
+  base64_put(&text, expected.p, expected.n);
+  bool fits = buf_cstr(&text) && !expected.failed && strcmp((const char *)text.p, given) == 0;
+  buf_free(&expected);
+  buf_free(&text);
+  return fits;
+}
+
 static bool printable(const char *text) {
   if (!*text) return false;
   for (; *text; text++)
@@ -199,13 +227,26 @@ status scram_first(scram *s, slice client_first, buf *out, const char **why) {
   status rc = HDB_ERROR;
   if (!text || s->nonce) goto out;
   s->gs2 = text[0];
-  if (s->gs2 == 'p') {
-    *why = "client selected SCRAM-SHA-256-PLUS, which was not offered";
+  if (s->gs2 == 'p' && !s->plus) {
+    *why = "client selected SCRAM-SHA-256 without channel binding, but the message has it";
     goto out;
   }
-  if ((s->gs2 != 'n' && s->gs2 != 'y') || text[1] != ',' || text[2] != ',') goto out; /* an authzid is refused */
-  s->first_bare = strdup(text + 3);
-  char *p = text + 3;
+  if (s->gs2 != 'p' && s->plus) {
+    *why = "client selected SCRAM-SHA-256-PLUS, but the message has no channel binding data";
+    goto out;
+  }
+  if (s->gs2 == 'y' && s->end_point.n) { /* somebody between took the offer away */
+    *why = "SCRAM channel binding negotiation error";
+    goto out;
+  }
+  size_t kind = s->plus ? sizeof gs2_bound - 3 : 1; /* what stands before the two commas */
+  if (s->plus && strncmp(text, gs2_bound, kind) != 0) {
+    *why = "unsupported SCRAM channel-binding type";
+    goto out;
+  }
+  if ((s->gs2 != 'n' && s->gs2 != 'y' && !s->plus) || text[kind] != ',' || text[kind + 1] != ',') goto out; /* an authzid is refused */
+  s->first_bare = strdup(text + kind + 2);
+  char *p = text + kind + 2;
   if (*p == 'm') {
     *why = "client requires an unsupported SCRAM extension";
     goto out;
@@ -251,7 +292,7 @@ status scram_final(scram *s, slice client_final, buf *out, const char **why) {
   char *p = text, *binding = attribute(&p, 'c'), *nonce = attribute(&p, 'r');
   char *last = strstr(whole, ",p=");
   if (!binding || !nonce || !last || strstr(last + 1, ",p=")) goto out;
-  if (strcmp(binding, s->gs2 == 'n' ? "biws" : "eSws") != 0) {
+  if (!binding_fits(s, binding)) {
     *why = "SCRAM channel binding check failed";
     goto out;
   }

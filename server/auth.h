@@ -30,6 +30,11 @@ scram *scram_new(const char *user, const char *verifier, const uint8_t mock[32])
 void scram_free(scram *s);
 /* client-first-message -> server-first-message. HDB_ERROR: malformed, *why says it. */
 status scram_first(scram *s, slice client_first, buf *server_first, const char **why);
+/* Before scram_first: the hash of the server's certificate (tls-server-end-point), offered as SCRAM-SHA-256-PLUS; chosen:
+ * the client has taken that mechanism. Borrowed. */
+void scram_bind(scram *s, slice end_point, bool chosen);
+/* A verifier in either form, as ALTER ROLE takes it. */
+bool auth_is_verifier(const char *text);
 /* client-final-message -> server-final-message. HDB_AUTH: wrong password (or no such user). */
 status scram_final(scram *s, slice client_final, buf *server_final, const char **why);
 

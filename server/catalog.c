@@ -25,13 +25,15 @@ static void each_role(session *s, struct rowset *r, role_visitor visit) {
   visit(r, own, number);
   if (strcmp(s->user, own) != 0) visit(r, s->user, 16000);
   number = 16000;
-  for (const char *p = s->server->verifiers; p && *p; p += strcspn(p, "\n"), p += *p == '\n') {
+  char *all = roles_text(s->server);
+  for (const char *p = all; p && *p; p += strcspn(p, "\n"), p += *p == '\n') {
     size_t n = strcspn(p, ":\n");
     char name[128];
     if (p[n] != ':' || n == 0 || n >= sizeof name || *p == '#') continue;
     snprintf(name, sizeof name, "%.*s", (int)n, p);
     if (strcmp(name, own) != 0 && strcmp(name, s->user) != 0) visit(r, name, ++number);
   }
+  free(all);
 }
 
 static void role_row(struct rowset *r, const char *name, int64_t number) {

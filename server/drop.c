@@ -130,17 +130,56 @@ static status broken_views(drop *d) {
   return HDB_OK;
 }
 
+/* Which of the names may go next: no other that is still there refers to it. -1: all are in rings. */
+static int next_free(drop *d, const bool *gone, const bool *refers) {
+  int n = d->t->names_n;
+  for (int i = 0; i < n; i++) {
+    bool held = gone[i];
+    for (int k = 0; k < n && !held; k++) held = k != i && !gone[k] && refers[k * n + i];
+    if (!held) return i;
+  }
+  return -1;
+}
+
+/* Tables that refer to each other go children first. *order: places of names. */
+static status drop_order(drop *d, int **order) {
+  int n = d->t->names_n;
+  *order = arena_zero(&d->memory, (size_t)(n + 1) * sizeof **order);
+  bool *refers = arena_zero(&d->memory, (size_t)n * (size_t)n + 1), *gone = arena_zero(&d->memory, (size_t)n + 1);
+  if (!*order || !refers || !gone) return error_set(&d->s->err, HDB_NOMEM, "out of memory");
+  const char *list = dropped_list(d);
+  TRY(collect(d, arena_printf(&d->memory, "SELECT r.relname || char(1) || p.relname FROM pg_constraint c, pg_class r, pg_class p WHERE c.contype = 'f' AND r.oid = c.conrelid AND "
+                                          "p.oid = c.confrelid AND p.relname IN (%s) AND r.relname IN (%s)", list, list)));
+  for (int k = 0; k < d->found_n; k++) {
+    const char *child = d->found[k], *cut = child ? strchr(child, 1) : NULL;
+    for (int i = 0; i < n && cut; i++)
+      for (int m = 0; m < n; m++)
+        if (strlen(d->t->names[i]) == (size_t)(cut - child) && strncasecmp(d->t->names[i], child, (size_t)(cut - child)) == 0 && strcasecmp(d->t->names[m], cut + 1) == 0)
+          refers[i * n + m] = true;
+  }
+  for (int k = 0; k < n; k++) {
+    int next = next_free(d, gone, refers);
+    for (int i = 0; next < 0; i++)
+      if (!gone[i]) next = i;
+    (*order)[k] = next;
+    gone[next] = true;
+  }
+  return HDB_OK;
+}
+
 static status run(drop *d) {
   bool table = strcmp(d->t->tag, "DROP TABLE") == 0;
   const char *sequences[NAMES_MAX];
-  int sequences_n = 0;
+  int sequences_n = 0, *order = NULL;
+  if (table && d->t->names_n > 1) TRY(drop_order(d, &order));
   if (table) {
     TRY(collect(d, arena_printf(&d->memory, "SELECT s.name FROM pg_depend d, pg_class c, pg_class t, sqlite_schema s WHERE d.deptype = 'a' AND c.oid = d.objid AND t.oid = d.refobjid AND "
                                             "t.relname IN (%s) AND s.name = c.relname", dropped_list(d))));
     for (; sequences_n < d->found_n; sequences_n++) sequences[sequences_n] = d->found[sequences_n];
     TRY(referring_keys(d));
   }
-  for (int i = 0; i < d->t->texts_n; i++) {
+  for (int k = 0; k < d->t->texts_n; k++) {
+    int i = order ? order[k] : k;
     status rc = run_text(d->s, d->t->texts[i]);
     const char *m = d->s->err.message;
     if (rc != HDB_OK && m && (strncmp(m, "no such table: ", 15) == 0 || strncmp(m, "no such view: ", 14) == 0))

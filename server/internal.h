@@ -43,13 +43,15 @@ struct server {
   char *database, *listen, *socket_dir, *auth, *user, *password, *password_path, *stem, *branch, *passphrase, *policy;
   char *verifiers;          /* the password file's text */
   uint8_t key[32];
-  bool has_key, quiet, log_json, uri;
+  bool has_key, quiet, log_json, uri, has_password_file;
   double retention;         /* NaN: the stored one */
   int mirror;               /* -1: the stored setting */
   uint8_t mock[32];
   int port, max_connections, statement_timeout_ms, idle_timeout_ms;
   int64_t memory_limit;     /* bytes a statement may take */
   void *tls;                /* SSL_CTX, NULL: no TLS */
+  uint8_t end_point[64];    /* the certificate's hash */
+  size_t end_point_n;
   hdb *keeper;              /* keeps the engine open */
   uv_loop_t loop;
   uv_tcp_t tcp;
@@ -81,7 +83,8 @@ struct server {
   struct metrics *metrics;  /* loop thread */
   pthread_mutex_t sequences_mutex;
   hdb *sequences;           /* nextval outside of transactions (sequence.c); opened at its first use */
-  struct role *roles;       /* CREATE ROLE during this run (session.c) */
+  char *roles_path;         /* where CREATE ROLE and SIGHUP find the users (roles.c); NULL: nowhere */
+  pthread_mutex_t roles_mutex; /* verifiers */
 };
 
 struct connection {
@@ -95,6 +98,7 @@ struct connection {
   };
   void *ssl;                /* SSL, loop thread only */
   bool raw;                 /* no start-up message seen yet: loop thread */
+  bool encrypted;           /* TLS; set before the first task */
   bool is_local;            /* Unix socket */
   bool handle_closed;
   int peer_uid;
@@ -120,6 +124,8 @@ struct connection {
   atomic_llong deadline_ns; /* statement timeout, 0 none */
   atomic_bool timed_out, cancelled, terminated;
   atomic_llong idle_since_ns;
+  atomic_long idle_limit_ms; /* the session's own, 0 none */
+  atomic_bool idle_in_block; /* in a transaction */
   atomic_bool busy;         /* a statement runs */
   hdb *_Atomic db;          /* for hdb_interrupt; guarded by mutex for its end */
   session *session;
@@ -153,6 +159,16 @@ pool *pool_new(int most);
 bool pool_submit(pool *p, void (*run)(void *), void *data);
 void pool_free(pool *p); /* waits for the threads */
 
+/* ---- roles.c ---- */
+/* The user's verifier, appended; false: there is no such user. */
+bool roles_find(server *s, const char *user, buf *verifier);
+/* The text of all, malloc'ed. */
+char *roles_text(server *s);
+/* What passwords are compared with, from the files: at the start and at SIGHUP. */
+bool roles_load(server *s, char **why);
+/* The user's line in the file is replaced, added, or with verifier NULL taken out; an errno (password.c). */
+int password_file_put(const char *path, const char *user, const char *verifier);
+
 /* ---- server.c ---- */
 /* How its connections are opened; branch NULL: the server's own. */
 hdb_settings server_settings(const server *s, const char *branch);
@@ -172,6 +188,7 @@ void session_flush(session *s);
 void *tls_context(const char *certificate, const char *key, char **why);
 void *tls_new(void *context);
 void tls_free(void *ssl);
+size_t tls_end_point(void *context, uint8_t out[64]); /* for channel binding; 0: cannot be had */
 void tls_context_free(void *context);
 /* Bytes from the socket in, plain bytes appended to `plain`, bytes for the socket appended to `cipher`. false: broken. */
 bool tls_read(void *ssl, slice from_socket, buf *plain, buf *cipher);

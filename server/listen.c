@@ -492,6 +492,7 @@ static bool raw_input(connection *c) {
   }
   bool tls = m.kind == STARTUP_SSL && c->server->tls && !c->is_local;
   send_plain(c, tls ? "S" : "N", 1);
+  c->encrypted = tls;
   if (tls && !(c->ssl = tls_new(c->server->tls))) connection_close(c);
   return false;
 }
@@ -675,6 +676,9 @@ static bool watch_connection(server *s, connection *c, uint64_t now) {
   bool idle = !c->task && !c->closed;
   uint64_t since = (uint64_t)atomic_load(&c->idle_since_ns);
   bool tired = idle && db && s->idle_timeout_ms > 0 && now > since + (uint64_t)s->idle_timeout_ms * 1000000u;
+  long own_limit = idle && db ? atomic_load(&c->idle_limit_ms) : 0;
+  bool overdue = own_limit > 0 && now > since + (uint64_t)own_limit * 1000000u;
+  soon = soon || own_limit > 0;
   bool silent = idle && !db && now > since + (uint64_t)STARTUP_LIMIT_MS * 1000000u;
   bool end = c->end, eof = c->eof, stuck = c->out.n + c->in_flight > OUTPUT_LIMIT;
   pthread_mutex_unlock(&c->mutex);
@@ -696,7 +700,9 @@ static bool watch_connection(server *s, connection *c, uint64_t now) {
     else connection_close(c);
   } else if (idle && db && atomic_load(&c->terminated)) {
     refuse(c, "57P01", "terminating connection due to administrator command");
-  } else if (tired) {
+  } else if (overdue && atomic_load(&c->idle_in_block)) {
+    refuse(c, "25P03", "terminating connection due to idle-in-transaction timeout");
+  } else if (tired || overdue) {
     refuse(c, "57P05", "terminating connection due to idle-session timeout");
   } else if (silent) {
     connection_close(c);

@@ -133,6 +133,7 @@ int main(int argc, char **argv) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   sigprocmask(SIG_BLOCK, &signals, NULL);
   char *why;
   server *s = server_start(&o, &why);
@@ -147,7 +148,11 @@ int main(int argc, char **argv) {
   if (server_password_path(s)) printf("helios-server: password of %s is in %s\n", server_user(s), server_password_path(s));
   fflush(stdout);
   int signal_number;
-  sigwait(&signals, &signal_number);
+  while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGHUP) {
+    bool done = server_reload(s, &why);
+    if (!done) fprintf(stderr, "helios-server: %s\n", why ? why : "out of memory");
+    free(why);
+  }
   server_stop(s);
   server_wait(s);
   server_free(s);

@@ -7,8 +7,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "server/auth.h"
-#include "server/server.h"
+#include "server/internal.h"
 
 static bool read_line(const char *prompt, char *out, size_t size) {
   struct termios before, silent;
@@ -57,6 +56,19 @@ static int write_file(const char *path, const buf *text) {
   if (close(fd) != 0 && !code) code = errno;
   if (!code && rename(name, path) != 0) code = errno;
   if (code) unlink(name);
+  return code;
+}
+
+int password_file_put(const char *path, const char *user, const char *verifier) {
+  buf text = BUF_INIT;
+  FILE *old = fopen(path, "re");
+  int code = old || errno == ENOENT ? 0 : errno;
+  if (!code && (old || verifier)) {
+    merge(old, user, verifier, &text);
+    code = buf_failed(&text) ? ENOMEM : write_file(path, &text);
+  }
+  if (old) fclose(old);
+  buf_free(&text);
   return code;
 }
 

@@ -29,19 +29,6 @@ static char *stem_of(const char *path) {
   return dot && dot > name ? strndup(name, (size_t)(dot - name)) : strdup(name);
 }
 
-static bool read_file(const char *path, char **text) {
-  FILE *f = fopen(path, "re");
-  if (!f) return false;
-  buf b = BUF_INIT;
-  char part[4096];
-  size_t n;
-  while ((n = fread(part, 1, sizeof part, f)) > 0) buf_append(&b, part, n);
-  fclose(f);
-  *text = strdup(buf_cstr(&b) ? (const char *)b.p : "");
-  buf_free(&b);
-  return *text != NULL;
-}
-
 /* A random password, kept in a file of mode 0600 in the database's directory, named by the port: a database may have
  * several servers. */
 static bool make_password(server *s, char **why) {
@@ -87,25 +74,26 @@ static bool check_method(server *s, const server_options *o, char **why) {
   return true;
 }
 
-/* What passwords are compared with. The port is known. */
+/* The port is known. */
 static bool make_verifiers(server *s, const server_options *o, char **why) {
   if (strcasecmp(s->auth, "trust") == 0) return true;
   if (o->password_file) {
-    if (read_file(o->password_file, &s->verifiers)) return true;
-    if (asprintf(why, "cannot read the password file %s: %s", o->password_file, strerror(errno)) < 0) *why = NULL;
-    return false;
+    s->has_password_file = true;
+    s->roles_path = strdup(o->password_file);
+  } else {
+    char path[4200];
+    const char *file = hdb_db_filename(s->keeper, "main");
+    if (!s->password && !make_password(s, why)) return false;
+    struct stat st;
+    snprintf(path, sizeof path, "%s-helios", file ? file : "");
+    if (file && *file && stat(path, &st) == 0 && S_ISDIR(st.st_mode) && asprintf(&s->roles_path, "%s/users", path) < 0) s->roles_path = NULL;
   }
-  if (!s->password && !make_password(s, why)) return false;
-  buf line = BUF_INIT;
-  buf_printf(&line, "%s:", s->user);
-  status rc = strcasecmp(s->auth, "md5") == 0 ? auth_make_md5(s->user, s->password, &line) : auth_make_scram(s->password, &line);
-  if (rc != HDB_OK || !buf_cstr(&line)) {
-    buf_free(&line);
-    return say(why, "cannot make the password's verifier");
-  }
-  s->verifiers = strdup((const char *)line.p);
-  buf_free(&line);
-  return s->verifiers != NULL;
+  return roles_load(s, why);
+}
+
+bool server_reload(server *s, char **why) {
+  *why = NULL;
+  return s->abandoned || strcasecmp(s->auth, "trust") == 0 || roles_load(s, why);
 }
 
 hdb_settings server_settings(const server *s, const char *branch) {
@@ -146,6 +134,7 @@ static void after_fork_child(void) {
   for (server *s = living; s; s = s->next_living) {
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->sequences_mutex, NULL);
+  pthread_mutex_init(&s->roles_mutex, NULL);
     s->abandoned = true;
     server_fork_child(s);
   }
@@ -213,6 +202,7 @@ server *server_start(const server_options *o, char **why) {
   if (!s) return NULL;
   pthread_mutex_init(&s->mutex, NULL);
   pthread_mutex_init(&s->sequences_mutex, NULL);
+  pthread_mutex_init(&s->roles_mutex, NULL);
   pthread_cond_init(&s->ended, NULL);
   copy_options(s, o);
   if (getrandom(&s->next_process, sizeof s->next_process, 0) < 0) s->next_process = 1;
@@ -220,6 +210,7 @@ server *server_start(const server_options *o, char **why) {
   bool ok = s->database && s->listen && s->auth && s->user && getrandom(s->mock, sizeof s->mock, 0) == sizeof s->mock;
   ok = ok && check_method(s, o, why) && open_keeper(s, why);
   if (ok && o->tls_cert && !(s->tls = tls_context(o->tls_cert, o->tls_key ? o->tls_key : o->tls_cert, why))) ok = false;
+  if (s->tls) s->end_point_n = tls_end_point(s->tls, s->end_point);
   bool listened = false;
   if (ok) {
     listened = true;
@@ -301,7 +292,7 @@ void server_free(server *s) {
   free(s->read_buffer);
   free(s->metrics);
   char *texts[] = {s->database, s->listen, s->socket_dir, s->auth, s->user, s->password, s->password_path, s->stem,
-                   s->branch, s->passphrase, s->policy, s->verifiers};
+                   s->branch, s->passphrase, s->policy, s->verifiers, s->roles_path};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     if (texts[i]) crypt_wipe(texts[i], strlen(texts[i])); /* some are secrets */
     free(texts[i]);

@@ -49,6 +49,8 @@ const char *server_user(const server *s);
 const char *server_password(const server *s);
 const char *server_password_path(const server *s); /* the 0600 file it was written to, NULL: it was given */
 const char *server_database(const server *s);      /* the name clients ask for: the file's stem */
+/* The users are read again from their file; false: they stay as they were, *why (malloc'ed, or NULL) says why. */
+bool server_reload(server *s, char **why);
 void server_stop(server *s);                 /* refuse new, finish or cancel running; returns at once */
 void server_wait(server *s);                 /* until all is closed and the database is checkpointed */
 bool server_wait_ms(server *s, long milliseconds); /* false: not yet */

@@ -91,6 +91,10 @@ void session_ready(session *s) {
   proto_ready(&s->out, s->block == BLOCK_OPEN ? 'T' : s->block == BLOCK_FAILED ? 'E' : 'I');
   session_send(s);
   notify_quiet(s, true);
+  long limit = s->block == BLOCK_NONE ? s->idle_timeout_ms : s->idle_in_transaction_ms;
+  atomic_store(&s->c->idle_in_block, s->block != BLOCK_NONE);
+  atomic_store(&s->c->idle_limit_ms, limit);
+  if (limit > 0) server_poke(s->server);
   atomic_store(&s->c->idle_since_ns, (long long)now_ns());
 }
 
@@ -128,6 +132,7 @@ static bool open_database(session *s) {
   bool sqlite = dialect && strcasecmp(dialect, "sqlite") == 0;
   hdb_extended_result_codes(s->db, 1);
   hdb_busy_timeout(s->db, 5000);
+  hdb_confine(s->db);
   if (!sqlite) {
     hdb_exec(s->db, "PRAGMA foreign_keys=ON; PRAGMA heliosdb_dialect=postgres; PRAGMA case_sensitive_like=ON", NULL, NULL, NULL);
     hdb_set_expression_depth(s->db, 2000); /* a worker has a stack for it */
@@ -163,6 +168,9 @@ static void welcome(session *s) {
   session_ready(s);
 }
 
+/* Channel binding is offered. */
+static bool binds(const session *s) { return s->c->encrypted && s->server->end_point_n > 0; }
+
 static void ask_password(session *s) {
   const char *auth = s->server->auth;
   bool trust = strcasecmp(auth, "trust") == 0;
@@ -183,7 +191,8 @@ static void ask_password(session *s) {
     proto_authentication(&s->out, 5, slice_of(s->salt, sizeof s->salt));
     s->state = STATE_PASSWORD;
   } else {
-    proto_authentication(&s->out, 10, slice_of("SCRAM-SHA-256\0", 15));
+    if (binds(s)) proto_authentication(&s->out, 10, slice_of("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0", 34));
+    else proto_authentication(&s->out, 10, slice_of("SCRAM-SHA-256\0", 15));
     s->state = STATE_SASL_FIRST;
   }
 }
@@ -251,7 +260,7 @@ static void startup(session *s, const startup_message *m) {
 /* ---- passwords ---- */
 
 static bool verifier_of(session *s, buf *out) {
-  return s->server->verifiers && auth_file_find(s->server->verifiers, s->user, out) && buf_cstr(out);
+  return roles_find(s->server, s->user, out) && buf_cstr(out);
 }
 
 static void refused(session *s) {
@@ -280,9 +289,11 @@ static void sasl_answer(session *s, slice body) {
     const char *mechanism = body_text(&r);
     uint32_t n = body_u32(&r);
     slice first = body_bytes(&r, n);
-    bool ok = !r.bad && strcmp(mechanism, "SCRAM-SHA-256") == 0;
+    bool plus = !r.bad && binds(s) && strcmp(mechanism, "SCRAM-SHA-256-PLUS") == 0;
+    bool ok = plus || (!r.bad && strcmp(mechanism, "SCRAM-SHA-256") == 0);
     bool known = verifier_of(s, &verifier);
     if (ok) s->exchange = scram_new(s->user, known ? (const char *)verifier.p : NULL, s->server->mock);
+    if (s->exchange && binds(s)) scram_bind(s->exchange, slice_of(s->server->end_point, s->server->end_point_n), plus);
     if (!ok || !s->exchange || scram_first(s->exchange, first, &reply, &why) != HDB_OK) {
       session_fatal(s, "08P01", "%s", why);
     } else {

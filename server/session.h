@@ -91,7 +91,7 @@ struct session {
   const translation *current; /* what ran when an error came; NULL: positions are of the query itself */
   slice pending;         /* simple query: what a COPY interrupted goes on with */
   struct simple_run *run;
-  long statement_timeout_ms;
+  long statement_timeout_ms, idle_timeout_ms, idle_in_transaction_ms;
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */
   char number_text[24];  /* a computed setting's */
@@ -206,6 +206,9 @@ status sequence_run(session *s, const translation *t); /* ALTER, DROP SEQUENCE *
 
 /* ---- drop.c ---- */
 status drop_run(session *s, const translation *t);
+
+/* ---- roles.c ---- */
+status role_run(session *s, const translation *t);
 
 /* ---- notify.c ---- */
 status notify_run(session *s, const translation *t);

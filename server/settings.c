@@ -69,6 +69,7 @@ static const struct known_setting {
     {"max_identifier_length", "63", 'r', false, "Shows the maximum identifier length."},
     {"max_index_keys", "32", 'r', false, "Shows the maximum number of index keys."},
     {"max_parallel_workers_per_gather", "0", 's', false, "Sets the maximum number of parallel processes per executor node."},
+    {"password_encryption", NULL, 'r', false, "Chooses the algorithm for encrypting passwords."},
     {"plan_cache_mode", "auto", 's', false, "Controls the planner's selection of custom or generic plan."},
     {"quote_all_identifiers", "off", 'e', false, "off"},
     {"random_page_cost", "4", 's', false, "Sets the planner's estimate of the cost of a nonsequentially fetched disk page."},
@@ -112,6 +113,7 @@ static bool in_transaction(const session *s) { return s->block != BLOCK_NONE || 
 static const char *computed(session *s, const char *name) {
   if (strcmp(name, "ssl") == 0) return s->server->tls ? "on" : "off";
   if (strcmp(name, "session_authorization") == 0) return s->user;
+  if (strcmp(name, "password_encryption") == 0) return strcasecmp(s->server->auth, "md5") == 0 ? "md5" : "scram-sha-256";
   snprintf(s->number_text, sizeof s->number_text, "%d", s->server->max_connections);
   return s->number_text;
 }
@@ -179,6 +181,8 @@ static status setting_apply(session *s, const char *name) {
   if (strcmp(name, "synchronous_commit") == 0)
     return run_text(s, strcmp(v, "off") == 0 ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL");
   if (strcmp(name, "statement_timeout") == 0) s->statement_timeout_ms = atol(v);
+  if (strcmp(name, "idle_session_timeout") == 0) s->idle_timeout_ms = atol(v);
+  if (strcmp(name, "idle_in_transaction_session_timeout") == 0) s->idle_in_transaction_ms = atol(v);
   if (strcmp(name, "lock_timeout") == 0) hdb_busy_timeout(s->db, atoi(v) > 0 ? atoi(v) : 5000);
   if (strcmp(name, "heliosdb.dialect") == 0)
     return run_text(s, strcmp(v, "sqlite") == 0 ? "PRAGMA heliosdb_dialect=sqlite" : "PRAGMA heliosdb_dialect=postgres");
@@ -201,7 +205,8 @@ void settings_start(session *s) {
 }
 
 status settings_opened(session *s) {
-  static const char *const names[] = {"default_transaction_read_only", "synchronous_commit", "lock_timeout", "statement_timeout"};
+  static const char *const names[] = {"default_transaction_read_only", "synchronous_commit", "lock_timeout", "statement_timeout", "idle_session_timeout",
+                                      "idle_in_transaction_session_timeout"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) TRY(setting_apply(s, names[i]));
   return transaction_settings(s);
 }

@@ -22,6 +22,17 @@ void *tls_context(const char *certificate, const char *key, char **why) {
   return NULL;
 }
 
+/* RFC 5929: the certificate's hash by its own signature's function, SHA-256 for the weak ones. 0: it has none. */
+size_t tls_end_point(void *context, uint8_t out[64]) {
+  X509 *certificate = SSL_CTX_get0_certificate(context);
+  int kind = NID_undef, ignored;
+  if (!certificate || !X509_get_signature_info(certificate, &kind, &ignored, NULL, NULL) || kind == NID_undef) return 0;
+  if (kind == NID_md5 || kind == NID_sha1) kind = NID_sha256;
+  const EVP_MD *hash = EVP_get_digestbynid(kind);
+  unsigned n = 0;
+  return hash && EVP_MD_get_size(hash) <= 64 && X509_digest(certificate, hash, out, &n) == 1 ? n : 0;
+}
+
 void tls_context_free(void *context) { SSL_CTX_free(context); }
 
 void *tls_new(void *context) {

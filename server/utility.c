@@ -493,7 +493,7 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_NOTHING: rc = HDB_OK; break;
   case CLASS_LOCK: case CLASS_VACUUM: case CLASS_CHECKPOINT: rc = maintenance_run(s, t); break;
   case CLASS_LISTEN: case CLASS_NOTIFY: case CLASS_UNLISTEN: rc = notify_run(s, t); break;
-  case CLASS_ROLE: return error_set(&s->err, HDB_ERROR, "not supported yet: roles");
+  case CLASS_ROLE: rc = role_run(s, t); break;
   case CLASS_COMMENT: rc = comment_run(s, t, sql); break;
   case CLASS_SEQUENCE: rc = sequence_run(s, t); break;
   case CLASS_DROP: rc = drop_run(s, t); break;

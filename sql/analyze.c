@@ -398,6 +398,7 @@ static status vacuum_start(exec *x) {
   if (atomic_load(&db->active) > 1) return error_set(x->err, HDB_ERROR, "cannot VACUUM - SQL statements in progress");
   if (!v->into) return vacuum_database(x, v->database); /* space is given back by compaction */
   const value *name;
+  if (db->confined) return error_set(x->err, HDB_AUTH, "permission denied to write a file of the server");
   TRY(expr_eval(x, v->into, &name));
   if (name->type != VAL_TEXT) return error_set(x->err, HDB_ERROR, "non-text filename");
   char *path = strndup(name->p ? name->p : "", name->n);

@@ -81,6 +81,7 @@ static status open_with_key(hdb *db, database *d, const open_request *request, c
 static status attach_database(exec *x, const char *file, const char *name, const value *key) {
   hdb *db = x->db;
   open_request request = {0};
+  if (db->confined && *file && strcmp(file, ":memory:") != 0) return error_set(x->err, HDB_AUTH, "permission denied to attach a file of the server");
   if (attached_count(db) >= db->limits[HDB_LIMIT_ATTACHED])
     return error_set(x->err, HDB_ERROR, "too many attached databases - max %d", db->limits[HDB_LIMIT_ATTACHED]);
   if (catalog_database(db, name) >= 0) return error_set(x->err, HDB_ERROR, "database %s is already in use", name);

@@ -57,6 +57,7 @@ struct hdb {
   crypt_secret secret;        /* the user's key, for main and what is attached */
   bool autocommit;            /* no BEGIN open */
   bool network;               /* while a file is opened: also on a network file system */
+  bool confined;              /* it names no files: a client of the network speaks (hdb_confine) */
   unsigned forks;             /* engine_forks when it was last used */
   uint8_t begin_mode;         /* enum of BEGIN */
   int busy_timeout_ms;

@@ -244,6 +244,12 @@ bool hdb_last_serial(hdb *db, const char *table_name, int64_t *rowid) {
   return found;
 }
 
+void hdb_confine(hdb *db) {
+  hdb_lock(db);
+  db->confined = true;
+  hdb_unlock(db);
+}
+
 void hdb_set_expression_depth(hdb *db, int depth) {
   hdb_lock(db);
   db->limits[HDB_LIMIT_EXPR_DEPTH] = depth;
