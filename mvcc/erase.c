@@ -279,6 +279,7 @@ static status erase_tree_of(erasing *x) {
   TRY(fold_tree_of(x->f, x->tree, &t));
   t->rows -= x->removed, t->bytes -= x->removed_bytes;
   t->time = x->f->time;
+  t->rebuilt = true;
   atomic_store_explicit(&t->info->changed_time, x->f->time, memory_order_relaxed);
   return tell_others(x);
 }

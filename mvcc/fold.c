@@ -381,6 +381,20 @@ static void note_insert(fold_tree *t, slice key) {
   t->inserted = true;
 }
 
+static void note_delete(fold_tree *t, slice key) {
+  if (key.n != 8) return;
+  int64_t rowid = rowid_decode(key.p);
+  if (!t->deleted || rowid > t->deleted_max) t->deleted_max = rowid;
+  t->deleted = true;
+}
+
+/* What the commits of this batch do to the largest row id; under the tree's lock. */
+static void move_floor(const fold_tree *t, tree_info *i) {
+  if (!i->floor_known) return;
+  i->floor_known = !t->rebuilt && !(t->deleted && t->deleted_max >= i->floor_max);
+  if (t->inserted && (!i->floor_any || t->rowid_max > i->floor_max)) i->floor_max = t->rowid_max, i->floor_any = true;
+}
+
 /* One write against the rows at `at`; appends to out[] what takes its place. */
 static void apply_one(fold *f, fold_group *g, fold_tree *t, write_entry *e, const row *old, row *out, size_t *n) {
   bool history = f->engine->history;
@@ -388,7 +402,7 @@ static void apply_one(fold *f, fold_group *g, fold_tree *t, write_entry *e, cons
   bool put = e->now->state == WRITE_PUT;
   if (old) {
     if (history && !(PLANTED(PLANT_INDEX_HISTORY_DROPPED) && e->key_n != 8)) version_add(&f->version, g->prefix, old, put ? &value : NULL, f->time);
-    if (!put) t->rows--;
+    if (!put) t->rows--, note_delete(t, write_key(e));
     t->bytes -= entry_bytes(g, old);
     f->shrunk = f->shrunk || !put;
   }
@@ -573,6 +587,7 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
 static status apply_tree(fold *f, write_tree *w, bool alone, bool recent, bool *changed) {
   fold_tree *t;
   TRY(fold_tree_of(f, w->tree, &t));
+  t->rebuilt = t->rebuilt || w->root.cleared || w->bulk;
   if (w->root.cleared) {
     TRY(fold_clear(f, w->tree, t));
     aside_forget(f->engine, f->batch, w->tree);
@@ -825,6 +840,7 @@ static status publish_counts(fold *f) {
       /* bytes are an estimate: alone they are not worth a write */
       if (!f->engine->memory && t->rows) tree_count_key(i->tree, &key), tree_count_value(i, &value);
     }
+    move_floor(t, i);
     if (t->inserted) {
       if (t->rowid_max > i->rowid_max || !i->rowid_time) i->rowid_max = t->rowid_max;
       i->rowid_time = t->time;

@@ -24,8 +24,8 @@ typedef struct fold_tree {
   tree_info *info;
   int64_t rows, bytes; /* what the batch adds */
   int64_t time;        /* of the newest request that changed it */
-  bool inserted;
-  int64_t rowid_max;
+  bool inserted, deleted, rebuilt; /* rebuilt: cleared, loaded, erased: what was the largest row id is not known any more */
+  int64_t rowid_max, deleted_max;
 } fold_tree;
 
 struct fold {

@@ -53,6 +53,8 @@ typedef struct tree_info {
   int64_t count_time;
   int64_t asked_ms; /* a client: when the owner was last asked */
   int64_t rowid_max, rowid_time; /* the largest key that was inserted last, and when */
+  bool floor_known, floor_any;   /* the largest row id there is is known (any: there is a row) to views from floor_time on: */
+  int64_t floor_max, floor_time; /* commits since have raised it; one that takes the largest away makes it unknown */
   int64_t branch_max;            /* the largest that was given on any branch, once there are branches */
   atomic_bool branch_rowids;     /* branch_max knows what the branches hold */
   rowid_claim *claims;           /* row ids given to open transactions */

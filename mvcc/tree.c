@@ -71,6 +71,7 @@ status trees_load(engine *e) {
       pthread_mutex_lock(&i->lock);
       i->rows = i->bytes = i->count_time = 0;
       i->claims_n = 0;
+      i->floor_known = false;
       rc = load_count(e, i);
       atomic_store(&i->changed_time, i->count_time);
       pthread_mutex_unlock(&i->lock);

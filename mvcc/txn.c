@@ -433,11 +433,32 @@ status txn_claim_rowids(txn *t, tree_info *i, int64_t floor, int64_t count, int6
   return rc;
 }
 
+/* What the tree knows of its largest row id. It may be newer than our view: ids committed since are skipped anyway. */
+static bool known_floor(const txn *t, tree_info *i, bool *any, int64_t *max) {
+  pthread_mutex_lock(&i->lock);
+  bool known = i->floor_known && i->floor_time <= t->view_time;
+  if (known) *any = i->floor_any, *max = i->floor_max;
+  pthread_mutex_unlock(&i->lock);
+  return known;
+}
+
+/* A commit that we do not see has set changed_time before it moves the floor (publish_counts), or will move what we set. */
+static void keep_floor(const txn *t, tree_info *i, bool any, int64_t max) {
+  pthread_mutex_lock(&i->lock);
+  if (atomic_load(&i->changed_time) <= t->view_time)
+    i->floor_known = true, i->floor_any = any, i->floor_max = any ? max : 0, i->floor_time = t->view_time;
+  pthread_mutex_unlock(&i->lock);
+}
+
 status txn_rowid_floor(txn *t, uint32_t tree, write_tree *w) {
   if (w->rowid_known) return HDB_OK;
   bool any = false;
   int64_t max = 0;
-  TRY(seen_max(t, tree, &any, &max));
+  bool plain = !t->branch && !t->as_of && !w->root.entries && !w->root.cleared && !w->bulk && !is_remote(t->engine) && t->view && !t->view->under;
+  if (!plain || !known_floor(t, w->info, &any, &max)) {
+    TRY(seen_max(t, tree, &any, &max));
+    if (plain) keep_floor(t, w->info, any, max);
+  }
   w->rowid_max = any ? max : 0;
   w->rowid_any = any;
   w->rowid_known = true;

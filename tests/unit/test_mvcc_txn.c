@@ -230,6 +230,66 @@ START_TEST(row_ids_are_max_plus_one_and_others_are_skipped) {
 }
 END_TEST
 
+/* The largest that the transaction sees, looked for in the rows themselves; 0: there is none. */
+static int64_t largest(txn *t, uint32_t tree) {
+  cursor *c;
+  ck_assert_int_eq(cursor_open(t, tree, 0, &c), HDB_OK);
+  cursor_last(c);
+  int64_t id = c->valid ? rowid_decode(c->key.p) : 0;
+  cursor_close(c);
+  return id;
+}
+
+/* One change of the tree at random; new ids are compared with what the rows say. alone: nobody else holds an id. */
+static void change_at_random(txn *t, uint32_t tree, bool alone) {
+  int64_t id, top = largest(t, tree);
+  switch (rnd(8)) {
+  case 0:
+    ck_assert_int_eq(txn_put(t, tree, key_of(top + 1 + (int64_t)(rnd(5))), slice_str("p"), PUT_UPSERT), HDB_OK);
+    break;
+  case 1: case 2:
+    if (top) ck_assert_int_eq(txn_delete(t, tree, key_of(top)), HDB_OK);
+    break;
+  case 3:
+    if (rnd(8) == 0) ck_assert_int_eq(txn_clear(t, tree), HDB_OK);
+    break;
+  case 4:
+    if (top > 1) ck_assert_int_eq(txn_put(t, tree, key_of(1 + (int64_t)(rnd((uint32_t)top))), slice_str("q"), PUT_UPSERT), HDB_OK);
+    break;
+  default:
+    ck_assert_int_eq(txn_new_rowid(t, tree, INT64_MIN, &id), HDB_OK);
+    if (alone) ck_assert_int_eq(id, top + 1);
+    else ck_assert_int_gt(id, top);
+    ck_assert_int_eq(txn_put(t, tree, key_of(id), slice_str("n"), PUT_INSERT), HDB_OK);
+  }
+}
+
+START_TEST(row_ids_follow_what_commits_and_rollbacks_leave) {
+  seed = (uint64_t)_i + 900;
+  e = open_memory(_i % 2 ? 3600 : 0);
+  ck_assert_int_eq(txn_new(e, &a), HDB_OK);
+  ck_assert_int_eq(txn_new(e, &b), HDB_OK);
+  for (int round = 0; round < 3000; round++) {
+    bool together = rnd(4) == 0;
+    ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+    if (together) ck_assert_int_eq(txn_begin(b, TXN_READ, 0), HDB_OK);
+    for (uint32_t n = rnd(4); n; n--) change_at_random(a, 16, !together);
+    if (!rnd(5) || txn_commit(a, 0, NULL) != HDB_OK) txn_rollback(a);
+    if (!together) continue;
+    /* b's view is older: an id it is given is above what it sees and above what was committed since */
+    int64_t id, above = largest(b, 16);
+    ck_assert_int_eq(txn_begin(a, TXN_READ, 0), HDB_OK);
+    ck_assert_int_eq(txn_new_rowid(b, 16, INT64_MIN, &id), HDB_OK);
+    ck_assert_int_gt(id, above);
+    ck_assert_int_gt(id, largest(a, 16));
+    ck_assert_int_eq(txn_put(b, 16, key_of(id), slice_str("b"), PUT_INSERT), HDB_OK);
+    txn_rollback(a);
+    if (txn_commit(b, 0, NULL) != HDB_OK) txn_rollback(b);
+  }
+  end_two();
+}
+END_TEST
+
 START_TEST(schema_stamps_tell_schemas_apart) {
   two_txns();
   begin_both();
@@ -476,6 +536,7 @@ int main(void) {
   tcase_add_test(c, facts_are_checked_on_the_result);
   tcase_add_test(c, the_turn_keeps_others_from_committing);
   tcase_add_test(c, row_ids_are_max_plus_one_and_others_are_skipped);
+  tcase_add_loop_test(c, row_ids_follow_what_commits_and_rollbacks_leave, 0, 6);
   tcase_add_test(c, schema_stamps_tell_schemas_apart);
   tcase_add_test(c, a_cursor_goes_on_after_the_commit);
   tcase_add_test(c, bulk_is_seen_by_its_transaction_and_then_by_all);
