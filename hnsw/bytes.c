@@ -72,23 +72,118 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) static float rank_vnni(co
   }
   return rank_of(x, y, _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1)) - 128 * y->sum);
 }
+
+/* ---- four at a time: one query in registers, four sums added up across together ---- */
+typedef struct four {
+  const byte_vector *y[4];
+} four;
+
+/* The last ones stand in for those that are missing. */
+static inline four next_four(const char *vectors, size_t stride, const uint32_t *places, size_t left) {
+  four f;
+  for (size_t k = 0; k < 4; k++) f.y[k] = (const void *)(vectors + places[k < left ? k : left - 1] * stride);
+  return f;
+}
+
+__attribute__((target("avx2"))) static inline __m128i add_across(__m256i a, __m256i b, __m256i c, __m256i d) {
+  __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+}
+
+/* rank_of, four times; raised: what each dot has too much of, in sums of y. */
+__attribute__((target("avx2"))) static inline void
+put_ranks(const byte_vector *x, const four *f, __m128i dots, int raised, size_t left, float *ranks) {
+  __m128 scale = _mm_loadu_ps(&f->y[0]->scale), bias = _mm_loadu_ps(&f->y[1]->scale),
+         sum = _mm_loadu_ps(&f->y[2]->scale), norm = _mm_loadu_ps(&f->y[3]->scale);
+  _MM_TRANSPOSE4_PS(scale, bias, sum, norm);
+  if (raised) dots = _mm_sub_epi32(dots, _mm_slli_epi32(_mm_castps_si128(sum), 7));
+  __m128 rank = _mm_sub_ps(_mm_add_ps(_mm_set1_ps(x->bias), bias),
+                           _mm_mul_ps(_mm_mul_ps(_mm_set1_ps(x->scale), scale), _mm_cvtepi32_ps(dots)));
+  if (left >= 4) {
+    _mm_storeu_ps(ranks, rank);
+    return;
+  }
+  float some[4];
+  _mm_storeu_ps(some, rank);
+  for (size_t k = 0; k < left; k++) ranks[k] = some[k];
+}
+
+__attribute__((target("avx2"))) static void ranks_avx2(const void *from, const char *vectors, size_t stride,
+                                                       const uint32_t *places, size_t count, size_t n,
+                                                       float *ranks) {
+  const byte_vector *x = from;
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (size_t at = 0; at < count; at += 4) {
+    four f = next_four(vectors, stride, places + at, count - at);
+    __m256i s[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                    _mm256_setzero_si256()};
+    for (size_t i = 0; i < n; i += 32) { /* the last 16 may be half of it */
+      bool half = n - i < 32;
+      __m256i p = half ? _mm256_zextsi128_si256(_mm_loadu_si128((const void *)(x->q + i)))
+                       : _mm256_loadu_si256((const void *)(x->q + i)),
+              size = _mm256_abs_epi8(p);
+      for (int k = 0; k < 4; k++) {
+        __m256i q = half ? _mm256_zextsi128_si256(_mm_loadu_si128((const void *)(f.y[k]->q + i)))
+                         : _mm256_loadu_si256((const void *)(f.y[k]->q + i));
+        s[k] = _mm256_add_epi32(s[k],
+                                _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(q, p)), ones));
+      }
+    }
+    put_ranks(x, &f, add_across(s[0], s[1], s[2], s[3]), false, count - at, ranks + at);
+  }
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vnni,avx2"))) static inline __m256i halves(__m512i s) {
+  return _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vnni,avx2"))) static void
+ranks_vnni(const void *from, const char *vectors, size_t stride, const uint32_t *places, size_t count,
+           size_t n, float *ranks) {
+  const byte_vector *x = from;
+  const __m512i high = _mm512_set1_epi8((char)0x80);
+  for (size_t at = 0; at < count; at += 4) {
+    four f = next_four(vectors, stride, places + at, count - at);
+    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+      __m512i p = _mm512_xor_si512(_mm512_loadu_si512(x->q + i), high);
+      s0 = _mm512_dpbusd_epi32(s0, p, _mm512_loadu_si512(f.y[0]->q + i));
+      s1 = _mm512_dpbusd_epi32(s1, p, _mm512_loadu_si512(f.y[1]->q + i));
+      s2 = _mm512_dpbusd_epi32(s2, p, _mm512_loadu_si512(f.y[2]->q + i));
+      s3 = _mm512_dpbusd_epi32(s3, p, _mm512_loadu_si512(f.y[3]->q + i));
+    }
+    if (i < n) {
+      __mmask64 some = ((__mmask64)1 << (n - i)) - 1;
+      __m512i p = _mm512_xor_si512(_mm512_maskz_loadu_epi8(some, x->q + i), high);
+      s0 = _mm512_dpbusd_epi32(s0, p, _mm512_maskz_loadu_epi8(some, f.y[0]->q + i));
+      s1 = _mm512_dpbusd_epi32(s1, p, _mm512_maskz_loadu_epi8(some, f.y[1]->q + i));
+      s2 = _mm512_dpbusd_epi32(s2, p, _mm512_maskz_loadu_epi8(some, f.y[2]->q + i));
+      s3 = _mm512_dpbusd_epi32(s3, p, _mm512_maskz_loadu_epi8(some, f.y[3]->q + i));
+    }
+    put_ranks(x, &f, add_across(halves(s0), halves(s1), halves(s2), halves(s3)), true, count - at,
+              ranks + at);
+  }
+}
 #endif
 
-distance_function distance_of_bytes(void) {
+int byte_kernels_here(byte_kernel *out) {
+  int n = 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  bool avx2 = __builtin_cpu_supports("avx2");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vnni"))
-    return rank_vnni;
-  if (__builtin_cpu_supports("avx2")) return rank_avx2;
+    out[n++] = (byte_kernel){rank_vnni, ranks_vnni};
+  if (avx2) out[n++] = (byte_kernel){rank_avx2, ranks_avx2};
 #endif
-  return rank_plain;
+  out[n++] = (byte_kernel){rank_plain, NULL};
+  return n;
 }
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define WIDE_LOOPS                                                                                           \
-  __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default"),                            \
-                 optimize("O3", "fast-math")))
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3", "fast-math")))
 #else
 #define WIDE_LOOPS __attribute__((optimize("O3", "fast-math")))
 #endif

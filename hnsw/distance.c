@@ -12,9 +12,10 @@
 /* The thread sanitizer is not there yet when the loader chooses among clones. */
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define VARIANTS                                                                                             \
-  __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("O3", "fast-math")))
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3", "fast-math")))
 #define EXACT_VARIANTS                                                                                       \
-  __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("O3", "fp-contract=off")))
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"),                               \
+                 optimize("O3", "fp-contract=off")))
 #else
 #define VARIANTS       __attribute__((optimize("O3", "fast-math")))
 #define EXACT_VARIANTS __attribute__((optimize("O3", "fp-contract=off")))
@@ -56,8 +57,7 @@ RANK(rank_l2, STEP_L2, sum)
 RANK(rank_dot, STEP_DOT, -sum)
 RANK(rank_l1, STEP_L1, sum)
 
-distance_function distance_rank(enum hnsw_metric metric, bool bytes) {
-  if (bytes) return distance_of_bytes();
+distance_function distance_rank(enum hnsw_metric metric) {
   switch (metric) {
   case HNSW_L2: return rank_l2;
   case HNSW_L1: return rank_l1;

@@ -152,7 +152,10 @@ hnsw *hnsw_new(const hnsw_options *options) {
   g->bytes = options->copy8 && options->metric != HNSW_L1;
   g->width = ((size_t)options->dimensions + 15) & ~(size_t)15;
   g->stride = g->bytes ? sizeof(byte_vector) + g->width : g->width * sizeof(float);
-  g->rank = distance_rank(options->metric, g->bytes);
+  byte_kernel kernels[BYTE_KERNELS];
+  byte_kernels_here(kernels);
+  g->rank = g->bytes ? kernels[0].one : distance_rank(options->metric);
+  g->ranks = g->bytes ? kernels[0].many : NULL;
   g->entry = NO_NODE;
   pthread_rwlockattr_init(&attributes);
 #ifdef __GLIBC__ /* searches that never pause must not keep the writer out for ever */

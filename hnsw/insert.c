@@ -122,6 +122,7 @@ static bool first_met(scratch *s, uint32_t place) {
 size_t search_level(hnsw *g, scratch *s, const void *query, uint32_t from, int level, size_t ef,
                     bool latched) {
   uint32_t copy[LINKS_MAX + 1], fresh[LINKS_MAX];
+  float ranks[LINKS_MAX];
   heap *near = &s->near, *far = &s->far;
   near->n = far->n = 0;
   memset(s->seen, 0, (g->used / 64 + 1) * sizeof *s->seen);
@@ -139,8 +140,9 @@ size_t search_level(hnsw *g, scratch *s, const void *query, uint32_t from, int l
       prefetch_vector(g, links[i]);
       fresh[n++] = links[i];
     }
+    ranks_to(g, query, fresh, n, ranks);
     for (uint32_t i = 0; i < n; i++) {
-      candidate next = {rank_to(g, query, fresh[i]), fresh[i]};
+      candidate next = {ranks[i], fresh[i]};
       if (far->n >= ef && next.rank >= far->items[0].rank) continue;
       heap_push_near(near, next);
       if (far->n >= ef) heap_pop_far(far);
@@ -197,8 +199,10 @@ void link_back(hnsw *g, uint32_t from, uint32_t to, int level) {
     return;
   }
   candidate candidates[LINKS_MAX + 1];
+  float ranks[LINKS_MAX];
   const void *base = vector_at(g, from);
-  for (size_t i = 0; i < n; i++) candidates[i] = (candidate){rank_to(g, base, links[i + 1]), links[i + 1]};
+  ranks_to(g, base, links + 1, n, ranks);
+  for (size_t i = 0; i < n; i++) candidates[i] = (candidate){ranks[i], links[i + 1]};
   candidates[n] = (candidate){rank_to(g, base, to), to};
   sort_candidates(candidates, n + 1);
   links[0] = (uint32_t)select_neighbours(g, candidates, n + 1, max, links + 1);

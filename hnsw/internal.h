@@ -13,8 +13,16 @@ enum { LEVELS_MAX = 16, LINKS_MAX = 200 /* at level 0, m being 100 at most */ };
 /* Orders as the true distance does, cheaper: squared l2, -dot (of unit vectors for cosine), l1. Both vectors as the graph
  * keeps them; n: floats, or bytes. */
 typedef float (*distance_function)(const void *a, const void *b, size_t n);
-distance_function distance_of_bytes(void);
-distance_function distance_rank(enum hnsw_metric metric, bool bytes);
+distance_function distance_rank(enum hnsw_metric metric);
+/* The same for several vectors, which wait for memory side by side. */
+typedef void (*ranks_function)(const void *from, const char *vectors, size_t stride, const uint32_t *places,
+                               size_t count, size_t n, float *ranks);
+typedef struct byte_kernel {
+  distance_function one;
+  ranks_function many; /* NULL: one by one */
+} byte_kernel;
+enum { BYTE_KERNELS = 3 };
+int byte_kernels_here(byte_kernel *out); /* what this processor can, the best first */
 double distance_from_rank(enum hnsw_metric metric, double rank);
 
 /* A vector as bytes (bytes.c): rank(x, y) = x.bias + y.bias - x.scale * y.scale * (sum of x.q[i] * y.q[i]). */
@@ -76,6 +84,7 @@ struct hnsw {
   float *centre; /* bytes: subtracted first */
   double error2; /* bytes: the variances of one element's error, added up over all places */
   distance_function rank;
+  ranks_function ranks;   /* NULL: one by one */
   pthread_mutex_t writer; /* one change at a time; outside of lock */
   pthread_rwlock_t lock;
   node *nodes;
@@ -102,6 +111,13 @@ static inline const void *vector_at(const hnsw *g, uint32_t place) {
 }
 static inline float rank_to(const hnsw *g, const void *from, uint32_t place) {
   return g->rank(from, vector_at(g, place), g->width);
+}
+static inline void ranks_to(const hnsw *g, const void *from, const uint32_t *places, size_t count,
+                            float *ranks) {
+  if (g->ranks)
+    g->ranks(from, g->vectors, g->stride, places, count, g->width, ranks);
+  else
+    for (size_t i = 0; i < count; i++) ranks[i] = rank_to(g, from, places[i]);
 }
 static inline uint32_t *links_at(const hnsw *g, uint32_t place, int level) {
   return level == 0 ? g->links + (size_t)place * (size_t)(g->m0 + 1)

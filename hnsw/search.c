@@ -155,13 +155,21 @@ static void offer(hnsw_search *s, candidate c) {
   heap_push_far(&s->best, c);
 }
 
-static void meet(hnsw_search *s, uint32_t place) {
-  candidate c = {rank_to(s->g, s->query, place), place};
+/* Its turn comes likely soon. */
+static void expect_links(const hnsw *g, uint32_t place) {
+  const uint32_t *links = links_at(g, place, 0);
+  __builtin_prefetch(links);
+  __builtin_prefetch(links + 16);
+  __builtin_prefetch(links + 32);
+}
+
+static void meet(hnsw_search *s, candidate c) {
   if (beyond(s, c.rank)) {
     list_add(&s->later, c);
     return;
   }
   heap_push_near(&s->near, c);
+  expect_links(s->g, c.place);
   offer(s, c);
 }
 
@@ -180,29 +188,49 @@ static void begin(hnsw_search *s) {
     for (bool moved = true; moved;) {
       moved = false;
       const uint32_t *links = links_at(g, from, level);
+      float ranks[LINKS_MAX];
       for (uint32_t i = 1, n = links[0]; i <= n; i++) prefetch_vector(g, links[i]);
-      for (uint32_t i = 1, n = links[0]; i <= n; i++) {
-        float rank = rank_to(g, s->query, links[i]);
-        s->count++;
-        if (rank < best) best = rank, from = links[i], moved = true;
-      }
+      ranks_to(g, s->query, links + 1, links[0], ranks);
+      s->count += links[0];
+      for (uint32_t i = 1, n = links[0]; i <= n; i++)
+        if (ranks[i - 1] < best) best = ranks[i - 1], from = links[i], moved = true;
     }
   }
   first_met(s, from);
-  meet(s, from);
+  meet(s, (candidate){best, from});
+}
+
+/* Whose turn is next is known before the heaps are: its links wait for memory meanwhile, or, when these were there before,
+ * its neighbours. */
+static void look_ahead(hnsw_search *s, const uint32_t *fresh, const float *ranks, uint32_t n) {
+  const hnsw *g = s->g;
+  float best = s->near.n ? s->near.items[0].rank : INFINITY;
+  uint32_t next = NO_NODE;
+  for (uint32_t i = 0; i < n; i++)
+    if (ranks[i] < best) best = ranks[i], next = fresh[i];
+  if (next != NO_NODE) {
+    expect_links(g, next);
+  } else if (s->near.n) {
+    const uint32_t *links = links_at(g, s->near.items[0].place & PLACE, 0);
+    for (uint32_t i = 1; i <= links[0]; i++)
+      if (!(s->seen[links[i] / 64] >> (links[i] % 64) & 1)) prefetch_vector(g, links[i]);
+  }
 }
 
 static void expand(hnsw_search *s, uint32_t place) {
   const hnsw *g = s->g;
   const uint32_t *links = links_at(g, place, 0);
   uint32_t fresh[LINKS_MAX], n = 0;
+  float ranks[LINKS_MAX];
   for (uint32_t i = 1; i <= links[0]; i++) {
     if (!first_met(s, links[i])) continue;
     prefetch_vector(g, links[i]);
     fresh[n++] = links[i];
   }
   s->count += n;
-  for (uint32_t i = 0; i < n; i++) meet(s, fresh[i]);
+  ranks_to(g, s->query, fresh, n, ranks);
+  look_ahead(s, fresh, ranks, n);
+  for (uint32_t i = 0; i < n; i++) meet(s, (candidate){ranks[i], fresh[i]});
 }
 
 /* Walks until the bound holds. */
@@ -210,12 +238,7 @@ static void walk(hnsw_search *s) {
   while (s->near.n && !s->failed) {
     if (s->best.n >= s->ef && s->near.items[0].rank > s->best.items[0].rank) return;
     candidate c = heap_pop_near(&s->near);
-    if (s->near.n) { /* likely the next */
-      const uint32_t *ahead = links_at(s->g, s->near.items[0].place & PLACE, 0);
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + 16);
-      __builtin_prefetch(ahead + 32);
-    }
+    if (s->near.n) expect_links(s->g, s->near.items[0].place & PLACE);
     if (c.place & NOT_OFFERED) {
       c.place &= PLACE;
       offer(s, c);

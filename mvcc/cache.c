@@ -234,25 +234,29 @@ static inline bool warm_step(node **at, int *level, uint32_t tree, uint64_t head
   return true;
 }
 
-void cache_warm(cache *c, cache_reader *r, uint32_t tree, const slice *keys, int n) {
-  enum { MOST = 16 };
-  node *at[MOST];
-  int level[MOST], left;
-  uint64_t head[MOST];
-  if (n > MOST) n = MOST;
-  for (int i = 0; i < n; i++) at[i] = c->head, level[i] = LEVELS - 1, head[i] = keys[i].n ? head_of(keys[i]) : 0;
+void cache_get_many(cache *c, cache_reader *r, uint32_t tree, const slice *keys, int n, int64_t view_time, cached **out) {
+  node *at[CACHE_TOGETHER];
+  int level[CACHE_TOGETHER], left, top = LEVELS - 1;
+  uint64_t head[CACHE_TOGETHER];
   enter(c, r);
+  while (top && !atomic_load_explicit(&c->head->next[top], memory_order_relaxed)) top--;
+  for (int i = 0; i < n; i++) at[i] = c->head, level[i] = top, head[i] = keys[i].n ? head_of(keys[i]) : 0;
   do {
     left = 0;
     for (int i = 0; i < n; i++)
       if (level[i] >= 0) left += warm_step(&at[i], &level[i], tree, head[i], keys[i]);
   } while (left);
-  for (int i = 0; i < n; i++) __builtin_prefetch(atomic_load(&at[i]->group));
+  for (int i = 0; i < n; i++) __builtin_prefetch(atomic_load(&at[i]->group), 1);
   for (int i = 0; i < n; i++) {
-    const cached *g = atomic_load(&at[i]->group);
+    cached *g = out[i] = take(at[i], tree, view_time);
     for (size_t k = 0; g && k < g->bytes.n && k < 512; k += 64) __builtin_prefetch(g->bytes.p + k);
   }
   leave(r);
+  for (int i = 0; i < n; i++) {
+    if (!out[i] || cached_covers(out[i], keys[i])) continue;
+    cached_release(out[i]);
+    out[i] = NULL;
+  }
 }
 
 cached *cache_before(cache *c, cache_reader *r, uint32_t tree, slice lower, int64_t view_time) {

@@ -31,9 +31,14 @@ void cache_remove_reader(cache *c, cache_reader *r);
 
 /* The group that covers the key, if it is here and the view sees it so; NULL otherwise. */
 cached *cache_get(cache *c, cache_reader *r, uint32_t tree, slice key, int64_t view_time);
-/* Some keys of one tree are about to be asked for: their searches are made side by side, so that they wait for memory
- * together. A hint: nothing is returned, nothing held. n: 16 at most. */
-void cache_warm(cache *c, cache_reader *r, uint32_t tree, const slice *keys, int n);
+/* The same for some keys of one tree that are about to be asked for: the searches are made side by side, so that they wait
+ * for memory together, and what was found is on its way to the processor. */
+enum { CACHE_TOGETHER = 16 };
+void cache_get_many(cache *c, cache_reader *r, uint32_t tree, const slice *keys, int n, int64_t view_time, cached **out);
+/* Does the group cover this key (of its tree)? */
+static inline bool cached_covers(const cached *g, slice key) {
+  return slice_compare(key, g->lower) >= 0 && (!g->upper.p || slice_compare(key, g->upper) < 0);
+}
 /* The group right before the one with this bound; the tree's last group. */
 cached *cache_before(cache *c, cache_reader *r, uint32_t tree, slice lower, int64_t view_time);
 cached *cache_last(cache *c, cache_reader *r, uint32_t tree, int64_t view_time);

@@ -70,8 +70,14 @@ static void drop_hot(scan *s) {
   s->hot = NULL, s->it_ahead = false;
 }
 
+static void drop_expected(scan *s) {
+  for (int i = 0; i < s->expected_n; i++) cached_release(s->expected[i]);
+  s->expected_n = s->expected_at = 0;
+}
+
 static void drop_view(scan *s) {
   drop_hot(s);
+  drop_expected(s);
   if (s->it) s->it->close(s->it);
   s->it = NULL;
   past_drop(s->past);
@@ -433,12 +439,29 @@ static bool take_group_and_offer(scan *s) {
   return true;
 }
 
+/* One of the groups that cursor_expect found, most likely the next. What the cache gave for a view holds for it. */
+static cached *take_expected(scan *s, slice key) {
+  for (int k = 0; k < s->expected_n; k++) {
+    int at = (s->expected_at + k) % s->expected_n;
+    cached *g = s->expected[at];
+    if (!g || !cached_covers(g, key)) continue;
+    s->expected[at] = NULL;
+    s->expected_at = at + 1;
+    return g;
+  }
+  return NULL;
+}
+
 /* To the group that covers the key, `wanted` keeps the key; false: there is none (or it failed). */
 static bool seek_group(scan *s, slice key) {
   s->base_valid = false;
   slice wanted = group_wanted(s, key);
   if (s->pub.error != HDB_OK) return false;
-  cached *hot = usable_cache(s) ? cache_get(usable_cache(s), &s->t->reader, s->tree, key, s->v->time) : NULL;
+  cached *hot = NULL;
+  if (usable_cache(s)) {
+    hot = take_expected(s, key);
+    if (!hot) hot = cache_get(usable_cache(s), &s->t->reader, s->tree, key, s->v->time);
+  }
   if (hot) return take_hot(s, hot);
   if (!open_iterator(s)) return false;
   s->it->seek_for_prev(s->it, wanted);
@@ -896,10 +919,23 @@ void cursor_seek_for_prev(cursor *c, slice key) {
 }
 
 void cursor_expect(cursor *c, const slice *keys, int n) {
+  enum { EXPECTED_BYTES = 1024 }; /* the processor sees the rest coming */
   scan *s = (scan *)c;
   if (c->layered || !prepare(s)) return; /* an error shows at the find */
   cache *hot = usable_cache(s);
-  if (hot) cache_warm(hot, &s->t->reader, s->tree, keys, n);
+  drop_expected(s);
+  if (!hot) return;
+  s->expected_n = n < CACHE_TOGETHER ? n : CACHE_TOGETHER;
+  cache_get_many(hot, &s->t->reader, s->tree, keys, s->expected_n, s->v->time, s->expected);
+  for (int i = 0; i < s->expected_n; i++) {
+    group g;
+    slice suffix, row;
+    bool exact;
+    if (!s->expected[i] || group_open(&g, s->expected[i]->bytes) != HDB_OK) continue;
+    size_t at = group_seek(&g, keys[i], &exact);
+    if (!exact || !group_row(&g, at, &suffix, &row)) continue;
+    for (size_t k = 0; k < row.n && k < EXPECTED_BYTES; k += 64) __builtin_prefetch(row.p + k);
+  }
 }
 
 bool cursor_find(cursor *c, slice key) {

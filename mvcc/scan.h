@@ -22,6 +22,8 @@ struct scan {
   /* the committed side: the group in hand, from the cache or under an iterator over groups; the row in it */
   view *v;
   kv_iter *it;   /* opened when the cache does not have it */
+  cached *expected[CACHE_TOGETHER]; /* by cursor_expect, at this view: of the rows to be found soon */
+  int expected_n, expected_at;
   cached *hot;   /* the group in hand is this one; NULL: it is under the iterator */
   bool fresh;    /* a tree that the transaction fills in bulk: its iterator shows kv's newest state */
   bool it_ahead; /* with hot: the iterator stands on the next group */

@@ -123,6 +123,15 @@ typedef struct walker {
   uint32_t key;
 } walker;
 
+/* Announces some keys, of which few are asked for at once. */
+static void expect_keys(cursor *c, uint32_t keys) {
+  static uint8_t bytes[16][300];
+  slice s[16];
+  int n = (int)rnd(17);
+  for (int i = 0; i < n; i++) s[i] = make_key(rnd(keys), bytes[i]);
+  cursor_expect(c, s, n);
+}
+
 static void move_walker(walker *w, const model *m, uint32_t keys) {
   uint8_t bytes[300];
   uint32_t key = rnd(keys);
@@ -147,6 +156,7 @@ static void move_walker(walker *w, const model *m, uint32_t keys) {
     break;
   case 4:
     at = model_has(m, key) ? model_at(m, key) : m->n;
+    if (rnd(3) == 0) expect_keys(w->c, keys);
     ck_assert(cursor_find(w->c, make_key(key, bytes)) == (at < m->n));
     break;
   case 5:
