@@ -9,7 +9,7 @@ VENV    := .venv
 PACKAGES := cmake ninja-build pkg-config gcc g++ librocksdb-dev lemon libssl-dev libsqlite3-dev libidn-dev libuv1-dev libpq-dev libpcre2-dev check python3-dev python3-venv
 
 .PHONY: asan-python build test demo bench deps check-deps unit python-tests check slt asan tsan format clean soak sim fuzz bench-time wire fuzz-wire
-.PHONY: processes sim-faults mirror-kill recall bench-vectors bench-threads bench-pgbench
+.PHONY: processes sim-faults mirror-kill recall bench-vectors bench-threads bench-pgbench bench-requests
 
 build: check-deps
 	@tests/tools/build.sh $(PRESET) $(PYTHON)
@@ -47,6 +47,10 @@ bench-threads: build
 # helios-server beside PostgreSQL 15 under pgbench, both durable (apt-get install postgresql-15). BENCH="--clients 8 --work tpcb"
 bench-pgbench: build
 	@$(PYTHON) tests/bench/pgbench.py --server $(BUILD)/server/helios-server $(BENCH)
+
+# A connection for each request, beside stock sqlite3.
+bench-requests: build
+	@$(VENV)/bin/python tests/bench/requests.py $(BENCH)
 
 unit: build
 	@cd $(BUILD) && ctest --output-on-failure -j2

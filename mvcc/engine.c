@@ -489,7 +489,9 @@ static engine **registry_place(engine *e) {
   return p;
 }
 
-/* Closes what has lingered long enough; sleeps until the next is due; ends when nothing lingers. */
+/* Closes what has lingered long enough; sleeps until the next is due; ends when nothing lingers then. A close that is due
+ * later than what it waits for does not wake it: a connection a request costs no thread and no wake-up. */
+static int64_t reaper_sleeps_until;
 static void *reaper(void *unused) {
   pthread_mutex_lock(&registry_lock);
   for (;;) {
@@ -510,6 +512,7 @@ static void *reaper(void *unused) {
     }
     if (next == INT64_MAX) break;
     struct timespec ts;
+    reaper_sleeps_until = next;
     clock_gettime(CLOCK_REALTIME, &ts);
     int64_t wait_ms = next - now + 1;
     ts.tv_sec += wait_ms / 1000, ts.tv_nsec += (long)(wait_ms % 1000) * 1000000;
@@ -521,10 +524,13 @@ static void *reaper(void *unused) {
   return NULL;
 }
 
-static bool start_reaper(void) {
+static bool start_reaper(int64_t due_ms) {
   pthread_t thread;
-  pthread_cond_signal(&registry_changed);
-  if (reaper_runs) return true;
+  if (reaper_runs) {
+    if (due_ms < reaper_sleeps_until) pthread_cond_signal(&registry_changed);
+    return true;
+  }
+  reaper_sleeps_until = due_ms;
   if (pthread_create(&thread, NULL, reaper, NULL) != 0) return false;
   pthread_detach(thread);
   return reaper_runs = true;
@@ -573,7 +579,7 @@ void engine_close(engine *e) {
   pthread_mutex_lock(&registry_lock);
   if (--e->references == 0 && !e->leaving) {
     e->linger_until_ms = engine_ticks_ms() + e->linger_ms;
-    if (e->linger_ms <= 0 || atomic_load(&e->broken) || !start_reaper()) {
+    if (e->linger_ms <= 0 || atomic_load(&e->broken) || !start_reaper(e->linger_until_ms)) {
       registry_take(registry_place(e), &taken);
     } else {
       engine_rest(e);

@@ -139,7 +139,9 @@ static void after_fork_child(void) {
   for (int pass = 0; pass < 2; pass++)
     for (struct mirror *m = pass ? orphans : mirrors; m; m = m->next) {
       pthread_mutex_init(&m->lock, NULL);
-      m->own = NULL;
+      m->own = NULL, m->held = NULL, m->read_stamp = NULL,
+      m->journal = m->journal_made = 0; /* H5 of mirror_held.c */
+      m->held_ready = false;
       m->outdated = true;
     }
 }
@@ -263,6 +265,7 @@ static status bring_up_to_date(struct mirror *m) {
 static bool own_make(struct mirror *m, engine *e) {
   m->own = hdb_open_inside(e);
   if (!m->own) return false;
+  m->own->databases[DB_MAIN].schema = m->schema, m->schema = NULL; /* its stamp tells whether it fits */
   m->own->pragmas.enable_triggers = m->own->pragmas.foreign_keys = false;
   m->own->pragmas.ignore_check_constraints = true;
   return true;
@@ -294,9 +297,15 @@ static void take_over(void *context) {
 
 static void own_close(struct mirror *m) {
   if (!m->own) return;
+  schema **kept = &m->own->databases[DB_MAIN].schema;
   mirror_keeper_forget(m);
+  if (m->held && *kept && (*kept)->stamp.local == 0) m->schema = *kept, *kept = NULL;
   hdb_close(m->own);
   m->own = NULL;
+  if (m->orphan)
+    file_let_go(m);
+  else if (m->held)
+    mirror_keeper_visit(m, HELD_MS);
 }
 
 static status own_open(hdb *db, int number, struct mirror *m, const hdb_settings *settings) {
@@ -441,7 +450,7 @@ status mirror_leave_alone(hdb *db, int number) {
   if (!m) return HDB_OK;
   pthread_mutex_lock(&m->lock);
   status rc = is_last(m) ? HDB_OK : HDB_BUSY;
-  if (rc == HDB_OK) own_close(m);
+  if (rc == HDB_OK) own_close(m), file_let_go(m);
   pthread_mutex_unlock(&m->lock);
   return rc;
 }
@@ -503,7 +512,9 @@ void mirror_write_all(void) {
   if (pthread_mutex_trylock(&list_lock) != 0) return;
   for (struct mirror *m = mirrors; m; m = m->next) {
     if (pthread_mutex_trylock(&m->lock) != 0) continue;
-    if (m->own && !m->orphan && engine_is_owner(mirror_engine(m)) && !mirror_is_current(m)) (void)mirror_sync(m, true, 0);
+    if (m->own && !m->orphan && engine_is_owner(mirror_engine(m)) && !mirror_is_current(m))
+      (void)mirror_sync(m, true, 0);
+    file_let_go(m);
     pthread_mutex_unlock(&m->lock);
   }
   pthread_mutex_unlock(&list_lock);

@@ -8,6 +8,8 @@
  *     same tree; otherwise it is dropped and copied whole.
  * E3  Triggers, foreign keys and CHECKs do not run here: they ran when the rows were written.
  * E4  An object that SQLite refuses is left out and listed, never an error: one foreign word must not cost the file.
+ * E5  A schema that is in the file whole, in its own words and without virtual tables is plain: as long as it does not
+ *     change, an export writes rows alone and compares no object.
  * Costs per changed row: one point read, one INSERT OR REPLACE (or DELETE). Per copied row: one cursor step, one INSERT.
  */
 #include <sqlite3.h>
@@ -34,6 +36,8 @@ typedef struct exporter {
   object *ours, *theirs;
   record_writer writer;
   bool has_left_out, trees_differ;
+  bool plain; /* E5 */
+  bool sequence, statistics; /* ... rows of sqlite_sequence, of sqlite_stat tables are to be written */
   mirror_texts texts;
   bool bare; /* the table at work: stored generated columns are plain there */
   /* the table rows are written to at the moment */
@@ -371,7 +375,6 @@ static status table_open(exporter *x, const table *t) {
   x->slot.own = arena_zero(&x->memory, sizeof(value) * (size_t)(t->columns_n + 1));
   if (!x->slot.own) return error_set(&x->db->err, HDB_NOMEM, "out of memory");
   TRY(prepare_insert(x, t));
-  TRY(prepare_remove(x, t));
   status rc = cursor_open(x->db->databases[x->number].txn, t->tree, 0, &x->cursor);
   return rc == HDB_OK ? HDB_OK : error_set(&x->db->err, rc, "%s", status_text(rc));
 }
@@ -394,6 +397,7 @@ static status put_row(exporter *x) {
 
 static status remove_row(exporter *x, slice key) {
   const table *t = x->table;
+  if (!x->remove) TRY(prepare_remove(x, t));
   if (!t->without_rowid) {
     sqlite3_bind_int64(x->remove, 1, rowid_decode(key.p));
     return step_done(x, x->remove);
@@ -438,18 +442,31 @@ typedef struct feed_state {
   uint32_t tree;
 } feed_state;
 
+static bool is_in_file(exporter *x, const table *t) {
+  const object *o = x->plain ? NULL : find(x->ours, "table", t->name);
+  return x->plain || (o && o->in_file);
+}
+
+/* The table of the tree is the one at work, if its rows are written one by one. */
+static status turn_to_tree(feed_state *f, uint32_t tree) {
+  exporter *x = f->x;
+  if (x->table) table_close(x, HDB_OK);
+  f->tree = tree;
+  for (int i = 0; i < f->schema->tables_n; i++) {
+    const table *t = f->schema->in_order[i];
+    if (t->kind != TABLE_ORDINARY || t->tree != tree) continue;
+    bool sequence = strcmp(t->name, "sqlite_sequence") == 0;
+    x->sequence |= sequence || t->autoincrement; /* SQLite counts on its own there */
+    x->statistics |= is_internal(t->name) && !sequence;
+    if (!is_internal(t->name) && is_in_file(x, t)) TRY(table_open(x, t));
+  }
+  return HDB_OK;
+}
+
 static status visit_change(void *context, uint32_t tree, slice key, bool whole) {
   feed_state *f = context;
   exporter *x = f->x;
-  if (tree != f->tree) {
-    if (x->table) table_close(x, HDB_OK);
-    f->tree = tree;
-    for (int i = 0; i < f->schema->tables_n; i++) {
-      const table *t = f->schema->in_order[i];
-      object *o = t->kind == TABLE_ORDINARY && t->tree == tree ? find(x->ours, "table", t->name) : NULL;
-      if (o && o->in_file && !is_internal(t->name)) TRY(table_open(x, t));
-    }
-  }
+  if (tree != f->tree) TRY(turn_to_tree(f, tree));
   if (!x->table) return HDB_OK; /* an index, a table copied whole, or one that is gone */
   if (whole) {
     const table *t = x->table;
@@ -463,17 +480,24 @@ static status visit_change(void *context, uint32_t tree, slice key, bool whole) 
 }
 
 /* ---- internal tables: rows only, whole ---- */
+static bool has_table(exporter *x, const char *name) {
+  return sqlite3_table_column_metadata(x->to, "main", name, NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static status write_internal(exporter *x, const table *t) {
+  TRY(run_with(x, "DELETE FROM main.\"%w\"", t->name));
+  return copy_table(x, t);
+}
+
 static status sync_internal(exporter *x, const object *o, const table *t) {
-  if (strcmp(o->name, "sqlite_sequence") == 0) {
+  if (!has_table(x, o->name) && strcmp(o->name, "sqlite_sequence") == 0) {
     TRY(run(x, "CREATE TABLE _heliosdb_sequence(id INTEGER PRIMARY KEY AUTOINCREMENT)"));
     TRY(run(x, "DROP TABLE _heliosdb_sequence"));
-  } else {
+  } else if (!has_table(x, o->name)) {
     TRY(run(x, "ANALYZE sqlite_schema"));
   }
-  int code = sqlite3_table_column_metadata(x->to, "main", o->name, NULL, NULL, NULL, NULL, NULL, NULL);
-  if (code != SQLITE_OK) return leave_out(x, o, sqlite3_errmsg(x->to));
-  TRY(run_with(x, "DELETE FROM main.\"%w\"", o->name));
-  return copy_table(x, t);
+  if (!has_table(x, o->name)) return leave_out(x, o, sqlite3_errmsg(x->to));
+  return write_internal(x, t);
 }
 
 static status record_trees(exporter *x) {
@@ -537,6 +561,48 @@ static status export_tables(exporter *x, schema *s) {
   return HDB_OK;
 }
 
+static status export_numbers(exporter *x) {
+  static const char *const numbers[] = {"user_version", "application_id"};
+  for (int i = 0; i < 2; i++) {
+    int64_t v = 0;
+    char text[80];
+    TRY(database_get_number(x->db, x->number, numbers[i], 0, &v));
+    if (x->since && file_header_number(x->to, i ? 68 : 60) == (int32_t)v) continue;
+    sqlite3_snprintf(sizeof text, text, "PRAGMA %s = %lld", numbers[i], (long long)v);
+    TRY(run(x, text));
+  }
+  return HDB_OK;
+}
+
+/* E5 */
+static bool came_out_plain(const exporter *x) {
+  bool plain = !x->has_left_out;
+  for (const object *o = x->ours; o && plain; o = o->next)
+    plain = (o->in_file || !o->sql) && !o->written && !is_virtual(o);
+  return plain;
+}
+
+/* HDB_NOTFOUND: the feed does not reach back so far. */
+static status export_rows(exporter *x) {
+  schema *s = NULL;
+  hdb *db = x->db;
+  TRY(catalog_schema(db, x->number, &s));
+  feed_state f = {.x = x, .schema = s};
+  x->plain = true;
+  status rc = feed_changes(db->databases[x->number].engine, x->since,
+                           txn_view_time(db->databases[x->number].txn), visit_change, &f);
+  if (x->table) table_close(x, HDB_OK);
+  if (rc != HDB_OK && rc != HDB_NOTFOUND && db->err.code != rc)
+    return error_set(&db->err, rc, "%s", status_text(rc));
+  TRY(rc);
+  for (int i = 0; i < s->tables_n && (x->sequence || x->statistics); i++) {
+    const table *t = s->in_order[i];
+    bool wanted = strcmp(t->name, "sqlite_sequence") == 0 ? x->sequence : x->statistics;
+    if (t->kind == TABLE_ORDINARY && is_internal(t->name) && wanted) TRY(write_internal(x, t));
+  }
+  return export_numbers(x);
+}
+
 static status export_all(exporter *x) {
   static const char *const later[] = {"index", "view", "trigger"};
   schema *s = NULL;
@@ -554,25 +620,22 @@ static status export_all(exporter *x) {
       if (!o->in_file && o->sql && strcmp(o->type, later[k]) == 0) TRY(create(x, o, &o->in_file));
   }
   TRY(record_trees(x));
-  static const char *const numbers[] = {"user_version", "application_id"};
-  for (int i = 0; i < 2; i++) {
-    int64_t v = 0;
-    char text[80];
-    TRY(database_get_number(x->db, x->number, numbers[i], 0, &v));
-    if (x->since && file_header_number(x->to, i ? 68 : 60) == (int32_t)v) continue;
-    sqlite3_snprintf(sizeof text, text, "PRAGMA %s = %lld", numbers[i], (long long)v);
-    TRY(run(x, text));
-  }
+  TRY(export_numbers(x));
+  x->plain = came_out_plain(x);
   return HDB_OK;
 }
 
-static status export_run(exporter *x, status (*all)(exporter *)) {
+status mirror_export_prepare(hdb *db, struct sqlite3 *to) {
   int was = 0;
-  sqlite3_db_config(x->to, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, &was);
-  sqlite3_db_config(x->to, SQLITE_DBCONFIG_ENABLE_FKEY, 0, &was);
-  sqlite3_db_config(x->to, SQLITE_DBCONFIG_DEFENSIVE, 0, &was);
-  status rc = run(x, "PRAGMA ignore_check_constraints = ON");
-  if (rc == HDB_OK) rc = all(x);
+  sqlite3_db_config(to, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, &was);
+  sqlite3_db_config(to, SQLITE_DBCONFIG_ENABLE_FKEY, 0, &was);
+  sqlite3_db_config(to, SQLITE_DBCONFIG_DEFENSIVE, 0, &was);
+  return mirror_sqlite_error(db, to,
+                             sqlite3_exec(to, "PRAGMA ignore_check_constraints = ON", NULL, NULL, NULL));
+}
+
+static status export_run(exporter *x, status (*all)(exporter *)) {
+  status rc = all(x);
   table_close(x, rc);
   arena_clear(&x->memory);
   arena_clear(&x->texts.memory);
@@ -581,7 +644,24 @@ static status export_run(exporter *x, status (*all)(exporter *)) {
 
 status mirror_export(hdb *db, int number, struct sqlite3 *to, int64_t since) {
   exporter x = {.db = db, .number = number, .to = to, .since = since};
+  TRY(mirror_export_prepare(db, to));
   return export_run(&x, export_all);
+}
+
+status mirror_export_after(struct mirror *m, int64_t since) {
+  exporter x = {.db = m->own, .number = DB_MAIN, .to = m->held, .since = since};
+  schema_stamp stamp = txn_schema_stamp(m->own->databases[DB_MAIN].txn);
+  status rc = HDB_NOTFOUND;
+  bool is_plain =
+      since > 0 && m->plain_id == m->note.id && m->plain_time == stamp.time && stamp.time <= since;
+  m->plain_id = 0;
+  if (is_plain) rc = export_run(&x, export_rows);
+  if (rc == HDB_NOTFOUND) {
+    x = (exporter){.db = m->own, .number = DB_MAIN, .to = m->held, .since = since};
+    rc = export_run(&x, export_all);
+  }
+  if (rc == HDB_OK && x.plain) m->plain_id = m->note.id, m->plain_time = stamp.time;
+  return rc;
 }
 
 static status drop_all(exporter *x) {

@@ -36,7 +36,11 @@ bool file_look_same(const file_look *a, const file_look *b) {
 }
 
 status file_open(hdb *db, const char *path, int flags, int busy_ms, sqlite3 **out) {
-  int code = sqlite3_open_v2(path, out, flags, NULL);
+  return file_open_with(db, path, flags, NULL, busy_ms, out);
+}
+
+status file_open_with(hdb *db, const char *path, int flags, const char *vfs, int busy_ms, sqlite3 **out) {
+  int code = sqlite3_open_v2(path, out, flags, vfs);
   if (code != SQLITE_OK) {
     status rc = *out ? mirror_sqlite_error(db, *out, code) : error_set(&db->err, HDB_NOMEM, "out of memory");
     sqlite3_close(*out);
@@ -94,7 +98,7 @@ static int64_t signature_of(const char *path, int64_t counter, bool wal) {
 }
 
 /* ---- the stamp ---- */
-static status take_stamp(hdb *db, sqlite3 *file, sqlite3_stmt *s, file_facts *out) {
+static int take_stamp(sqlite3_stmt *s, file_facts *out) {
   int code = sqlite3_step(s);
   if (code == SQLITE_ROW) {
     out->id = (uint64_t)sqlite3_column_int64(s, 0);
@@ -103,9 +107,15 @@ static status take_stamp(hdb *db, sqlite3 *file, sqlite3_stmt *s, file_facts *ou
     out->counter = sqlite3_column_int64(s, 3);
     code = SQLITE_DONE;
   }
-  status rc = mirror_sqlite_error(db, file, code);
-  sqlite3_finalize(s);
-  return rc;
+  sqlite3_reset(s);
+  return code;
+}
+
+static const char stamp_sql[] = "SELECT id, time, stamp, counter FROM _heliosdb";
+
+static void look_at_head(const char *path, sqlite3 *file, file_facts *out) {
+  out->wal = in_wal_mode(file);
+  out->signature = signature_of(path, file_counter(file), out->wal);
 }
 
 static bool has_column(sqlite3 *file, const char *name) {
@@ -115,15 +125,31 @@ static bool has_column(sqlite3 *file, const char *name) {
 status file_read(hdb *db, const char *path, sqlite3 *file, file_facts *out) {
   sqlite3_stmt *s = NULL;
   *out = (file_facts){.counter = -1};
-  int code = sqlite3_prepare_v2(file, "SELECT id, time, stamp, counter FROM _heliosdb", -1, &s, NULL);
-  if (code == SQLITE_ERROR) { /* no such table, or an older one; a damaged file or no database says so all the same */
-    const char *sql = has_column(file, "stamp") ? "SELECT id, time, stamp, -1 FROM _heliosdb" : "SELECT 0, 0, 0, -1 FROM sqlite_schema LIMIT 1";
+  int code = sqlite3_prepare_v2(file, stamp_sql, -1, &s, NULL);
+  if (code ==
+      SQLITE_ERROR) { /* no such table, or an older one; a damaged file or no database says so all the same */
+    const char *sql = has_column(file, "stamp") ? "SELECT id, time, stamp, -1 FROM _heliosdb"
+                                                : "SELECT 0, 0, 0, -1 FROM sqlite_schema LIMIT 1";
     code = sqlite3_prepare_v2(file, sql, -1, &s, NULL);
   }
   if (code != SQLITE_OK) return mirror_sqlite_error(db, file, code);
-  TRY(take_stamp(db, file, s, out));
-  out->wal = in_wal_mode(file);
-  out->signature = signature_of(path, file_counter(file), out->wal);
+  code = take_stamp(s, out);
+  status rc = mirror_sqlite_error(db, file, code);
+  sqlite3_finalize(s);
+  TRY(rc);
+  look_at_head(path, file, out);
+  return HDB_OK;
+}
+
+status file_read_again(hdb *db, const char *path, sqlite3 *file, sqlite3_stmt **kept, file_facts *out) {
+  *out = (file_facts){.counter = -1};
+  if (!*kept) (void)sqlite3_prepare_v3(file, stamp_sql, -1, SQLITE_PREPARE_PERSISTENT, kept, NULL);
+  if (!*kept || take_stamp(*kept, out) != SQLITE_DONE) { /* not there, or not so: then what it is instead */
+    sqlite3_finalize(*kept);
+    *kept = NULL;
+    return file_read(db, path, file, out);
+  }
+  look_at_head(path, file, out);
   return HDB_OK;
 }
 
@@ -132,9 +158,11 @@ status file_put_stamp(hdb *db, sqlite3 *file, uint64_t id, int64_t time, uint64_
   snprintf(sql, sizeof sql, "UPDATE _heliosdb SET id = %lld, time = %lld, stamp = %lld, counter = %lld", (long long)id, (long long)time,
            (long long)stamp, (long long)counter);
   if (sqlite3_exec(file, sql, NULL, NULL, NULL) == SQLITE_OK && sqlite3_changes(file) == 1) return HDB_OK;
-  TRY(file_run(db, file, "DROP TABLE IF EXISTS _heliosdb; CREATE TABLE _heliosdb(id INTEGER, time INTEGER, stamp INTEGER, counter INTEGER)"));
-  snprintf(sql, sizeof sql, "INSERT INTO _heliosdb VALUES(%lld, %lld, %lld, %lld)", (long long)id, (long long)time, (long long)stamp,
-           (long long)counter);
+  TRY(file_run(db, file,
+               "DROP TABLE IF EXISTS _heliosdb; CREATE TABLE _heliosdb(id INTEGER, time INTEGER, stamp "
+               "INTEGER, counter INTEGER)"));
+  snprintf(sql, sizeof sql, "INSERT INTO _heliosdb VALUES(%lld, %lld, %lld, %lld)", (long long)id,
+           (long long)time, (long long)stamp, (long long)counter);
   return file_run(db, file, sql);
 }
 

@@ -13,6 +13,8 @@
 
 struct sqlite3;
 
+enum { HELD_MS = 3000 }; /* mirror_held.c */
+
 /* How the file looks from outside; a look that is equal needs no opening. */
 typedef struct file_look {
   int64_t size, mtime_ns, inode;
@@ -61,6 +63,17 @@ struct mirror {
   char *trouble;           /* ... why; NULL */
   int64_t written_at;      /* ticks in ms, 0 never */
   int64_t writes, cost_us; /* how often; CPU time of the last */
+  uint64_t plain_id;       /* E5 of mirror_export.c: of the database, and its schema's time; 0: not known */
+  int64_t plain_time;
+  /* mirror_held.c */
+  struct sqlite3_stmt *read_stamp;
+  schema *schema; /* of the mirror's own connection while there is none */
+  struct sqlite3 *held;
+  dev_t held_device;
+  ino_t held_inode;
+  ino_t journal, journal_made; /* H4; 0: none */
+  bool held_ready;
+  int64_t held_at; /* ticks in ms: the last write; 0 never */
   /* the keeper's */
   int64_t due;             /* ticks in ms; 0: nothing to do */
   _Atomic int64_t behind_since;
@@ -90,16 +103,31 @@ status mirror_objects_seed(hdb *own, struct sqlite3 *file, bool whole);
 bool file_look_at(const char *path, file_look *out); /* false: it is not there */
 bool file_look_same(const file_look *a, const file_look *b);
 status file_open(hdb *db, const char *path, int flags, int busy_ms, struct sqlite3 **out);
+status file_open_with(hdb *db, const char *path, int flags, const char *vfs, int busy_ms,
+                      struct sqlite3 **out);
 /* For writing where that is allowed, else for reading; a file that is not there is no database. */
 status file_open_existing(hdb *db, const char *path, int busy_ms, struct sqlite3 **out);
 status file_run(hdb *db, struct sqlite3 *file, const char *sql);
 /* Reads what it is under a read transaction. A damaged file or no database says so. */
 status file_read(hdb *db, const char *path, struct sqlite3 *file, file_facts *out);
-status file_put_stamp(hdb *db, struct sqlite3 *file, uint64_t id, int64_t time, uint64_t stamp, int64_t counter);
+/* The same with a statement that stays. */
+status file_read_again(hdb *db, const char *path, struct sqlite3 *file, struct sqlite3_stmt **kept,
+                       file_facts *out);
+status file_put_stamp(hdb *db, struct sqlite3 *file, uint64_t id, int64_t time, uint64_t stamp,
+                      int64_t counter);
 int64_t file_counter(struct sqlite3 *file);
 int64_t file_header_number(struct sqlite3 *file, int64_t at); /* as it lies on the disk */
 /* Takes it out of WAL mode when nobody else has it open; outside of transactions. */
 status file_leave_wal(hdb *db, struct sqlite3 *file);
+
+/* ---- mirror_held.c: the connection to the file that stays for a while; m->lock is held ---- */
+/* `look`: how the file looks now. */
+status file_take(struct mirror *m, const file_look *look, int busy_ms, struct sqlite3 **out);
+status file_make_ready(struct mirror *m); /* before a transaction that writes; not in WAL mode */
+void file_give(struct mirror *m, bool keep, bool wrote);
+void file_let_go(struct mirror *m);
+/* In how many ms it is to be let go; 0: it was, or there is none. */
+int64_t file_let_go_when_due(struct mirror *m, int64_t now);
 
 /* ---- mirror_sync.c ---- */
 /* Settles whose turn it is, the file's or the directory's, and does it: takes in, merges, restores, and with `write`
@@ -109,6 +137,10 @@ status mirror_sync(struct mirror *m, bool write, int busy_ms);
 bool mirror_is_current(struct mirror *m);
 
 /* ---- mirror_export.c ---- */
+/* Once a connection: triggers, foreign keys and CHECKs do not run in it (E3). Not in a transaction. */
+status mirror_export_prepare(hdb *db, struct sqlite3 *to);
+/* Into the connection at hand, what changed since then (0: all); see E5. */
+status mirror_export_after(struct mirror *m, int64_t since);
 /* Every object goes but the stamp's table. */
 status mirror_export_nothing(hdb *own, struct sqlite3 *file);
 
@@ -151,6 +183,8 @@ void mirror_keeper_watch(struct mirror *m); /* main is current: the next commit 
 void mirror_keeper_forget(struct mirror *m);
 /* Wakes it now for a mirror that is behind. */
 void mirror_keeper_wake(struct mirror *m, int64_t in_ms);
+/* Has it look after the connection that is kept. */
+void mirror_keeper_visit(struct mirror *m, int64_t in_ms);
 
 /* ---- mirror_text.c ---- */
 typedef struct mirror_written { /* an object of the file that stands there in other words */

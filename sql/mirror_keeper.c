@@ -22,6 +22,7 @@ static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held while it works 
 static pthread_cond_t changed;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool runs;
+static int64_t sleeps_until; /* INT64_MAX: until it is woken */
 static hdb *_Atomic working;
 static struct mirror **watched;
 static size_t watched_n, watched_capacity;
@@ -56,6 +57,7 @@ static void start_anew(void) { /* in the child: no thread, nothing to keep */
   pthread_mutex_init(&busy, NULL);
   make_condition();
   runs = false;
+  sleeps_until = 0;
   watched_n = 0;
   atomic_store(&working, NULL);
 }
@@ -98,7 +100,7 @@ static int64_t wait_for(struct mirror *m, int64_t now) {
 }
 
 /* m->lock is held. Returns in how many ms to come back, 0: at the next commit. */
-static int64_t keep(struct mirror *m, int64_t now) {
+static int64_t keep_file(struct mirror *m, int64_t now) {
   if (!m->own || m->orphan) return 0;
   bool stays = !mirror_release_own(m); /* it is kept for other processes alone: looked after every second */
   if (!m->own || !engine_is_owner(mirror_engine(m))) return stays ? REST_MS : 0;
@@ -115,6 +117,11 @@ static int64_t keep(struct mirror *m, int64_t now) {
   m->behind_since = 0;
   mirror_keeper_watch(m);
   return stays ? REST_MS : 0;
+}
+
+static int64_t keep(struct mirror *m, int64_t now) {
+  int64_t wait = keep_file(m, now), held = file_let_go_when_due(m, mirror_ticks());
+  return wait && (!held || wait < held) ? wait : held;
 }
 
 static void set_due(struct mirror *m, int64_t due) {
@@ -156,6 +163,7 @@ static void *keeper(void *unused) {
   for (;;) {
     int64_t next, now = ticks();
     struct mirror *m = take_due(now, &next);
+    sleeps_until = next ? next : INT64_MAX;
     if (!m && !next) {
       pthread_cond_wait(&changed, &lock);
       continue;
@@ -179,19 +187,27 @@ static void *keeper(void *unused) {
   return NULL;
 }
 
-void mirror_keeper_wake(struct mirror *m, int64_t in_ms) {
+static void come_in(struct mirror *m, int64_t in_ms, bool behind) {
   pthread_once(&once, prepare);
   pthread_mutex_lock(&lock);
   int64_t now = ticks();
-  if (!m->behind_since) m->behind_since = now;
+  if (behind && !m->behind_since) m->behind_since = now;
   set_due(m, now + in_ms);
   pthread_t thread;
   if (!runs && pthread_create(&thread, NULL, keeper, NULL) == 0) {
     pthread_detach(thread);
     runs = true;
   }
-  pthread_cond_signal(&changed);
+  if (now + in_ms < sleeps_until)
+    pthread_cond_signal(&changed); /* a connection a request wakes it once a second */
   pthread_mutex_unlock(&lock);
+}
+
+void mirror_keeper_wake(struct mirror *m, int64_t in_ms) {
+  come_in(m, in_ms, true);
+}
+void mirror_keeper_visit(struct mirror *m, int64_t in_ms) {
+  come_in(m, in_ms, false);
 }
 
 /* On the committing thread. */

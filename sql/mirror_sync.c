@@ -33,6 +33,7 @@ typedef struct sync {
   enum verdict verdict;
   int64_t base; /* CURRENT, EDITED: main as of then */
   int busy_ms;
+  bool wrote, forgets; /* forgets: no journal of it is to stay */
 } sync_;
 
 static status fail(hdb *db, status rc) { return error_set(&db->err, rc, "%s", status_text(rc)); }
@@ -87,7 +88,7 @@ static status judge(sync_ *k) {
   const mirror_note *n = &k->m->note;
   const file_facts *f = &k->facts;
   bool seen;
-  TRY(file_read(k->own, k->m->path, k->file, &k->facts));
+  TRY(file_read_again(k->own, k->m->path, k->file, &k->m->read_stamp, &k->facts));
   k->base = 0;
   if (k->look.size == 0 && k->look.wal_size == 0 && n->look.size == 0) {
     k->verdict = BLANK;
@@ -168,19 +169,27 @@ static status merge_in(sync_ *k) {
 
 /* ---- writing ---- */
 
-/* The file is as we left it: how it looks, seen while nobody can commit to it. */
-static status note_written(sync_ *k, int64_t time, uint64_t stamp) {
+/* The file is as we left it, and how it looks then. No lock is needed for that: who commits after us moves the counter with
+ * the first page he writes, and the looks with each. So a counter that is still ours, read after the looks, vouches for them. */
+static status note_written(sync_ *k, int64_t time, int64_t counter) {
+  mirror_note *n = &k->m->note;
+  file_look look = {0};
+  n->time = time, n->foreign = 0, n->legacy = 0, n->header = k->m->off;
+  n->look = (file_look){.size = -1};
+  if (!k->facts.wal && file_look_at(k->m->path, &look) && file_counter(k->file) == counter)
+    n->look = look, n->signature = counter;
+  return mirror_note_store(k->m, k->own);
+}
+
+/* In WAL mode the file's head says nothing: as it is seen while nobody can commit to it. */
+static status note_written_ahead(sync_ *k, int64_t time, uint64_t stamp) {
   mirror_note *n = &k->m->note;
   file_facts f;
-  file_look look = {0};
   n->time = time, n->foreign = 0, n->legacy = 0, n->header = k->m->off;
   n->look = (file_look){.size = -1};
   TRY(file_run(k->own, k->file, "BEGIN"));
   status rc = file_read(k->own, k->m->path, k->file, &f);
-  if (rc == HDB_OK && f.stamp == stamp && (f.wal || f.counter == f.signature)) {
-    n->signature = f.signature;
-    if (!f.wal && file_look_at(k->m->path, &look)) n->look = look;
-  }
+  if (rc == HDB_OK && f.stamp == stamp) n->signature = f.signature;
   sqlite3_exec(k->file, "ROLLBACK", NULL, NULL, NULL);
   TRY(rc);
   return mirror_note_store(k->m, k->own);
@@ -191,7 +200,7 @@ static status export_to(sync_ *k) {
   bool whole = m->rewrite || k->verdict == BLANK || k->verdict == SEEN || k->base == 0;
   if (m->off) return mirror_export_nothing(k->own, k->file);
   if (whole || m->note.foreign) TRY(mirror_objects_seed(k->own, k->file, whole));
-  return mirror_export(k->own, DB_MAIN, k->file, whole ? 0 : k->base);
+  return mirror_export_after(m, whole ? 0 : k->base);
 }
 
 /* From a header to a file of rows: whoever finds rows must not take them for a copy put over the header. */
@@ -203,8 +212,9 @@ static status leave_header(sync_ *k) {
   return rc == HDB_OK ? rc : fail(k->own, rc);
 }
 
-static status commit_stamped(sync_ *k, int64_t time, uint64_t stamp) {
-  TRY(file_put_stamp(k->own, k->file, k->m->note.id, time, stamp, k->facts.wal ? -1 : file_counter(k->file) + 1));
+static status commit_stamped(sync_ *k, int64_t time, uint64_t stamp, int64_t *counter) {
+  *counter = k->facts.wal ? -1 : (int64_t)((uint32_t)file_counter(k->file) + 1);
+  TRY(file_put_stamp(k->own, k->file, k->m->note.id, time, stamp, *counter));
   return file_run(k->own, k->file, "COMMIT");
 }
 
@@ -231,14 +241,17 @@ static status write_forward(sync_ *k) {
   if (rc == HDB_OK) rc = export_to(k);
   txn_rollback(t);
   TRY(rc);
-  TRY(commit_stamped(k, time, stamp));
+  int64_t counter;
+  TRY(commit_stamped(k, time, stamp, &counter));
   if (m->off || was_erased(k)) { /* the header alone takes three pages; what was erased is not to stay in free ones */
+    k->forgets = true;
     TRY(file_run(k->own, k->file, "VACUUM; BEGIN IMMEDIATE"));
-    TRY(commit_stamped(k, time, stamp));
+    TRY(commit_stamped(k, time, stamp, &counter));
   }
+  k->wrote = true;
   m->rewrite = false;
   m->written_at = mirror_ticks(), m->writes++;
-  return note_written(k, time, stamp);
+  return k->facts.wal ? note_written_ahead(k, time, stamp) : note_written(k, time, counter);
 }
 
 /* Is there something of main that the file lacks? */
@@ -274,6 +287,7 @@ static const status AGAIN = HDB_ROW; /* somebody came in between: judge anew */
 static status begin_immediate(sync_ *k) {
   TRY(file_run(k->own, k->file, "ROLLBACK; PRAGMA synchronous = FULL"));
   if (k->facts.wal) TRY(file_leave_wal(k->own, k->file));
+  TRY(file_make_ready(k->m));
   TRY(file_run(k->own, k->file, "BEGIN IMMEDIATE"));
   enum verdict before = k->verdict;
   if (!file_look_at(k->m->path, &k->look)) return HDB_OK;
@@ -312,9 +326,10 @@ static status sync_once(struct mirror *m, bool write, int busy_ms) {
   sync_ k = {.m = m, .own = m->own, .e = mirror_engine(m), .busy_ms = busy_ms};
   if (!file_look_at(m->path, &k.look)) return HDB_OK; /* deleted: it stays deleted */
   status rc = HDB_OK;
-  CHECK(file_open_existing(k.own, m->path, busy_ms, &k.file));
+  TRY(file_take(m, &k.look, busy_ms, &k.file));
   sqlite3_progress_handler(k.file, 10000, is_interrupted, k.own);
   if (write && file_look_same(&k.look, &m->note.look)) { /* most likely it is as we left it */
+    CHECK(file_make_ready(m));
     CHECK(file_run(k.own, k.file, "BEGIN IMMEDIATE"));
     CHECK(judge(&k));
     if (k.verdict == CURRENT && !k.facts.wal) {
@@ -327,10 +342,7 @@ static status sync_once(struct mirror *m, bool write, int busy_ms) {
   CHECK(judge(&k));
   rc = act(&k, write);
 out:
-  if (k.file) {
-    if (!sqlite3_get_autocommit(k.file)) sqlite3_exec(k.file, "ROLLBACK", NULL, NULL, NULL);
-    sqlite3_close(k.file);
-  }
+  file_give(m, rc == HDB_OK && !k.facts.wal && !k.forgets, k.wrote);
   return rc;
 }
 

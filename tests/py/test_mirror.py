@@ -80,6 +80,105 @@ class Mirror(unittest.TestCase):
         schema = f"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE {NOT_OURS} ORDER BY 1, 2"
         self.assertEqual(self.stock(schema), conn.execute(schema).fetchall())
 
+    # ---- a connection for each request: app.db is written at each close ----
+
+    REQUESTS = '''
+import os, shutil, sqlite3, sys
+import heliosdb_sqlite as helios
+path = sys.argv[1]
+def request(sql):
+    conn = helios.connect(path)
+    conn.execute(sql)
+    conn.commit()
+    conn.close()
+def stock(sql):
+    conn = sqlite3.connect(path, isolation_level=None)
+    rows = conn.execute(sql).fetchall()
+    conn.close()
+    return rows
+'''
+
+    def requests(self, script):
+        run = subprocess.run([sys.executable, "-c", self.REQUESTS + script, self.path], text=True, capture_output=True,
+                             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stdout
+
+    def test_requests_keep_a_journal_of_zeros_and_leave_none(self):
+        self.requests('''
+request("CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, x UNIQUE)")
+request("CREATE TABLE u(id INTEGER PRIMARY KEY, t REFERENCES t)")
+journals = set()
+for i in range(12):
+    request(f"INSERT INTO t(x) VALUES('x{i}')")
+    if i == 5:
+        request("ALTER TABLE u ADD COLUMN y DEFAULT 7")
+        assert "7" in stock("SELECT sql FROM sqlite_schema WHERE name = 'u'")[0][0]
+        request("INSERT INTO u(t) VALUES(3)")
+    if i == 7:
+        request("DELETE FROM t WHERE x = 'x1'")
+    if i == 11:
+        request("UPDATE t SET id = id + 100 WHERE x = 'x2'")
+    if i == 3:
+        request("PRAGMA user_version = 5")
+    if os.path.exists(path + "-journal"):
+        with open(path + "-journal", "rb") as f:
+            assert f.read(28) == bytes(28)
+        journals.add(os.stat(path + "-journal").st_ino)
+    assert stock("SELECT count(*) FROM t") == [(i + 1 - (i >= 7),)], i
+    assert stock("PRAGMA integrity_check") == [("ok",)]
+assert len(journals) <= 2, journals
+assert stock("SELECT * FROM u") == [(1, 3, 7)] and stock("PRAGMA user_version") == [(5,)]
+conn = helios.connect(path)
+for sql in ("SELECT * FROM t ORDER BY id", "SELECT * FROM sqlite_sequence", "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '_heliosdb%' ORDER BY 1, 2"):
+    assert conn.execute(sql).fetchall() == stock(sql), (conn.execute(sql).fetchall(), stock(sql))
+assert conn.execute("SELECT * FROM heliosdb_mirror_log").fetchall() == []
+''')
+        self.assertEqual(sorted(os.listdir(self.folder)), ["app.db", "app.db-helios"])
+
+    def test_between_two_requests_a_tool_or_a_copy_is_noticed(self):
+        self.requests('''
+request("CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+request("INSERT INTO t(x) VALUES('first')")
+request("INSERT INTO t(x) VALUES('second')")
+shutil.copy(path, path + ".bak")
+for i in range(5):
+    request(f"INSERT INTO t(x) VALUES('more {i}')")
+    stock(f"INSERT INTO t(x) VALUES('tool {i}')")
+request("INSERT INTO t(x) VALUES('last')")
+assert stock("SELECT count(*) FROM t") == [(13,)], stock("SELECT count(*) FROM t")
+before = os.stat(path).st_ino
+shutil.copy(path + ".bak", path)
+assert os.stat(path).st_ino == before
+request("INSERT INTO t(x) VALUES('after')")
+assert stock("SELECT x FROM t ORDER BY id") == [("first",), ("second",), ("after",)], stock("SELECT x FROM t")
+with open(path, "rb") as f:
+    counter = f.read(28)[24:]
+with open(path + ".bak", "r+b") as f:  # SQLite's change counter alone would not tell
+    for at in (24, 92):
+        f.seek(at)
+        f.write(counter)
+with open(path + ".bak", "rb") as f, open(path, "r+b") as to:
+    to.write(f.read())
+assert stock("SELECT count(*) FROM t") == [(2,)]
+request("INSERT INTO t(x) VALUES('once more')")
+assert stock("SELECT x FROM t ORDER BY id") == [("first",), ("second",), ("once more",)], stock("SELECT x FROM t")
+request("INSERT INTO t(x) VALUES('more')")
+os.rename(path + ".bak", path)
+request("INSERT INTO t(x) VALUES('again')")
+assert stock("SELECT x FROM t ORDER BY id") == [("first",), ("second",), ("again",)], stock("SELECT x FROM t")
+conn = sqlite3.connect(path)
+conn.execute("PRAGMA journal_mode = WAL")
+conn.execute("INSERT INTO t(x) VALUES('ahead')")
+conn.commit()
+request("INSERT INTO t(x) VALUES('and on')")
+assert conn.execute("SELECT count(*) FROM t").fetchone() == (5,)
+conn.close()
+request("INSERT INTO t(x) VALUES('end')")
+assert stock("SELECT x FROM t ORDER BY id")[2:] == [("again",), ("ahead",), ("and on",), ("end",)]
+assert stock("PRAGMA integrity_check") == [("ok",)]
+''')
+
     # ---- in the background ----
 
     def test_a_second_of_rest_brings_the_file_up_to_date(self):
