@@ -772,6 +772,17 @@ static bool schema_moved(const fold *f, const txn *t) {
   return moved;
 }
 
+/* txn_put_setting's */
+static status put_setting(fold *f, txn *t) {
+  buf key = BUF_INIT;
+  const char *name = buf_cstr(&t->setting_name);
+  if (name) setting_key(&key, name);
+  status rc = !name || buf_failed(&key) ? HDB_NOMEM : HDB_OK;
+  if (rc == HDB_OK) kv_batch_put(f->batch, KV_META, buf_slice(&key), buf_slice(&t->setting_value));
+  buf_free(&key);
+  return rc;
+}
+
 status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, bool *changed) {
   engine *e = f->engine;
   *outcome = HDB_OK;
@@ -817,6 +828,7 @@ status fold_request(fold *f, txn *t, int64_t time, bool alone, status *outcome, 
     atomic_store_explicit(&ft->info->changed_time, time, memory_order_relaxed);
     if (w->tree == TREE_SCHEMA) f->schema_time = time;
   }
+  if (*changed && t->setting_name.n) TRY(put_setting(f, t));
   if (e->feed && *changed) TRY(feed_end(&f->feed, f->batch));
   return HDB_OK;
 }

@@ -310,6 +310,7 @@ struct txn {
   value_rises rises; /* of txn_put_rising */
   bool claims;    /* row ids were given */
   bool keeps_claims; /* ... and stay given beyond the end (txn_keep_claims) */
+  buf setting_name, setting_value; /* txn_put_setting; no name: none */
   uint32_t *made; /* trees made since the begin */
   size_t made_n, made_capacity;
 };

@@ -214,6 +214,8 @@ enum put_kind {
 status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind);
 /* A value that only ever rises (a counter of ids): two transactions that put it do not conflict, the higher stays. */
 typedef bool (*value_rises)(slice from, slice to); /* is `to` above `from`? one function a transaction */
+/* A setting (engine_setting_put) that the commit writes too, in its batch: both are there or neither. One a transaction. */
+status txn_put_setting(txn *t, const char *name, slice value);
 status txn_put_rising(txn *t, uint32_t tree, slice key, slice value, value_rises rises);
 status txn_delete(txn *t, uint32_t tree, slice key); /* the caller has seen that it is present */
 /* Every row of a tree; a new id is never needed. */

@@ -44,7 +44,7 @@ enum { /* what a client asks, from ASK_MORE of kv/process.h on */
        ASK_TELL,
        ASK_ERASE
 };
-enum { COMMIT_AGAIN = 1, COMMIT_EXCLUSIVE = 2, COMMIT_FULL = 4 };
+enum { COMMIT_AGAIN = 1, COMMIT_EXCLUSIVE = 2, COMMIT_FULL = 4, COMMIT_SETTING = 8 };
 enum { TREE_CLEARED = 1 };
 
 typedef struct engine_page {

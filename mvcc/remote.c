@@ -212,12 +212,13 @@ static void put_commit(txn *t, buf *b, int timeout_ms, bool again) {
   buf_clear(b);
   buf_varint(b, t->number);
   buf_varint(b, (again ? COMMIT_AGAIN : 0) | (turn_lost ? COMMIT_EXCLUSIVE : 0) |
-                    (t->sync == TXN_SYNC_FULL ? COMMIT_FULL : 0));
+                    (t->sync == TXN_SYNC_FULL ? COMMIT_FULL : 0) | (t->setting_name.n ? COMMIT_SETTING : 0));
   buf_varint(b, timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
   buf_varint(b, txn_branch(t));
   buf_varint(b, t->policy);
   put_signed(b, t->view_time);
   put_writes(t, b);
+  if (t->setting_name.n) put_bytes(b, buf_slice(&t->setting_name)), put_bytes(b, buf_slice(&t->setting_value));
 }
 
 /* A4: the storage has come here, and the commit was in doubt. */

@@ -18,7 +18,7 @@
 
 #include "mvcc/process.h"
 
-enum { OVER_MAX = 256 };
+enum { OVER_MAX = 256, SETTING_NAME_MAX = 256 };
 
 typedef struct lease {
   struct lease *next;
@@ -365,6 +365,24 @@ static status read_writes(txn *t, reader *r) {
   return r->failed ? HDB_PROTOCOL : HDB_OK;
 }
 
+static status read_setting(reader *r, char name[SETTING_NAME_MAX], slice *value) {
+  slice text = read_bytes(r);
+  *value = read_bytes(r);
+  if (r->failed || text.n >= SETTING_NAME_MAX || memchr(text.p, 0, text.n)) return HDB_PROTOCOL;
+  memcpy(name, text.p, text.n);
+  name[text.n] = 0;
+  return HDB_OK;
+}
+
+static status read_commit(txn *t, uint64_t flags, reader *r) {
+  char name[SETTING_NAME_MAX];
+  slice value;
+  TRY(read_writes(t, r));
+  if (!(flags & COMMIT_SETTING)) return HDB_OK;
+  TRY(read_setting(r, name, &value));
+  return txn_put_setting(t, name, value);
+}
+
 /* A4 of process.h */
 static status find_again(session *s, guest *g, int64_t view_time, int64_t *time) {
   status rc = feed_find_request(s->e, view_time, s->client, g->number, time);
@@ -396,7 +414,7 @@ static status run_commit(session *s, guest *g, reader *r, buf *reply) {
     }
     t->policy = (enum txn_policy)policy;
     t->exclusive = flags & COMMIT_EXCLUSIVE;
-    TRY(read_writes(t, r));
+    TRY(read_commit(t, flags, r));
     rc = queue_commit(e, t, (int)timeout);
     time = rc == HDB_OK ? t->request.time : 0;
   }
@@ -488,11 +506,9 @@ bool process_branch_used(engine *e, uint32_t branch) {
 }
 
 static status put_setting(engine *e, reader *r) {
-  char name[256];
-  slice text = read_bytes(r), value = read_bytes(r);
-  if (r->failed || text.n >= sizeof name || memchr(text.p, 0, text.n)) return HDB_PROTOCOL;
-  memcpy(name, text.p, text.n);
-  name[text.n] = 0;
+  char name[SETTING_NAME_MAX];
+  slice value;
+  TRY(read_setting(r, name, &value));
   return engine_setting_put(e, name, value);
 }
 

@@ -48,6 +48,7 @@ void txn_free(txn *t) {
   view_release(t->view);
   writeset_free(&t->writes);
   buf_free(&t->conflict_key);
+  buf_free(&t->setting_name), buf_free(&t->setting_value);
   free(t->made);
   reads_free(&t->reads);
   pthread_cond_destroy(&t->request.wake);
@@ -131,6 +132,7 @@ void txn_finish(txn *t, bool committed) {
   t->ended++;
   t->doomed = HDB_OK;
   t->sweep = NULL, t->erase = NULL;
+  t->setting_name.n = 0;
   t->schema_local = 0;
   if (atomic_load_explicit(&e->txns_n, memory_order_relaxed) > 1 && !t->active && t->view) { /* T2 */
     view_release(t->view);
@@ -188,13 +190,20 @@ static status txn_commit_here(txn *t, int timeout_ms) {
   return rc;
 }
 
+/* The commit had nothing to write it with. */
+static status put_setting_alone(txn *t) {
+  const char *name = t->setting_name.n ? buf_cstr(&t->setting_name) : NULL;
+  return name ? engine_setting_put(t->engine, name, buf_slice(&t->setting_value)) : HDB_OK;
+}
+
 status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   if (commit_time) *commit_time = 0;
   TRY(txn_check_open(t));
   engine *e = t->engine;
   if (t->writes.log_n == 0) {
+    status put = put_setting_alone(t);
     txn_finish(t, false);
-    return HDB_OK;
+    return put;
   }
   if (t->policy == TXN_SERIALIZABLE && t->active) scan_hand_over_reads(t);
   TRY(t->doomed);
@@ -204,6 +213,7 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   bool claims_lost = t->claims_generation && t->claims_generation != atomic_load(&e->generation);
   if (rc == HDB_CONSTRAINT_UNIQUE && claims_lost) rc = HDB_BUSY_SNAPSHOT;
   if (rc == HDB_BUSY) return rc;
+  if (rc == HDB_OK && t->request.time == 0) rc = put_setting_alone(t);
   if (rc == HDB_OK && t->sync == TXN_SYNC_FULL && !PLANTED(PLANT_ACKNOWLEDGED_UNSYNCED)) rc = engine_sync_to(e, t->request.time);
   if (rc != HDB_OK) {
     t->doomed = rc;
@@ -310,6 +320,17 @@ status txn_put(txn *t, uint32_t tree, slice key, slice value, enum put_kind kind
   status rc = writeset_write(&t->writes, w, key, value, WRITE_PUT, base[kind]);
   if (rc == HDB_OK && kind == PUT_NEW) t->writes.log[t->writes.log_n - 1].entry->now->is_new = true;
   return write_end(t, tree, rc);
+}
+
+status txn_put_setting(txn *t, const char *name, slice value) {
+  TRY(txn_check_open(t));
+  if (t->engine->read_only) return HDB_READONLY;
+  buf_clear(&t->setting_name), buf_clear(&t->setting_value);
+  buf_text(&t->setting_name, name);
+  buf_append(&t->setting_value, value.p, value.n);
+  if (!buf_failed(&t->setting_name) && !buf_failed(&t->setting_value)) return HDB_OK;
+  t->setting_name.n = 0;
+  return HDB_NOMEM;
 }
 
 status txn_put_rising(txn *t, uint32_t tree, slice key, slice value, value_rises rises) {

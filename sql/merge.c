@@ -1,7 +1,7 @@
 /* MERGE BRANCH: three-way, by row and by column, as one ordinary transaction on the target.
  *
  * Three states are compared: the source now, the target now, the base. Without a merge before, the base is the common
- * ancestor at the older of the two branch points; after one, the source of that merge as it was then, which the target
+ * ancestor at the oldest branch point on the ways to it; after one, the source of that merge as it was then, which the target
  * contained from then on (the engine's setting `merge/<id>/<id>`, for both directions). A key counts when the source
  * has it otherwise than the base. If the target still has what it had, the source's row is taken; else column by column:
  * what only one side changed is taken, both alike is nothing, both differently a conflict, as are delete and update.
@@ -10,8 +10,7 @@
  * M2  Rows are written by INSERT, UPDATE and DELETE of the target's own schema, without triggers and foreign keys' actions,
  *     foreign keys on and deferred: indexes and constraints hold on the result or the merge fails as a whole.
  * M3  Under MERGE_FAIL a conflict leaves everything as it was, the recorded base too.
- * Which keys: those the branch wrote (branch_keys), and those that main changed between two branches' points; when the
- * source is the ancestor, all of the table are compared.
+ * Which keys: merge_keys.c.
  * What can fail: conflicts, constraints, a definition that both changed, a table rebuilt on the branch, storage.
  */
 #include "sql/merge.h"
@@ -25,12 +24,6 @@
 
 /* ---- who descends from whom ---- */
 
-enum { BRANCHES_MAX = 4096 };
-typedef struct family {
-  branch_info *list;
-  int n, capacity;
-} family;
-
 static status take_member(void *context, const branch_info *b) {
   family *f = context;
   if (f->n == f->capacity) {
@@ -43,26 +36,26 @@ static status take_member(void *context, const branch_info *b) {
   return HDB_OK;
 }
 
-static const branch_info *member(const family *f, uint32_t id) {
+const branch_info *merge_member(const family *f, uint32_t id) {
   for (int i = 0; i < f->n; i++)
     if (f->list[i].id == id) return &f->list[i];
   return NULL;
 }
 
 static bool descends(const family *f, uint32_t id, uint32_t from) {
-  while (id != from && id != BRANCH_MAIN && member(f, id)) id = member(f, id)->parent;
+  while (id != from && id != BRANCH_MAIN && merge_member(f, id)) id = merge_member(f, id)->parent;
   return id == from;
 }
 
-/* The common ancestor, and the older of the points at which the two left it. */
+/* The common ancestor, and the oldest point on the two ways to it: a branch of a branch may have left AS OF a time before that
+ * one did. */
 static uint32_t common_ancestor(const family *f, uint32_t a, uint32_t b, int64_t *point) {
   uint32_t ancestor = a;
-  while (!descends(f, b, ancestor)) ancestor = member(f, ancestor)->parent;
+  while (!descends(f, b, ancestor)) ancestor = merge_member(f, ancestor)->parent;
   *point = INT64_MAX;
   for (int side = 0; side < 2; side++) {
-    uint32_t id = side ? b : a;
-    while (id != ancestor && member(f, id)->parent != ancestor) id = member(f, id)->parent;
-    if (id != ancestor && member(f, id)->point < *point) *point = member(f, id)->point;
+    for (uint32_t id = side ? b : a; id != ancestor; id = merge_member(f, id)->parent)
+      if (merge_member(f, id)->point < *point) *point = merge_member(f, id)->point;
   }
   return ancestor;
 }
@@ -104,99 +97,18 @@ static status find_bases(merge *m, const family *f, uint32_t source, uint32_t ta
   bool known = rc == HDB_OK && buf_cstr(&stored) && sscanf(buf_cstr(&stored), "%u %" SCNd64, &branch, &time) == 2;
   buf_free(&stored);
   uint32_t base = common_ancestor(f, source, target, &point);
-  m->source_is_ancestor = base == source;
-  if (known && time >= engine_oldest(e) && (branch == source || branch == target)) base = branch, point = time;
+    if (known && time >= engine_oldest(e) && (branch == source || branch == target)) base = branch, point = time;
   TRY(side_open(m, &m->source_base, base, point));
   return side_open(m, &m->target_base, base, point);
 }
 
+/* With the merge's own commit, or not at all. */
 static status record_base(merge *m) {
-  engine *e = m->db->databases[DB_MAIN].engine;
   char name[64], text[64];
   base_name(name, sizeof name, m->source.branch, m->target.branch);
   snprintf(text, sizeof text, "%u %" PRId64, (unsigned)m->source.branch, txn_view_time(m->source.t));
-  status rc = engine_setting_put(e, name, slice_str(text));
+  status rc = txn_put_setting(m->target.t, name, slice_str(text));
   return rc == HDB_OK ? rc : error_set(&m->db->err, rc, "%s", status_text(rc));
-}
-
-/* ---- the keys that count ---- */
-
-static int compare_keys(const void *a, const void *b) { return slice_compare(*(const slice *)a, *(const slice *)b); }
-
-static status add_key(void *context, slice key) {
-  merge *m = context;
-  if (m->keys_n == m->keys_capacity) {
-    size_t capacity = m->keys_capacity ? 2 * m->keys_capacity : 256;
-    slice *keys = realloc(m->keys, capacity * sizeof *keys);
-    if (!keys) return HDB_NOMEM;
-    m->keys = keys, m->keys_capacity = capacity;
-  }
-  uint8_t *copy = arena_copy(&m->key_memory, key.n ? key.p : (const uint8_t *)"", key.n);
-  if (!copy) return HDB_NOMEM;
-  m->keys[m->keys_n++] = slice_of(copy, key.n);
-  return HDB_OK;
-}
-
-static status all_keys(merge *m, merge_side *s, uint32_t tree) {
-  cursor *c;
-  TRY(cursor_open(s->t, tree, s->as_of, &c));
-  status rc = HDB_OK;
-  for (cursor_first(c); c->valid && rc == HDB_OK; cursor_next(c)) rc = add_key(m, c->key);
-  if (rc == HDB_OK) rc = c->error;
-  cursor_close(c);
-  return rc;
-}
-
-static const branch_info *child_of_main(const family *f, uint32_t id) {
-  const branch_info *b = member(f, id);
-  while (b && b->parent != BRANCH_MAIN) b = member(f, b->parent);
-  return b;
-}
-
-typedef struct feed_keys {
-  merge *m;
-  uint32_t tree;
-  bool whole;
-} feed_keys;
-
-static status add_fed(void *context, uint32_t tree, slice key, bool whole) {
-  feed_keys *k = context;
-  if (tree != k->tree) return HDB_OK;
-  k->whole = k->whole || whole;
-  return whole ? HDB_OK : add_key(k->m, key);
-}
-
-/* What main changed between the points at which the two left it: one side has it, the other has not. */
-static status keys_between(merge *m, const family *f, const table *source, const table *base) {
-  const branch_info *a = child_of_main(f, m->source.branch), *b = child_of_main(f, m->target.branch);
-  if (!a || !b || a == b || a->point == b->point) return HDB_OK;
-  feed_keys k = {.m = m, .tree = source->tree};
-  int64_t since = a->point < b->point ? a->point : b->point, upto = a->point < b->point ? b->point : a->point;
-  status rc = feed_changes(m->db->databases[DB_MAIN].engine, since, upto, add_fed, &k);
-  if (rc != HDB_OK && rc != HDB_NOTFOUND) return rc;
-  if (rc == HDB_OK && !k.whole) return HDB_OK;
-  TRY(all_keys(m, &m->source, source->tree));
-  return base ? all_keys(m, &m->source_base, base->tree) : HDB_OK;
-}
-
-static status collect_keys(merge *m, const family *f, const table *source, const table *base) {
-  m->keys_n = 0;
-  arena_clear(&m->key_memory);
-  m->key_memory = (arena)ARENA_INIT;
-  if (m->source_is_ancestor) {
-    TRY(all_keys(m, &m->source, source->tree));
-    if (base) TRY(all_keys(m, &m->source_base, base->tree));
-  } else {
-    for (uint32_t id = m->source.branch; id != BRANCH_MAIN; id = member(f, id)->parent)
-      TRY(branch_keys(m->source.t, id, source->tree, add_key, m));
-    TRY(keys_between(m, f, source, base));
-  }
-  if (m->keys_n > 1) qsort(m->keys, m->keys_n, sizeof *m->keys, compare_keys);
-  size_t kept = 0;
-  for (size_t i = 0; i < m->keys_n; i++)
-    if (kept == 0 || compare_keys(&m->keys[kept - 1], &m->keys[i]) != 0) m->keys[kept++] = m->keys[i];
-  m->keys_n = kept;
-  return HDB_OK;
 }
 
 /* ---- tables ---- */
@@ -222,7 +134,7 @@ static status merge_tables(merge *m, const family *f) {
     const table *target = counterpart(now, t);
     if (!target) continue; /* dropped there: what was done here has no place */
     const table *source_base = counterpart(m->source_base.schema, t), *target_base = counterpart(m->target_base.schema, target);
-    status rc = collect_keys(m, f, t, source_base);
+    status rc = merge_keys(m, f, t, source_base);
     if (rc != HDB_OK) return error_set(&m->db->err, rc, "%s", status_text(rc));
     if (m->keys_n == 0) continue;
     now->references++;
@@ -302,8 +214,9 @@ static status merge_transaction(merge *m, const family *f, uint32_t ids[2], cons
   if (rc == HDB_OK && !conflicts) rc = foreign_key_check_commit(db); /* a dry run's COMMIT */
   if (rc == HDB_OK && !conflicts && !m->options->dry_run) {
     db->last_commit = 0;
-    rc = sql_run(db, "COMMIT");
-    if (rc == HDB_OK) return record_base(m);
+    rc = record_base(m);
+    if (rc == HDB_OK) rc = sql_run(db, "COMMIT");
+    if (rc == HDB_OK) return HDB_OK;
   }
   error kept = db->err;
   db->err = (error)ERROR_INIT;
@@ -322,9 +235,8 @@ static void merge_end(merge *m) {
   side_close(&m->source);
   side_close(&m->source_base);
   side_close(&m->target_base);
-  arena_clear(&m->key_memory);
+  merge_keys_free(m);
   arena_clear(&m->memory);
-  free(m->keys);
 }
 
 status branch_merge(hdb *db, const char *source, const char *target, const merge_options *o, merge_result *r) {

@@ -14,7 +14,7 @@
 #include "mvcc/internal.h"
 #include "sql/hdb.h"
 
-enum { VERSIONS = 10, DEEP = 10000, POINTS = 2000, COLUMNS = 10 };
+enum { VERSIONS = 10, DEEP = 10000, POINTS = 2000, COLUMNS = 10, MERGES = 9, MERGE_ROWS = 100000, MERGE_CHANGES = 1000 };
 
 static double now_us(void) {
   struct timespec ts;
@@ -189,6 +189,53 @@ static void measure_branches(void) {
   run("USE BRANCH main");
 }
 
+/* 1,000 rows changed on each side of a table of 100,000 with an index, scattered; one in four on both sides, in different
+ * columns; merged into main, then the same again and main into the branch. */
+static double merge_once(int k, const char *merge) {
+  int step = MERGE_ROWS / MERGE_CHANGES;
+  char sql[256];
+  run("USE BRANCH side");
+  snprintf(sql, sizeof sql, "UPDATE m SET b = hex(randomblob(5)), d = d + 1 WHERE id %% %d = %d", step, k);
+  run(sql);
+  run("USE BRANCH main");
+  snprintf(sql, sizeof sql,
+           "UPDATE m SET c = hex(randomblob(6)) WHERE id %% %d = CASE WHEN id %% %d < %d THEN %d ELSE %d END", step,
+           4 * step, step, k, k + 2 * MERGES);
+  run(sql);
+  double start = now_us();
+  run(merge);
+  return now_us() - start;
+}
+
+static void say_merges(const char *what, double *us) {
+  double first = us[0];
+  qsort(us, MERGES, sizeof *us, compare);
+  printf("{\"what\": \"%s, %d rows a side in %d\", \"first_us\": %.0f, \"least_us\": %.0f, \"us\": %.0f, \"most_us\": "
+         "%.0f}\n",
+         what, MERGE_CHANGES, MERGE_ROWS, first, us[0], us[MERGES / 2], us[MERGES - 1]);
+  fflush(stdout);
+}
+
+static void measure_merges(void) {
+  double into_main[MERGES], from_main[MERGES];
+  char sql[256];
+  run("CREATE TABLE m(id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT, d INT, e INT, f REAL, g TEXT)");
+  snprintf(sql, sizeof sql,
+           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO m SELECT i, "
+           "'some text ' || i, hex(randomblob(5)), hex(randomblob(6)), i, i * 7, i * 0.25, 'more' FROM n",
+           MERGE_ROWS);
+  run(sql);
+  run("CREATE INDEX md ON m(d)");
+  for (int k = 0; k < MERGES; k++) {
+    run("CREATE DATABASE BRANCH side");
+    into_main[k] = merge_once(2 * k, "MERGE BRANCH side INTO main");
+    from_main[k] = merge_once(2 * k + 1, "MERGE BRANCH main INTO side");
+    run("DROP BRANCH side");
+  }
+  say_merges("a branch merged into main", into_main);
+  say_merges("main merged into the branch", from_main);
+}
+
 /* Single updates of one column in ten through mvcc alone, so that the family can be compacted and weighed. */
 static slice row_of(record_writer *w, int64_t id, int version) {
   char text[64];
@@ -273,9 +320,11 @@ int main(int argc, char **argv) {
   if (system(command) != 0) return 1;
   snprintf(path, sizeof path, "%s/app.db", directory);
   must(hdb_open(path, &db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE), "open");
-  if (!getenv("BYTES")) make_table(), measure_past(), measure_deep(), measure_branches();
+  if (!getenv("BYTES") && !getenv("MERGES")) make_table(), measure_past(), measure_deep(), measure_branches();
+  if (!getenv("BYTES")) measure_merges();
   hdb_close(db);
   db = NULL;
+  if (getenv("MERGES")) return 0;
   measure_bytes(directory, 1);
   measure_bytes(directory, 1000);
   if (getenv("KEEP")) return 0;

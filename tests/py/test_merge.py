@@ -147,3 +147,35 @@ def test_merges_at_once_lose_nothing(db, tmp_path):
     assert rows(db, "select n from t where id = 0") == [(threads * rounds,)]
     assert rows(db, "select count(*), count(distinct id), count(distinct name) from t where name like 'w%'") == [(threads * rounds,) * 3]
     assert rows(db, "pragma integrity_check") == [("ok",)]
+
+
+def test_a_branch_of_a_time_before_its_parent_takes_nothing_back(db):
+    db.execute("update t set n = 1000 where id = 1")
+    then = db.last_commit_timestamp
+    db.execute("update t set n = 2000 where id = 1")
+    db.execute("insert into t values(50, 'fifty', 50)")
+    db.create_branch("late")
+    db.create_branch("early", from_branch="late", as_of=then)
+    assert tuple(db.merge_branch("early"))[:3] == (0, 0, 0)
+    assert rows(db, "select n from t where id in (1, 50)") == [(2000,), (50,)]
+    on(db, "early", "update t set name = 'early' where id = 1")
+    db.merge_branch("early", into="late")
+    db.merge_branch("late")
+    assert rows(db, "select name, n from t where id in (1, 50)") == [("early", 2000), ("fifty", 50)]
+
+
+@pytest.mark.parametrize("retention", [None, 0])
+def test_main_into_a_branch_again_and_again(db, retention):
+    if retention is not None:
+        db.execute(f"pragma heliosdb_retention = {retention}")
+    for i in range(3):
+        db.execute("update t set n = n + 1 where id = 2")
+        db.execute("delete from t where id = ?", (i + 3,))
+        db.execute("insert into t values(?, ?, 0)", (100 + i, f"new{i}"))
+        on(db, "b", f"update t set name = 'b{i}' where id = 2")
+        db.merge_branch("main", into="b")
+        db.switch_branch("b")
+        assert rows(db, "select name, n from t where id = 2") == [(f"b{i}", 3 + i)]
+        db.switch_branch("main")
+    db.merge_branch("b")
+    assert rows(db) == [(0, "r0", 0), (1, "r1", 1), (2, "b2", 5), (100, "new0", 0), (101, "new1", 0), (102, "new2", 0)]

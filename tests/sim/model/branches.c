@@ -99,13 +99,14 @@ static bool merge_done(sim *m, const op *o, int source, int target, enum merge_h
   if (told.n != 1 || memcmp(told.at[0].v, want, sizeof want) != 0)
     return fails(m, "merge told %d %d %d %d, not %d %d %d %d", told.at[0].v[0], told.at[0].v[1], told.at[0].v[2], told.at[0].v[3], want[0], want[1], want[2], want[3]);
   if (dry) return check_state(m, target, -1);
-  if (!state_same(&r->after, world_now(target))) {
+  bool writes = !state_same(&r->after, world_now(target));
+  if (writes) {
     int64_t time = hdb_last_commit_timestamp(m->db[o->conn]);
     if (time <= w_.commits[w_.commits_n - 1].time) return fails(m, "a merge without a time of its own");
     int n = world_commit(target, time, &r->after, &r->written, false);
     w_.commits[n].synced = m->full_sync[o->conn];
   }
-  model_merged(source, target);
+  model_merged(source, target, writes);
   return check_state(m, target, -1);
 }
 
@@ -124,12 +125,15 @@ static bool merge(sim *m, const op *o) {
   if (s->open) return wants_error(m, o, "within a transaction");
   if (source == target) return wants_error(m, o, "into itself");
   if (m->turn >= 0) return wants_error(m, o, "while somebody has the turn");
+  model_merge(source, target, how, &r);
   if (crash_seen(m)) {
-    m->in_doubt = m->doubt_is_merge = true;
-    w_.merges_n = 0;
+    bool may = !dry && !r.breaks && !(r.conflicts && how == MERGE_FAILS);
+    m->in_doubt = m->doubt_is_merge = may;
+    m->merging = (merged){source, target, source, w_.commits_n - 1, !state_same(&r.after, world_now(target))};
+    m->doubtful = (verdict){.may_succeed = true, .outcomes_n = 1};
+    m->doubtful.outcomes[0] = r.after;
     return true;
   }
-  model_merge(source, target, how, &r);
   return merge_done(m, o, source, target, how, dry, &r);
 }
 

@@ -1,8 +1,10 @@
 /* Crashes: the power cut at any write, failing writes and syncs, closing and opening; and what must be there then. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kv/fault.h"
+#include "sql/internal.h"
 #include "tests/sim/model/run.h"
 
 static int hits; /* that have been dealt with */
@@ -84,6 +86,41 @@ static bool adopt_doubtful(sim *m, int64_t time, bool *taken) {
   return true;
 }
 
+/* Does the engine know the merge that was in doubt as the last one of its pair? */
+static bool merge_is_known(sim *m, bool *known) {
+  uint32_t ids[2];
+  int64_t time = 0;
+  unsigned source = 0;
+  char name[64];
+  buf stored = BUF_INIT;
+  engine *e = observe(m, 0)->databases[DB_MAIN].engine;
+  const merged *g = &m->merging;
+  *known = false;
+  if (branch_find(e, w_.branches[g->a].name, &ids[0]) != HDB_OK || branch_find(e, w_.branches[g->b].name, &ids[1]) != HDB_OK)
+    return fails(m, "a branch that was merged is not there");
+  snprintf(name, sizeof name, "merge/%u/%u", (unsigned)(ids[0] < ids[1] ? ids[0] : ids[1]), (unsigned)(ids[0] < ids[1] ? ids[1] : ids[0]));
+  status rc = engine_setting_get(e, name, &stored);
+  if (rc == HDB_OK) *known = sscanf(buf_cstr(&stored), "%u %" SCNd64, &source, &time) == 2 && source == ids[0] && time >= w_.commits[g->point].time;
+  buf_free(&stored);
+  return rc == HDB_OK || rc == HDB_NOTFOUND || fails(m, "the base of a merge: %d", rc);
+}
+
+/* A merge and its base are there together, or neither is. */
+static bool adopt_merge(sim *m, bool taken) {
+  const merged *g = &m->merging;
+  bool known;
+  if (!m->in_doubt || !m->doubt_is_merge) return true;
+  if (!merge_is_known(m, &known)) return false;
+  for (int i = w_.merges_n - 1; i >= 0; i--) { /* the same state of the source as the time before: no telling, and no difference */
+    const merged *before = &w_.merges[i];
+    if (before->source == g->source && before->a + before->b == g->a + g->b && before->point == g->point) return true;
+  }
+  if (taken && !known) return fails(m, "after the crash a merge is there, but not as a base");
+  if (known && g->commit && !taken) return fails(m, "after the crash a merge that is not there is a base");
+  if (known) model_merged(g->source, g->b, taken);
+  return true;
+}
+
 static bool forget_lost(sim *m, int64_t time) {
   int n = w_.commits_n;
   while (n > 1 && w_.commits[n - 1].time > time) n--;
@@ -93,6 +130,7 @@ static bool forget_lost(sim *m, int64_t time) {
     for (int k = i; k < w_.commits_n; k++)
       if (w_.commits[k].synced) return fails(m, "after the crash %d commits are gone, one of them acknowledged and synced", w_.commits_n - n);
   w_.commits_n = n;
+  while (w_.merges_n && (w_.merges[w_.merges_n - 1].point >= n || w_.merges[w_.merges_n - 1].commit >= n)) w_.merges_n--;
   if (m->floor > n) m->floor = n;
   for (int b = 1; b < w_.branches_n; b++) {
     if (!w_.branches[b].alive || branch_is_there(m, b)) continue;
@@ -119,9 +157,9 @@ bool recover(sim *m) {
   if (!newest_there(m, &time)) return false;
   if (!cut && time < w_.commits[w_.commits_n - 1].time) return fails(m, "commits are gone though the power was not cut");
   if (m->options->loud) printf("      recovered: cut %d, newest commit there %+lld of the model's, in doubt %d\n", cut, (long long)(time - w_.commits[w_.commits_n - 1].time), m->in_doubt);
-  if (!forget_lost(m, time) || !adopt_doubtful(m, time, &taken)) return false;
+  if (!forget_lost(m, time) || !adopt_doubtful(m, time, &taken) || !adopt_merge(m, taken)) return false;
   learn_floor(m, observe(m, 0));
-  m->in_doubt = false, m->doubtful.outcomes_n = 0;
+  m->in_doubt = m->doubt_is_merge = false, m->doubtful.outcomes_n = 0;
   for (int i = 0; i < CONNECTIONS; i++)
     if (!w_.branches[m->s[i].branch].alive) m->s[i].branch = 0;
   return engine_up(m) && check_all(m);

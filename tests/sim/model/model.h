@@ -126,6 +126,7 @@ typedef struct branch {
 } branch;
 typedef struct merged { /* the last merge of a pair */
   int a, b, source, point;
+  int commit; /* that carries it; 0: none did */
 } merged;
 enum { COMMITS = 1200, MERGES = 200 };
 typedef struct world {
@@ -193,6 +194,6 @@ typedef struct merge_outcome {
 } merge_outcome;
 enum merge_how { MERGE_FAILS, MERGE_BRANCH, MERGE_TARGET };
 void model_merge(int source, int target, enum merge_how how, merge_outcome *m);
-void model_merged(int source, int target);
+void model_merged(int source, int target, bool wrote);
 
 #endif

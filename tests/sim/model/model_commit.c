@@ -222,16 +222,15 @@ static const state *merge_base(int source, int target) {
   int ancestor = source, point = INT32_MAX;
   while (!is_ancestor(ancestor, target)) ancestor = w_.branches[ancestor].parent;
   for (int side = 0; side < 2; side++) {
-    int b = side ? target : source;
-    while (b != ancestor && w_.branches[b].parent != ancestor) b = w_.branches[b].parent;
-    if (b != ancestor && w_.branches[b].point < point) point = w_.branches[b].point;
+    for (int b = side ? target : source; b != ancestor; b = w_.branches[b].parent)
+      if (w_.branches[b].point < point) point = w_.branches[b].point;
   }
   return world_at(ancestor, point);
 }
 
-void model_merged(int source, int target) {
+void model_merged(int source, int target, bool wrote) {
   if (w_.merges_n == MERGES) abort();
-  w_.merges[w_.merges_n++] = (merged){source, target, source, w_.commits_n - 1};
+  w_.merges[w_.merges_n++] = (merged){source, target, source, w_.commits_n - 1, wrote ? w_.commits_n - 1 : 0};
 }
 
 static bool same_row(const row *a, const row *b, const shape *h) {

@@ -17,6 +17,7 @@ typedef struct sim {
   hdb *observer[64]; /* by branch; opened when first wanted */
   int turn;          /* who holds it; -1 */
   bool tracking, in_doubt, doubt_is_merge;
+  merged merging;    /* doubt_is_merge: which one; commit: it has something to write */
   session doubt;     /* whose commit may or may not have happened */
   verdict doubtful;
   int floor;         /* the oldest commit that can be read as of */
