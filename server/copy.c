@@ -198,7 +198,7 @@ static status row_out(session *s, copy_state *c, buf *line, buf *field) {
       size_t at = line->n;
       buf_be32(line, UINT32_MAX);
       if (v.type == VAL_NULL) continue;
-      TRY(wire_put(column->type, column->modifier, 1, &v, line, &s->err));
+      TRY(wire_put(s->zone, column->type, column->modifier, 1, &v, line, &s->err));
       if (!line->failed) put_be32(line->p + at, (uint32_t)(line->n - at - 4));
       continue;
     }
@@ -208,7 +208,7 @@ static status row_out(session *s, copy_state *c, buf *line, buf *field) {
       continue;
     }
     buf_clear(field);
-    TRY(wire_put(column->type, column->modifier, 0, &v, field, &s->err));
+    TRY(wire_put(s->zone, column->type, column->modifier, 0, &v, field, &s->err));
     if (c->format == COPY_CSV) csv_field(c, field, line, c->d.columns_n == 1);
     else text_field(c, field, line);
   }
@@ -349,7 +349,7 @@ static status line_in(session *s, copy_state *c, slice line) {
     if (n >= c->d.columns_n) return error_set(&s->err, HDB_ERROR, "extra data after last expected column");
     c->column = c->d.columns[n].label;
     c->field = slice_of(field, k);
-    if (!null) TRY(wire_get(c->d.columns[n].type, 0, slice_of(field, k), &c->row_memory, &values[n], &s->err));
+    if (!null) TRY(wire_get(s->zone, c->d.columns[n].type, 0, slice_of(field, k), &c->row_memory, &values[n], &s->err));
     else values[n] = value_null();
     n++;
     more = p < end;
@@ -460,7 +460,7 @@ static status binary_in(session *s, copy_state *c, bool last) {
       if (length == UINT32_MAX) continue;
       whole = b.n - p >= length;
       if (!whole) break;
-      rc = wire_get(c->d.columns[i].type, 1, slice_of(b.p + p, length), &c->row_memory, &values[i], &s->err);
+      rc = wire_get(s->zone, c->d.columns[i].type, 1, slice_of(b.p + p, length), &c->row_memory, &values[i], &s->err);
       p += length;
     }
     if (!whole) break;

@@ -333,7 +333,7 @@ static status put_row(session *s, portal *o, buf *out) {
       put_be32(out->p + at, (uint32_t)(out->n - at - 4));
       continue;
     }
-    status rc = wire_put(d->columns[i].type, d->columns[i].modifier, o->formats[i], &v, out, &s->err);
+    status rc = wire_put(s->zone, d->columns[i].type, d->columns[i].modifier, o->formats[i], &v, out, &s->err);
     if (s->encoding && rc == HDB_OK && is_text(type, o->formats[i])) rc = encoding_out(s, out, at + 4);
     if (rc == HDB_OK && out->failed) rc = error_set(&s->err, HDB_NOMEM, "out of memory");
     if (rc != HDB_OK) {
@@ -687,7 +687,7 @@ static status take_values(session *s, const bind_message *m, prepared *p, portal
     values[i] = value_null();
     uint32_t type = i < p->d.parameters_n ? p->d.parameters[i] : PG_TEXT;
     if (s->encoding && !null && is_text(type, proto_format(m->formats, m->formats_n, (unsigned)i))) TRY(encoding_in(s, bytes, &o->memory, &bytes));
-    if (!null) TRY(wire_get(type, proto_format(m->formats, m->formats_n, (unsigned)i), bytes, &o->memory, &values[i], &s->err));
+    if (!null) TRY(wire_get(s->zone, type, proto_format(m->formats, m->formats_n, (unsigned)i), bytes, &o->memory, &values[i], &s->err));
   }
   o->values = values;
   o->values_n = n;

@@ -204,7 +204,7 @@ static status startup_setting(session *s, const char *name, const char *value) {
     return remote_start(s) ? HDB_OK : HDB_NOMEM;
   }
   status rc = setting_set(s, strcmp(name, "heliosdb_dialect") == 0 ? "heliosdb.dialect" : name, value, false);
-  if (rc != HDB_OK && strcasecmp(name, "TimeZone") == 0) { /* drivers send their machine's: what is reported back is what holds, UTC */
+  if (rc != HDB_OK && strcasecmp(name, "TimeZone") == 0 && !pg_zone_available()) { /* drivers send their machine's: here is none but UTC, and that is reported */
     error_clear(&s->err);
     failure_clear(s);
     return HDB_OK;

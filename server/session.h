@@ -52,6 +52,7 @@ typedef struct portal {
 typedef struct setting {
   struct setting *next;
   char *name, *value, *before; /* before: to restore at the transaction's end */
+  char *start;                 /* what the client asked for at start-up: RESET goes back to it; NULL: the default */
   bool local, changed;
 } setting;
 
@@ -91,6 +92,7 @@ struct session {
   const translation *current; /* what ran when an error came; NULL: positions are of the query itself */
   slice pending;         /* simple query: what a COPY interrupted goes on with */
   struct simple_run *run;
+  const pg_zone *zone;   /* TimeZone; NULL: UTC */
   long statement_timeout_ms, idle_timeout_ms, idle_in_transaction_ms;
   int level;             /* of isolation, as the engine has it (settings.c) */
   bool queried;          /* the transaction at work has read or written */

@@ -174,6 +174,10 @@ static bool is_on(session *s, const char *name) {
 static status setting_apply(session *s, const char *name) {
   const char *v = setting_get(s, name);
   if (v && strcmp(name, "client_encoding") == 0) return encoding_use(s, v);
+  if (v && strcmp(name, "TimeZone") == 0) {
+    if (!pg_zone_find(v, &s->zone)) s->zone = NULL;
+    if (s->db) hdb_set_zone(s->db, s->zone);
+  }
   if (!s->db || !v) return HDB_OK;
   if (strcmp(name, "transaction_isolation") == 0) return in_transaction(s) ? change_level(s, v) : HDB_OK;
   if (strcmp(name, "transaction_read_only") == 0 || strcmp(name, "default_transaction_read_only") == 0)
@@ -205,7 +209,7 @@ void settings_start(session *s) {
 }
 
 status settings_opened(session *s) {
-  static const char *const names[] = {"default_transaction_read_only", "synchronous_commit", "lock_timeout", "statement_timeout", "idle_session_timeout",
+  static const char *const names[] = {"TimeZone", "default_transaction_read_only", "synchronous_commit", "lock_timeout", "statement_timeout", "idle_session_timeout",
                                       "idle_in_transaction_session_timeout"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) TRY(setting_apply(s, names[i]));
   return transaction_settings(s);
@@ -215,6 +219,7 @@ static void setting_free(setting *x) {
   free(x->name);
   free(x->value);
   free(x->before);
+  free(x->start);
   free(x);
 }
 
@@ -264,6 +269,29 @@ static status one_of(session *s, const struct known_setting *k, const char *valu
   return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"%s\": \"%s\"", k->name, value);
 }
 
+/* A name, hours east of UTC (-5, 5.5), INTERVAL '..' (its text comes without the word). */
+static status zone_name(session *s, const char *value, char *out, size_t size) {
+  const pg_zone *zone;
+  char *end;
+  double hours = strtod(value, &end);
+  bool plain = end != value && *end == 0 && *value != '+' && !strchr(value, ':');
+  if (strncasecmp(value, "interval ", 9) == 0) {
+    int32_t months, days;
+    int64_t us;
+    const char *text = value + 9;
+    size_t n = strcspn(text, "abcdefghijklmnopqrstuvwxyz");
+    while (n && text[n - 1] == ' ') n--;
+    if (!pg_interval_parse(text, n, &months, &days, &us) || months || days) return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"TimeZone\": \"%s\"", value);
+    hours = (double)us / 3600e6;
+    plain = true;
+  }
+  if (plain && (hours < -24 || hours > 24)) return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"TimeZone\": \"%s\"", value);
+  if (plain) zone = pg_zone_fixed((int)(hours * 3600));
+  else if (!pg_zone_find(value, &zone)) return error_set(&s->err, HDB_ERROR, "invalid value for parameter \"TimeZone\": \"%s\"", value);
+  snprintf(out, size, "%s", pg_zone_name(zone));
+  return HDB_OK;
+}
+
 static status canonical_setting(session *s, const struct known_setting *k, const char *value, char *out, size_t size) {
   snprintf(out, size, "%s", value);
   if (!k) return HDB_OK;
@@ -294,12 +322,7 @@ static status canonical_setting(session *s, const struct known_setting *k, const
     snprintf(out, size, "%s", name);
     return HDB_OK;
   }
-  if (strcmp(k->name, "TimeZone") == 0) {
-    static const char *const fine[] = {"utc", "gmt", "etc/utc", "default", "local", "uct", "zulu", "0", "+00:00", "+00"};
-    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
-      if (strcasecmp(value, fine[i]) == 0) return snprintf(out, size, "%s", i == 1 ? "GMT" : i == 2 ? "Etc/UTC" : "UTC"), HDB_OK;
-    return error_set(&s->err, HDB_ERROR, "not supported yet: a TimeZone other than UTC (%s)", value);
-  }
+  if (strcmp(k->name, "TimeZone") == 0) return zone_name(s, value, out, size);
   if (strcmp(k->name, "DateStyle") == 0) {
     if (strncasecmp(value, "iso", 3) != 0) return error_set(&s->err, HDB_ERROR, "not supported yet: DateStyle %s", value);
     snprintf(out, size, strchr(value, ',') ? "ISO, %s" : "ISO, MDY", strchr(value, ',') ? strchr(value, ',') + 1 + strspn(strchr(value, ',') + 1, " ") : "");
@@ -334,6 +357,7 @@ status setting_set(session *s, const char *name, const char *value, bool local) 
   x->changed = true;
   x->local = local;
   bool differs = !before || strcmp(before, copy) != 0;
+  if (s->state == STATE_STARTUP) free(x->start), x->start = strdup(copy);
   free(x->value);
   x->value = copy;
   if (differs) report(s, name, copy);
@@ -368,7 +392,7 @@ status setting_reset(session *s, const char *name) {
   setting *x = find_setting(s, name);
   if (!k && !x) return error_set(&s->err, HDB_ERROR, "unrecognized configuration parameter \"%s\"", name);
   if (!x) return HDB_OK;
-  return setting_set(s, name, k && k->value ? k->value : "", false);
+  return setting_set(s, name, x->start ? x->start : k && k->value ? k->value : "", false);
 }
 
 /* ---- SET, SHOW, RESET ---- */

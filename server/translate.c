@@ -778,6 +778,7 @@ static status rewrite_zone(rewriter *r, int *at, int operand_end, int end) {
   int zone = operand_end + 3, behind = zone + 1;
   if (zone >= end) return rewrite_syntax_error(r, zone);
   if (rewrite_punct(r, zone, '(')) behind = rewrite_close(r, zone, end) + 1;
+  else if (rewrite_is(r, zone, "interval") && behind < end && r->t[behind].kind == PT_STRING) behind++;
   if (rewrite_is(r, behind, "at") && rewrite_is(r, behind + 1, "time")) return rewrite_unsupported(r, behind, "AT TIME ZONE twice without brackets");
   rewrite_put(r, *at, "timezone(");
   TRY(rewrite_range(r, zone, behind));

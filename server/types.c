@@ -245,8 +245,8 @@ static status put_array(const pg_type *t, const value *v, buf *out, error *err) 
   return rc;
 }
 
-status wire_put(uint32_t oid, int32_t modifier, int format, const value *v, buf *out, error *err) {
-  return format == 1 ? put_binary(oid, modifier, v, out, err) : pg_output(oid, modifier, v, out, err);
+status wire_put(const pg_zone *zone, uint32_t oid, int32_t modifier, int format, const value *v, buf *out, error *err) {
+  return format == 1 ? put_binary(oid, modifier, v, out, err) : pg_output_in(zone, oid, modifier, v, out, err);
 }
 
 /* ---- in ---- */
@@ -293,7 +293,7 @@ static status get_array(uint32_t oid, slice b, arena *memory, value *out, error 
         break;
       }
       value v;
-      rc = wire_get(element, 1, slice_of(p, length), memory, &v, err);
+      rc = wire_get(NULL, element, 1, slice_of(p, length), memory, &v, err);
       p += length;
       if (rc != HDB_OK) break;
       if (v.type == VAL_INTEGER) buf_printf(&text, "%lld", (long long)v.i);
@@ -411,11 +411,11 @@ static status get_binary(uint32_t oid, slice b, arena *memory, value *out, error
   return text_value(&text, memory, out, err);
 }
 
-status wire_get(uint32_t oid, int format, slice bytes, arena *memory, value *out, error *err) {
+status wire_get(const pg_zone *zone, uint32_t oid, int format, slice bytes, arena *memory, value *out, error *err) {
   if (bytes.n > 1000000000) return error_set(err, HDB_TOOBIG, "string or blob too big");
   if (format == 1) return get_binary(oid, bytes, memory, out, err);
   char *p = arena_strndup(memory, bytes.n ? (const char *)bytes.p : "", bytes.n);
   if (!p) return error_set(err, HDB_NOMEM, "out of memory");
   *out = value_text(p, bytes.n);
-  return pg_convert(oid, -1, false, out, memory, err);
+  return pg_convert_in(zone, oid, -1, false, out, memory, err);
 }

@@ -146,7 +146,7 @@ static status evaluate(session *s, const translation *t, const char *sql, int fr
   status failed = rc != HDB_OK ? engine_failed(s, rc) : HDB_OK;
   hdb_finalize(one);
   TRY(failed);
-  return pg_convert(type, -1, false, out, memory, &s->err);
+  return pg_convert_in(s->zone, type, -1, false, out, memory, &s->err);
 }
 
 static status run_execute(session *s, const translation *t, const char *sql) {

@@ -5,20 +5,14 @@
  * is visited again with its neighbour's type. Nothing of the tree is changed. Views are parsed trees of the catalog.
  * Recursion is bounded by the parser's depth limit and by VIEW_DEPTH.
  */
-#include "sql/describe.h"
+#include "sql/describe_tree.h"
 
 #include <stdlib.h>
 #include <strings.h>
 
-#include "sql/internal.h"
 #include "sql/number.h"
 
 enum { VIEW_DEPTH = 20 };
-
-typedef struct typed {
-  uint32_t type; /* 0: has none of its own */
-  int32_t modifier;
-} typed;
 
 typedef struct columns {
   int n;
@@ -37,24 +31,9 @@ typedef struct frame {
   struct frame *outer;
 } frame;
 
-typedef struct describe {
-  hdb *db;
-  arena *memory;
-  uint32_t *parameters;
-  int parameters_n;
-  int depth;
-  bool failed;
-  bool coerce;         /* literals take the form of the type that they are compared with: the tree is changed */
-  error *err;
-  status rc;           /* why not */
-  const uint8_t *text; /* offsets count from here */
-} describe;
-
 static columns infer_select(describe *d, select *s, frame *outer, const typed *expected, int expected_n);
 static typed infer(describe *d, frame *f, expr *e, uint32_t expected);
 static const typed no_type = {0, -1};
-
-static typed typed_of(uint32_t type) { return (typed){type, -1}; }
 
 /* ---- sources ---- */
 
@@ -203,77 +182,6 @@ static typed unify(typed a, typed b) {
   return a;
 }
 
-/* ---- coercion: 'x' beside a column of another type than text ---- */
-
-static bool is_moment(uint32_t type) { return type == PG_TIMESTAMP || type == PG_TIMESTAMPTZ; }
-
-/* 'text' becomes the type's canonical value, as PostgreSQL reads an untyped literal. */
-static void coerce_literal(describe *d, expr *e, typed t) {
-  const pg_type *type = pg_type_by_oid(t.type);
-  if (!d->coerce || d->rc != HDB_OK || !e || e->op != EX_TEXT || !type || (type->category == 'S' && type->oid != PG_BPCHAR)) return;
-  bool reg = type->oid == PG_REGCLASS || type->oid == PG_REGTYPE || type->oid == PG_REGPROC || type->oid == PG_REGNAMESPACE || type->oid == PG_REGROLE || type->oid == PG_OID;
-  if (reg || type->oid == PG_CHAR || type->oid == PG_JSON || type->oid == PG_JSONB || type->oid == PG_VECTOR || type->category == 'P' || type->oid == PG_UNKNOWN) return;
-  value v = value_text(e->text, e->text_n);
-  error why = ERROR_INIT;
-  bool padded = type->oid == PG_BPCHAR;
-  if (padded && t.modifier < 4) return;
-  status rc = pg_convert(type->oid, padded ? t.modifier : -1, false, &v, d->memory, &why);
-  if (rc != HDB_OK && !padded) {
-    d->rc = error_set(d->err, rc, "%s", why.message ? why.message : "");
-    if (d->text && e->span.p) d->err->offset = (int)(e->span.p - d->text);
-  }
-  error_clear(&why);
-  if (rc != HDB_OK) return;
-  switch (v.type) {
-  case VAL_INTEGER: e->op = EX_INT, e->i = v.i; break;
-  case VAL_REAL: e->op = EX_REAL, e->r = v.r; break;
-  case VAL_BLOB: e->op = EX_BLOB, e->text = v.p, e->text_n = v.n; break;
-  default: e->text = v.p, e->text_n = v.n;
-  }
-}
-
-/* A date beside a timestamp is its midnight. */
-static void coerce_date(describe *d, expr *e, uint32_t to) {
-  if (!d->coerce || !e) return;
-  expr *inner = arena_zero(d->memory, sizeof *inner), *name = arena_zero(d->memory, sizeof *name);
-  expr_list *list = NULL;
-  if (inner && name) {
-    *inner = *e;
-    name->op = EX_TEXT, name->text = to == PG_TIMESTAMP ? "timestamp" : "timestamptz", name->text_n = (uint32_t)strlen(name->text), name->span = e->span;
-    list = ast_list_add(d->memory, ast_list_add(d->memory, NULL, inner), name);
-  }
-  if (!list) {
-    d->failed = true;
-    return;
-  }
-  *e = (expr){.op = EX_FUNCTION, .text = "pg_cast", .text_n = 7, .list = list, .span = inner->span};
-}
-
-/* Intervals compare by their length, a month being 30 days; their texts do not. */
-static void coerce_interval(describe *d, expr *e) {
-  expr *inner = arena_zero(d->memory, sizeof *inner);
-  expr_list *list = NULL;
-  if (inner) {
-    *inner = *e;
-    list = ast_list_add(d->memory, NULL, inner);
-  }
-  if (list) *e = (expr){.op = EX_FUNCTION, .text = "pg_interval_length", .text_n = 18, .list = list, .span = inner->span};
-  else d->failed = true;
-}
-
-static void coerce_pair(describe *d, expr *left, expr *right, typed l, typed r) {
-  if (!d->coerce) return;
-  if (l.type == PG_INTERVAL && r.type == PG_INTERVAL) {
-    coerce_interval(d, left);
-    coerce_interval(d, right);
-    return;
-  }
-  if (left->op == EX_TEXT && right->op != EX_TEXT) coerce_literal(d, left, r);
-  else if (right->op == EX_TEXT && left->op != EX_TEXT) coerce_literal(d, right, l);
-  else if (l.type == PG_DATE && is_moment(r.type) && right->op != EX_PARAM) coerce_date(d, left, r.type);
-  else if (r.type == PG_DATE && is_moment(l.type) && left->op != EX_PARAM) coerce_date(d, right, l.type);
-}
-
 /* Both operands, each learning from the other. */
 static void infer_pair(describe *d, frame *f, expr *left, expr *right, typed *l, typed *r) {
   *l = infer(d, f, left, 0);
@@ -286,12 +194,16 @@ static void compare_pair(describe *d, frame *f, expr *left, expr *right, typed *
   coerce_pair(d, left, right, *l, *r);
 }
 
-static typed arithmetic(describe *d, frame *f, expr *left, expr *right, int op, uint32_t expected) {
+static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected);
+
+/* e: the whole, which may become another call. */
+static typed arithmetic(describe *d, frame *f, expr *e, expr *left, expr *right, int op, uint32_t expected) {
   typed l = infer(d, f, left, 0), r = infer(d, f, right, 0);
   bool l_moment = l.type == PG_DATE || l.type == PG_TIMESTAMP || l.type == PG_TIMESTAMPTZ;
   bool r_moment = r.type == PG_DATE || r.type == PG_TIMESTAMP || r.type == PG_TIMESTAMPTZ;
   if (l.type == 0 && r.type) l = infer(d, f, left, r.type == PG_INTERVAL ? PG_TIMESTAMPTZ : r.type);
   if (r.type == 0 && l.type) r = infer(d, f, right, l_moment ? PG_INTERVAL : l.type);
+  if (coerce_zoned_arithmetic(d, e, left, right, l, r, op)) return infer_call(d, f, e, expected);
   if (l.type == 0 && r.type == 0) {
     uint32_t wanted = rank_of(expected) ? expected : PG_INT4;
     l = infer(d, f, left, wanted);
@@ -313,7 +225,8 @@ static const struct known_function {
   const char *name;
   uint32_t result, arguments; /* arguments: expected of untyped ones, 0: text */
 } known_functions[] = {
-    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"any_value", FIRST, 0}, {"array_length", PG_INT4, 0},
+    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
+    {"any_value", FIRST, 0}, {"array_length", PG_INT4, 0},
     {"array_to_string", PG_TEXT, 0}, {"ascii", PG_INT4, 0}, {"bool_and", PG_BOOL, PG_BOOL}, {"bool_or", PG_BOOL, PG_BOOL},
     {"btrim", PG_TEXT, 0}, {"cardinality", PG_INT4, 0}, {"ceil", FIRST, PG_FLOAT8}, {"ceiling", FIRST, PG_FLOAT8},
     {"changes", PG_INT8, 0}, {"char_length", PG_INT4, 0}, {"character_length", PG_INT4, 0}, {"chr", PG_TEXT, PG_INT4},
@@ -362,8 +275,9 @@ static typed infer_all_alike(describe *d, frame *f, expr_list *list, uint32_t ex
   for (int i = 0; list && i < list->n; i++) t = unify(t, infer(d, f, list->items[i].e, 0));
   if (!t.type) t.type = expected;
   for (int i = 0; list && i < list->n; i++) {
-    infer(d, f, list->items[i].e, t.type);
+    typed one = infer(d, f, list->items[i].e, t.type);
     coerce_literal(d, list->items[i].e, t);
+    coerce_to(d, list->items[i].e, one, t);
   }
   return t;
 }
@@ -386,25 +300,26 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   if (strcmp(name, "pg_cast") == 0 && list && list->n == 2 && list->items[1].e->op == EX_TEXT) {
     int32_t modifier;
     const pg_type *t = pg_type_by_name(list->items[1].e->text, &modifier);
-    infer(d, f, list->items[0].e, t ? t->oid : PG_TEXT);
+    typed of = infer(d, f, list->items[0].e, t ? t->oid : PG_TEXT);
+    coerce_cast(d, e, list->items[0].e, of, t ? t->oid : PG_TEXT);
     return (typed){t ? t->oid : PG_TEXT, modifier};
   }
   if ((strcmp(name, "pg_div") == 0 || strcmp(name, "pg_mod") == 0) && list && list->n == 2)
-    return arithmetic(d, f, list->items[0].e, list->items[1].e, EX_DIV, expected);
+    return arithmetic(d, f, e, list->items[0].e, list->items[1].e, EX_DIV, expected);
   if (strcmp(name, "pg_subscript") == 0 && list && list->n == 2) {
     typed a = infer(d, f, list->items[0].e, PG_TEXT_ARRAY);
     const pg_type *array = pg_type_by_oid(a.type);
     infer(d, f, list->items[1].e, PG_INT4);
     return typed_of(array && array->element ? array->element : PG_TEXT);
   }
-  if (strcmp(name, "pg_mul") == 0 && list && list->n == 2) return arithmetic(d, f, list->items[0].e, list->items[1].e, EX_MUL, expected);
+  if (strcmp(name, "pg_mul") == 0 && list && list->n == 2) return arithmetic(d, f, e, list->items[0].e, list->items[1].e, EX_MUL, expected);
   if (strcmp(name, "pg_neg") == 0 && list && list->n == 1) return infer(d, f, list->items[0].e, expected);
   if (strcmp(name, "pg_power") == 0 && list && list->n == 2) {
-    arithmetic(d, f, list->items[0].e, list->items[1].e, EX_MUL, PG_FLOAT8);
+    arithmetic(d, f, e, list->items[0].e, list->items[1].e, EX_MUL, PG_FLOAT8);
     return typed_of(PG_FLOAT8);
   }
   if ((strcmp(name, "pg_add") == 0 || strcmp(name, "pg_sub") == 0) && list && list->n == 2)
-    return arithmetic(d, f, list->items[0].e, list->items[1].e, name[4] == 'a' ? EX_ADD : EX_SUB, expected);
+    return arithmetic(d, f, e, list->items[0].e, list->items[1].e, name[3] == 'a' ? EX_ADD : EX_SUB, expected);
   if (strcmp(name, "pg_array") == 0) return typed_of(array_of(infer_all_alike(d, f, list, PG_TEXT).type));
   if (strcmp(name, "pg_any_array") == 0 && list && list->n == 1) {
     typed t = infer(d, f, list->items[0].e, expected ? array_of(expected) : PG_TEXT_ARRAY);
@@ -412,19 +327,22 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
     return typed_of(a && a->element ? a->element : PG_TEXT);
   }
   if (strcmp(name, "date_trunc") == 0 && list && list->n >= 2) {
-    infer(d, f, list->items[0].e, PG_TEXT);
-    typed t = infer(d, f, list->items[1].e, PG_TIMESTAMPTZ);
-    return t.type == PG_DATE ? typed_of(PG_TIMESTAMPTZ) : t;
+    typed t[3] = {infer(d, f, list->items[0].e, PG_TEXT), infer(d, f, list->items[1].e, PG_TIMESTAMPTZ), no_type}, zoned;
+    if (list->n == 3) t[2] = infer(d, f, list->items[2].e, PG_TEXT);
+    if (coerce_zoned_call(d, e, t, list->n, &zoned)) return zoned;
+    return t[1].type == PG_DATE ? typed_of(PG_TIMESTAMPTZ) : t[1];
   }
   const struct known_function *k = known_function(name);
   if (k && k->result == SAME) return infer_all_alike(d, f, list, expected ? expected : PG_TEXT);
-  typed first = no_type;
+  typed first = no_type, all[4] = {no_type, no_type, no_type, no_type}, zoned;
   for (int i = 0; list && i < list->n; i++) {
     uint32_t wanted = k && k->arguments ? k->arguments : PG_TEXT;
     if (k && wanted == PG_INT4 && i == 0 && k->result == PG_TEXT && strcmp(name, "chr") != 0) wanted = PG_TEXT; /* substr(text, int ...) */
     typed t = infer(d, f, list->items[i].e, wanted);
     if (i == 0) first = t;
+    if (i < 4) all[i] = t;
   }
+  if (list && list->n <= 4 && coerce_zoned_call(d, e, all, list->n, &zoned)) return zoned;
   if (d->coerce && first.type == PG_INTERVAL && (strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0) && d->rc == HDB_OK)
     d->rc = error_set(d->err, HDB_ERROR, "not supported yet: %s of intervals", name);
   if (strcmp(name, "sum") == 0) return typed_of(first.type == PG_INT2 || first.type == PG_INT4 ? PG_INT8 : first.type == PG_INT8 ? PG_NUMERIC : first.type == PG_TEXT ? PG_NUMERIC : first.type);
@@ -433,7 +351,7 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   if (strcmp(name, "round") == 0 && first.type == PG_FLOAT8) return first;
   if (strcmp(name, "timezone") == 0 && list && list->n == 2) {
     typed of = infer(d, f, list->items[1].e, PG_TIMESTAMPTZ);
-    return typed_of(of.type == PG_TIMESTAMPTZ ? PG_TIMESTAMP : PG_TIMESTAMPTZ);
+    return typed_of(of.type == PG_TIMESTAMPTZ || of.type == PG_DATE ? PG_TIMESTAMP : PG_TIMESTAMPTZ);
   }
   if (strcmp(name, "pg_array_concat") == 0) return is_array(first.type) ? first : typed_of(PG_TEXT_ARRAY);
   if (!k) return typed_of(PG_TEXT);
@@ -500,6 +418,7 @@ static typed infer_case(describe *d, frame *f, expr *e, uint32_t expected) {
       typed t = infer(d, f, e->list->items[i].e, is_when ? operand.type : pass ? result.type : 0);
       if (is_when && e->left && pass) coerce_pair(d, e->left, e->list->items[i].e, operand, t);
       if (!is_when && pass == 0) result = unify(result, t);
+      if (!is_when && pass) coerce_to(d, e->list->items[i].e, t, result);
     }
     if (!result.type) result = typed_of(expected ? expected : PG_TEXT);
   }
@@ -550,17 +469,19 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
   case EX_CAST: {
     int32_t modifier;
     const pg_type *t = pg_type_by_name(e->text, &modifier);
-    infer(d, f, e->left, t ? t->oid : PG_TEXT);
+    typed of = infer(d, f, e->left, t ? t->oid : PG_TEXT);
+    coerce_cast(d, e, e->left, of, t ? t->oid : PG_TEXT);
     return (typed){t ? t->oid : PG_TEXT, modifier};
   }
   case EX_ADD: case EX_SUB: case EX_MUL: case EX_DIV: case EX_MOD:
-    return arithmetic(d, f, e->left, e->right, e->op, expected);
+    return arithmetic(d, f, e, e->left, e->right, e->op, expected);
   case EX_BITAND: case EX_BITOR: case EX_SHL: case EX_SHR:
     infer_pair(d, f, e->left, e->right, &l, &r);
     return typed_of(rank_of(l.type) ? wider(l.type, r.type) : PG_INT4);
   case EX_CONCAT:
     l = infer(d, f, e->left, PG_TEXT);
     r = infer(d, f, e->right, PG_TEXT);
+    if (!is_array(l.type) && !is_array(r.type)) coerce_to(d, e->left, l, typed_of(PG_TEXT)), coerce_to(d, e->right, r, typed_of(PG_TEXT));
     if (is_array(l.type) || is_array(r.type)) return array_concat(d, e, is_array(l.type) ? l.type : r.type);
     return typed_of(l.type == PG_BYTEA && r.type == PG_BYTEA ? PG_BYTEA : l.type == PG_JSONB ? PG_JSONB : PG_TEXT);
   case EX_EQ: case EX_NE: case EX_LT: case EX_LE: case EX_GT: case EX_GE: case EX_IS: case EX_ISNOT:
@@ -629,7 +550,7 @@ static const char *label_of(describe *d, const expr *e) {
     const char *inner = label_of(d, e->left);
     int32_t modifier;
     const pg_type *t = pg_type_by_name(e->text, &modifier);
-    return strcmp(inner, "?column?") != 0 ? inner : t ? t->name : e->text;
+    return strcmp(inner, "?column?") != 0 ? inner : t ? t->name + (t->category == 'A' && *t->name == '_') : e->text;
   }
   case EX_CASE: {
     const char *inner = e->has_else && e->list->n ? label_of(d, e->list->items[e->list->n - 1].e) : "?column?";
@@ -648,7 +569,7 @@ static const char *label_of(describe *d, const expr *e) {
       const char *inner = label_of(d, e->list->items[0].e);
       int32_t modifier;
       const pg_type *t = pg_type_by_name(e->list->items[1].e->text, &modifier);
-      return strcmp(inner, "?column?") != 0 ? inner : t ? t->name : e->list->items[1].e->text;
+      return strcmp(inner, "?column?") != 0 ? inner : t ? t->name + (t->category == 'A' && *t->name == '_') : e->list->items[1].e->text;
     }
     if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
@@ -712,6 +633,7 @@ static void star_columns(describe *d, const frame *f, const select *s, const cha
 static described_column one_column(describe *d, frame *f, const struct expr_item *item, typed wanted) {
   typed t = infer(d, f, item->e, 0);
   if (!t.type) t = infer(d, f, item->e, wanted.type ? wanted.type : PG_TEXT);
+  if (wanted.type) t = coerce_to(d, item->e, t, wanted);
   described_column c = {.label = item->name ? item->name : label_of(d, item->e), .type = t.type ? t.type : PG_TEXT, .modifier = t.modifier};
   if (item->e->op == EX_ID || item->e->op == EX_DOT) {
     const described_column *o = find_column(f, item->e->op == EX_DOT ? item->e->table : NULL, item->e->text);
@@ -829,7 +751,8 @@ static void infer_set(describe *d, frame *f, const columns *target, set_list *se
       for (int m = 0; m < target->n; m++)
         if (strcasecmp(target->list[m].label, item->columns->items[k].name) == 0) type = target->list[m].type;
       expr *v = item->value;
-      if (item->columns->n > 1 && v && v->op == EX_ROW && v->list && k < v->list->n) infer(d, f, v->list->items[k].e, type);
+      if (item->columns->n > 1 && v && v->op == EX_ROW && v->list && k < v->list->n) coerce_to(d, v->list->items[k].e, infer(d, f, v->list->items[k].e, type), typed_of(type));
+      else if (k == 0 && item->columns->n == 1) coerce_to(d, v, infer(d, f, v, type), typed_of(type));
       else if (k == 0) infer(d, f, v, type);
     }
   }
@@ -900,6 +823,14 @@ static status coerce(hdb *db, arena *memory, statement *tree, select *s, int par
 
 status pg_coerce_statement(hdb *db, arena *memory, statement *tree, slice text, error *err) {
   return coerce(db, memory, tree, NULL, tree->parameters, text.p, err);
+}
+
+/* A column's DEFAULT, a copy, in a form that the column can take. */
+status pg_coerce_default(hdb *db, arena *memory, expr *e, uint32_t type, error *err) {
+  describe d = {.db = db, .memory = memory, .coerce = true, .err = err};
+  frame f = {0};
+  coerce_to(&d, e, infer(&d, &f, e, type), typed_of(type));
+  return d.rc != HDB_OK ? d.rc : d.failed ? sql_nomem(err) : HDB_OK;
 }
 
 status pg_coerce_select(hdb *db, arena *memory, select *s, error *err) { return coerce(db, memory, NULL, s, 0, NULL, err); }

@@ -36,6 +36,8 @@ struct statement;
 struct select;
 status pg_coerce_statement(hdb *db, arena *memory, struct statement *tree, slice text, error *err);
 status pg_coerce_select(hdb *db, arena *memory, struct select *s, error *err); /* a view's, a copy */
+struct expr;
+status pg_coerce_default(hdb *db, arena *memory, struct expr *e, uint32_t type, error *err); /* of a column of that type, a copy */
 status hdb_describe(hdb *db, const char *sql, const uint32_t *given, int given_n, arena *memory, description *out);
 
 /* Of the constraint whose error has just come: its words, the connection's until its next error. false: nothing is known. */

@@ -18,6 +18,7 @@
 
 #include "kv/base/leave.h"
 #include "sql/func.h"
+#include "sql/func_pg.h"
 #include "sql/func_text.h"
 #include "sql/internal.h"
 #include "sql/pg_catalog.h"
@@ -68,7 +69,7 @@ static status f_cast(function_call *call, int n, const value *a, value *result) 
   }
   if (t->oid == PG_TEXT && a[0].type == VAL_INTEGER && a[0].subtype == 'b') return *result = value_text(a[0].i ? "true" : "false", a[0].i ? 4 : 5), HDB_OK;
   if (t->oid == PG_BPCHAR && strcasecmp(name, "char") == 0) modifier = -1;
-  return pg_convert(t->oid, modifier, true, result, call->memory, call->err);
+  return pg_convert_in(call->db ? call->db->pragmas.zone : NULL, t->oid, modifier, true, result, call->memory, call->err);
 }
 
 static status overflow(function_call *call) { return error_set(call->err, HDB_RANGE, "bigint out of range"); }
@@ -77,6 +78,17 @@ static value operand(const value *v) { return v->type == VAL_TEXT || v->type == 
 
 static bool looks_dated(const value *v) {
   return v->type == VAL_TEXT && v->n >= 10 && isdigit((unsigned char)v->p[0]) && memchr(v->p, '-', v->n < 8 ? v->n : 8) && v->p[v->n > 10 ? 4 : 4] == '-';
+}
+
+int64_t pg_add_months(int64_t us, int64_t months, int64_t days) {
+  static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  int64_t day = us / 86400000000 - (us % 86400000000 < 0), rest = us - day * 86400000000;
+  int y, m, d;
+  pg_civil(day + 10957, &y, &m, &d);
+  int64_t month = (int64_t)y * 12 + m - 1 + months;
+  y = (int)(month / 12), m = (int)(month % 12) + 1;
+  int last = lengths[m - 1] + (m == 2 && ((y % 4 == 0 && y % 100 != 0) || y % 400 == 0));
+  return (pg_days(y, m, d > last ? last : d) - 10957 + days) * 86400000000 + rest;
 }
 
 /* Moments and intervals. *done false: plain numbers. */
@@ -103,15 +115,7 @@ static status moment_arithmetic(function_call *call, const value *a, int sign, v
   }
   if (other->type != VAL_TEXT || !pg_interval_parse(other->p, other->n, &months, &days, &us)) goto plain;
   if (!pg_date_number(moment->p, moment->n, PG_TIMESTAMP, &left)) goto plain;
-  int64_t day = left / 86400000000 - (left % 86400000000 < 0), rest = left - day * 86400000000;
-  int y, m, d;
-  pg_civil(day + 10957, &y, &m, &d);
-  int64_t month = (int64_t)y * 12 + m - 1 + sign * months;
-  y = (int)(month / 12), m = (int)(month % 12) + 1;
-  static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  int last = lengths[m - 1] + (m == 2 && ((y % 4 == 0 && y % 100 != 0) || y % 400 == 0));
-  day = pg_days(y, m, d > last ? last : d) - 10957 + sign * (int64_t)days;
-  pg_date_text(day * 86400000000 + rest + sign * us, PG_TIMESTAMP, &b);
+  pg_date_text(pg_add_months(left, sign * (int64_t)months, sign * (int64_t)days) + sign * us, PG_TIMESTAMP, &b);
   return function_result_buf(call, &b, VAL_TEXT, result);
 plain:
   *done = false;
@@ -418,12 +422,18 @@ static status f_array_concat(function_call *call, int n, const value *a, value *
 static void put_now(function_call *call, uint32_t oid, buf *b) {
   int64_t ms = function_now_ms(call) - 210866760000000, us = ms * 1000; /* since 1970 */
   int64_t since_2000 = us - (int64_t)10957 * 86400000000;
+  if (oid != PG_TIMESTAMPTZ && call->db) since_2000 = pg_local_us(since_2000, call->db->pragmas.zone);
   if (oid == PG_DATE) pg_date_text(since_2000 / 86400000000, PG_DATE, b);
   else if (oid == PG_TIME) pg_date_text(since_2000 % 86400000000, PG_TIME, b);
   else pg_date_text(since_2000, PG_TIMESTAMP, b);
 }
 
 static status f_now(function_call *call, int n, const value *a, value *result) {
+  buf b = BUF_INIT;
+  put_now(call, PG_TIMESTAMPTZ, &b);
+  return function_result_buf(call, &b, VAL_TEXT, result);
+}
+static status f_local_now(function_call *call, int n, const value *a, value *result) {
   buf b = BUF_INIT;
   put_now(call, PG_TIMESTAMP, &b);
   return function_result_buf(call, &b, VAL_TEXT, result);
@@ -455,7 +465,7 @@ static status bad_unit(function_call *call, slice unit) {
   return error_set(call->err, HDB_ERROR, "timestamp units \"%.*s\" not recognized", (int)unit.n, (const char *)unit.p);
 }
 
-static status f_extract(function_call *call, int n, const value *a, value *result) {
+status pg_extract_part(function_call *call, int n, const value *a, value *result) {
   TEXT_OR_NULL(unit, &a[0]);
   TEXT_OR_NULL(text, &a[1]);
   int64_t number = 0, us;
@@ -763,11 +773,11 @@ static const function functions[] = {
     F("pg_interval_length", 1, 1, PURE, f_interval_length), F("pg_mul", 2, 2, PURE, f_mul), F("pg_neg", 1, 1, PURE, f_neg), F("pg_power", 2, 2, PURE, f_power), F("pg_div", 2, 2, PURE, f_div), F("pg_mod", 2, 2, PURE, f_mod), F("pg_regexp", 2, 2, PURE, f_regexp),
     F("pg_iregexp", 2, 2, PURE, f_iregexp), F("pg_ilike", 2, 2, PURE, f_ilike), F("pg_ilike", 3, 3, PURE, f_ilike),
     F("pg_array", -1, 0, PURE, f_array), F("pg_any_array", 1, 1, PURE, f_any_array), F("pg_array_concat", 2, 2, PURE, f_array_concat),
-    F("pg_extract", 2, 2, PURE, f_extract), F("pg_current_date", 0, 0, MOMENT, f_current_date),
+    F("pg_extract", 2, 2, PURE, pg_extract_part), F("pg_current_date", 0, 0, MOMENT, f_current_date),
     F("pg_current_time", 0, 0, MOMENT, f_current_time), F("pg_sleep", 1, 1, 0, f_sleep), F("pg_typeof", 1, 1, PURE, f_typeof),
-    F("date_part", 2, 2, PURE, f_extract), F("date_trunc", 2, 2, PURE, f_date_trunc), F("date_trunc", 3, 3, PURE, f_date_trunc),
+    F("date_part", 2, 2, PURE, pg_extract_part), F("date_trunc", 2, 2, PURE, f_date_trunc), F("date_trunc", 3, 3, PURE, f_date_trunc),
     F("now", 0, 0, MOMENT, f_now), F("transaction_timestamp", 0, 0, MOMENT, f_now), F("statement_timestamp", 0, 0, MOMENT, f_now),
-    F("localtimestamp", 0, 0, MOMENT, f_now), F("clock_timestamp", 0, 0, FUNC_INNOCUOUS, f_clock_timestamp),
+    F("localtimestamp", 0, 0, MOMENT, f_local_now), F("clock_timestamp", 0, 0, FUNC_INNOCUOUS, f_clock_timestamp),
     F("left", 2, 2, PURE, f_left), F("right", 2, 2, PURE, f_right), F("strpos", 2, 2, PURE, f_strpos),
     F("lpad", 2, 2, PURE, f_lpad), F("lpad", 3, 3, PURE, f_lpad), F("rpad", 2, 2, PURE, f_rpad), F("rpad", 3, 3, PURE, f_rpad),
     F("repeat", 2, 2, PURE, f_repeat), F("split_part", 3, 3, PURE, f_split_part), F("initcap", 1, 1, PURE, f_initcap),

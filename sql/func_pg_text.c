@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "sql/func.h"
+#include "sql/func_pg.h"
 #include "sql/func_text.h"
 #include "sql/internal.h"
 #include "sql/pg.h"
@@ -267,6 +268,8 @@ static status f_to_hex(function_call *call, int n, const value *a, value *result
 typedef struct moment {
   int year, month, day, hour, minute, second, week_day, year_day;
   int64_t us;
+  const char *abbreviation; /* of the zone, and its offset in seconds */
+  int offset;
 } moment;
 
 static bool moment_of(slice text, moment *m) {
@@ -295,11 +298,11 @@ static void put_name(buf *out, const char *name, const char *pattern, size_t mos
 
 typedef struct field {
   const char *word;
-  enum { YEAR4, YEAR2, MONTH_NAME, MON_NAME, MONTH2, DAY_NAME, DY_NAME, DAY_OF_YEAR, DAY2, DAY_OF_WEEK, HOUR24, HOUR12, MINUTE2, SECOND2, MILLI3, MICRO6, HALF, QUARTER1, WEEK2, ZONE } what;
+  enum { YEAR4, YEAR2, MONTH_NAME, MON_NAME, MONTH2, DAY_NAME, DY_NAME, DAY_OF_YEAR, DAY2, DAY_OF_WEEK, HOUR24, HOUR12, MINUTE2, SECOND2, MILLI3, MICRO6, HALF, QUARTER1, WEEK2, ZONE, OFFSET } what;
 } field;
 static const field fields[] = {{"YYYY", YEAR4}, {"YY", YEAR2}, {"MONTH", MONTH_NAME}, {"MON", MON_NAME}, {"MM", MONTH2}, {"DAY", DAY_NAME}, {"DY", DY_NAME}, {"DDD", DAY_OF_YEAR},
                                {"DD", DAY2}, {"HH24", HOUR24}, {"HH12", HOUR12}, {"HH", HOUR12}, {"MI", MINUTE2}, {"SS", SECOND2}, {"MS", MILLI3}, {"US", MICRO6}, {"AM", HALF},
-                               {"PM", HALF}, {"Q", QUARTER1}, {"WW", WEEK2}, {"TZ", ZONE}, {"D", DAY_OF_WEEK}};
+                               {"PM", HALF}, {"Q", QUARTER1}, {"WW", WEEK2}, {"TZ", ZONE}, {"OF", OFFSET}, {"D", DAY_OF_WEEK}};
 
 static void put_field(buf *out, const field *f, const char *pattern, const moment *m, bool fill) {
   int hour12 = m->hour % 12 ? m->hour % 12 : 12;
@@ -324,16 +327,18 @@ static void put_field(buf *out, const field *f, const char *pattern, const momen
   case HALF: put_name(out, m->hour < 12 ? "AM" : "PM", pattern, 2, false); break;
   case QUARTER1: buf_printf(out, "%d", (m->month - 1) / 3 + 1); break;
   case WEEK2: buf_printf(out, two, (m->year_day - 1) / 7 + 1); break;
-  case ZONE: buf_text(out, isupper((unsigned char)*pattern) ? "UTC" : "utc"); break;
+  case OFFSET: pg_offset_text(m->offset, out); break;
+  case ZONE:
+    for (const char *p = m->abbreviation; *p; p++) buf_byte(out, (uint8_t)(isupper((unsigned char)*pattern) ? toupper((unsigned char)*p) : tolower((unsigned char)*p)));
+    break;
   }
 }
 
-static status f_to_char(function_call *call, int n, const value *a, value *result) {
+status pg_to_char(function_call *call, slice text, slice format, const char *abbreviation, int offset, value *result) {
   moment m = {0};
-  if (a[0].type == VAL_INTEGER || a[0].type == VAL_REAL) return error_set(call->err, HDB_ERROR, "not supported yet: to_char of numbers");
-  TEXT_OR_NULL(text, &a[0]);
-  TEXT_OR_NULL(format, &a[1]);
   if (!moment_of(text, &m)) return error_set(call->err, HDB_ERROR, "not supported yet: to_char of this type");
+  m.abbreviation = abbreviation;
+  m.offset = offset;
   buf b = BUF_INIT;
   for (size_t i = 0; i < format.n;) {
     const char *p = (const char *)format.p + i;
@@ -365,6 +370,13 @@ static status f_to_char(function_call *call, int n, const value *a, value *resul
     }
   }
   return function_result_buf(call, &b, VAL_TEXT, result);
+}
+
+static status f_to_char(function_call *call, int n, const value *a, value *result) {
+  if (a[0].type == VAL_INTEGER || a[0].type == VAL_REAL) return error_set(call->err, HDB_ERROR, "not supported yet: to_char of numbers");
+  TEXT_OR_NULL(text, &a[0]);
+  TEXT_OR_NULL(format, &a[1]);
+  return pg_to_char(call, text, format, "", 0, result);
 }
 
 /* Years, months and days from one moment to another, as PostgreSQL counts them. */
@@ -405,21 +417,11 @@ static status f_age(function_call *call, int n, const value *a, value *result) {
   return function_result_buf(call, &b, VAL_TEXT, result);
 }
 
-/* timezone('UTC', x): moments are kept in UTC, so only the type changes (describe.c). */
-static status f_timezone(function_call *call, int n, const value *a, value *result) {
-  TEXT_OR_NULL(zone, &a[0]);
-  bool utc = says(zone, "utc") || says(zone, "gmt") || says(zone, "etc/utc") || says(zone, "z") || says(zone, "zulu") || says(zone, "+00") || says(zone, "00:00:00");
-  if (!utc) return error_set(call->err, HDB_ERROR, "not supported yet: AT TIME ZONE '%.*s'", (int)zone.n, (const char *)zone.p);
-  *result = a[1];
-  if (a[1].type != VAL_TEXT || a[1].n != 10) return HDB_OK;
-  return function_result_text(call, arena_printf(call->memory, "%.10s 00:00:00", a[1].p), 19, result);
-}
-
 #define F(name, n, least, flags, f) {name, n, least, flags, 0, f, NULL, NULL, NULL, NULL, NULL, NULL}
 enum { PURE = FUNC_DETERMINISTIC | FUNC_INNOCUOUS };
 static const function functions[] = {
     F("encode", 2, 2, PURE, f_encode), F("decode", 2, 2, PURE, f_decode), F("regexp_replace", 3, 3, PURE, f_regexp_replace), F("regexp_replace", 4, 4, PURE, f_regexp_replace),
     F("regexp_match", 2, 2, PURE, f_regexp_match), F("regexp_match", 3, 3, PURE, f_regexp_match), F("translate", 3, 3, PURE, f_translate), F("to_hex", 1, 1, PURE, f_to_hex),
-    F("to_char", 2, 2, PURE, f_to_char), F("age", 2, 2, PURE, f_age), F("age", 1, 1, FUNC_INNOCUOUS | FUNC_STATEMENT_CONSTANT, f_age), F("timezone", 2, 2, PURE, f_timezone),
+    F("to_char", 2, 2, PURE, f_to_char), F("age", 2, 2, PURE, f_age), F("age", 1, 1, FUNC_INNOCUOUS | FUNC_STATEMENT_CONSTANT, f_age),
 };
 const function_table functions_pg_text = {functions, COUNT(functions)};

@@ -79,6 +79,7 @@ struct hdb {
         checkpoint_fullfsync, fullfsync, enable_triggers, enable_views, dqs_dml, dqs_ddl, defensive, legacy_file_format, empty_result_callbacks;
     uint8_t dialect, synchronous, temp_store, policy;
     int cache_size, busy_timeout;
+    const struct pg_zone *zone; /* of the postgres dialect; NULL: UTC */
   } pragmas;
   struct {
     double recall_target; /* 0: 0.95 */

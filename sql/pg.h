@@ -10,6 +10,7 @@
 #define HDB_SQL_PG_H
 
 #include "sql/hdb.h"
+#include "sql/pg_zone.h"
 #include "sql/value.h"
 
 enum pg_oid {
@@ -65,6 +66,15 @@ int hdb_schema_text_set(hdb *db, const char *schema, const char *name, const cha
 /* Makes the value the type's canonical form. cast: explicit, also between unlike types (2.5::int).
  * Errors in PostgreSQL's words ("invalid input syntax for type integer: \"x\""). NULL stays NULL. */
 status pg_convert(uint32_t oid, int32_t modifier, bool cast, value *v, arena *memory, error *err);
+/* The same where a timestamptz that names no zone is of this one, and is shown in it; without: UTC, as it is stored. */
+status pg_convert_in(const pg_zone *zone, uint32_t oid, int32_t modifier, bool cast, value *v, arena *memory, error *err);
+status pg_output_in(const pg_zone *zone, uint32_t oid, int32_t modifier, const value *v, buf *out, error *err);
+/* Microseconds since 2000: a moment as a zone's clock shows it, and back. */
+int64_t pg_local_us(int64_t us, const pg_zone *zone);
+int64_t pg_utc_us(int64_t local_us, const pg_zone *zone);
+void pg_offset_text(int seconds, buf *out); /* +02, -03:30 */
+/* The zone that the connection's statements speak in; NULL: UTC. */
+void hdb_set_zone(hdb *db, const pg_zone *zone);
 /* Canonical value to text as PostgreSQL prints it, appended to out. */
 status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err);
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 #include "sql/describe.h"
 #include "sql/internal.h"
@@ -358,10 +359,15 @@ static void build_database(rowset *r) {
   row_int(r, DATABASE), row_text(r, name), row_int(r, OWNER), row_int(r, 6), row_text(r, "c"), row_int(r, 0), row_int(r, 1), row_int(r, -1), row_int(r, 1663), row_text(r, "C.UTF-8"), row_text(r, "C.UTF-8"), row_null(r), row_null(r), row_null(r);
   row_end(r);
 }
-static void build_zones(rowset *r) {
-  row_text(r, "UTC"), row_text(r, "UTC"), row_text(r, "00:00:00"), row_int(r, 0);
+static void zone_row(void *context, const char *name, const pg_zone *zone) {
+  rowset *r = context;
+  bool is_dst;
+  const char *abbreviation;
+  int offset = pg_zone_offset(zone, time(NULL), &is_dst, &abbreviation), size = offset < 0 ? -offset : offset;
+  row_text(r, name), row_text(r, abbreviation), row_text(r, arena_printf(&r->memory, "%s%02d:%02d:%02d", offset < 0 ? "-" : "", size / 3600, size / 60 % 60, size % 60)), row_int(r, is_dst);
   row_end(r);
 }
+static void build_zones(rowset *r) { pg_zone_each(zone_row, r); }
 static void build_am(rowset *r) {
   row_int(r, HEAP), row_text(r, "heap"), row_text(r, "heap_tableam_handler"), row_text(r, "t");
   row_end(r);

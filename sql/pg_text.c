@@ -244,6 +244,13 @@ bool hdb_last_serial(hdb *db, const char *table_name, int64_t *rowid) {
   return found;
 }
 
+void hdb_set_zone(hdb *db, const pg_zone *zone) {
+  hdb_lock(db);
+  if (db->pragmas.zone != zone) db->generation++; /* statements are compiled for a zone */
+  db->pragmas.zone = zone;
+  hdb_unlock(db);
+}
+
 void hdb_confine(hdb *db) {
   hdb_lock(db);
   db->confined = true;

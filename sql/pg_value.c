@@ -132,15 +132,23 @@ static bool parse_time(const char **p, const char *end, int64_t *us) {
   return *us <= day_us;
 }
 
-/* Z, UTC, +02, +02:00, -0330; *us east of UTC. */
-static bool parse_zone(const char **p, const char *end, int64_t *us, bool *given) {
+/* What stands behind a moment: nothing, Z, +02, +02:00, -0330, or a zone's name. */
+typedef struct zone_given {
+  bool given, named;
+  int64_t us; /* east of UTC */
+  const pg_zone *zone;
+} zone_given;
+
+static bool parse_zone(const char **p, const char *end, zone_given *z) {
   while (*p < end && **p == ' ') (*p)++;
-  *us = 0;
-  *given = false;
+  *z = (zone_given){.given = *p < end};
   if (*p == end) return true;
-  *given = true;
-  if ((**p == 'Z' || **p == 'z') && *p + 1 == end) return (*p)++, true;
-  if (end - *p == 3 && (strncasecmp(*p, "UTC", 3) == 0 || strncasecmp(*p, "GMT", 3) == 0)) return *p += 3, true;
+  if (isalpha((unsigned char)**p)) {
+    bool found = pg_zone_behind(*p, (size_t)(end - *p), &z->zone);
+    z->named = true;
+    *p = end;
+    return found;
+  }
   if (**p != '+' && **p != '-') return false;
   int sign = *(*p)++ == '-' ? -1 : 1, h, m = 0, s = 0;
   if (!take_number(p, end, 1, 2, &h)) return false;
@@ -151,7 +159,7 @@ static bool parse_zone(const char **p, const char *end, int64_t *us, bool *given
     if (!take_number(p, end, 2, 2, &s)) return false;
   }
   if (h > 15 || m > 59) return false;
-  *us = sign * ((int64_t)h * 3600 + m * 60 + s) * 1000000;
+  z->us = sign * ((int64_t)h * 3600 + m * 60 + s) * 1000000;
   return *p == end;
 }
 
@@ -181,12 +189,27 @@ static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
 static const int64_t epoch_2000 = 10957; /* days from 1970 */
 
-/* Text of a date, time or timestamp to its number (pg_date_number's). infinity is INT64_MAX or MIN. */
-static bool parse_moment(const char *p, size_t n, uint32_t oid, bool cast, int64_t *out) {
+static int64_t moved(int64_t local_us, const pg_zone *zone) { /* since 2000, to UTC */
+  if (!zone) return local_us;
+  int64_t seconds = floor_div(local_us, 1000000), from_1970 = epoch_2000 * 86400;
+  return (pg_zone_to_utc(zone, seconds + from_1970) - from_1970) * 1000000 + (local_us - seconds * 1000000);
+}
+
+int64_t pg_local_us(int64_t us, const pg_zone *zone) {
+  if (!zone || us == INT64_MAX || us == INT64_MIN) return us;
+  return us + (int64_t)pg_zone_offset(zone, floor_div(us, 1000000) + epoch_2000 * 86400, NULL, NULL) * 1000000;
+}
+
+int64_t pg_utc_us(int64_t local_us, const pg_zone *zone) { return local_us == INT64_MAX || local_us == INT64_MIN ? local_us : moved(local_us, zone); }
+
+/* Text of a date, time or timestamp to its number (pg_date_number's). infinity is INT64_MAX or MIN. zone: of a timestamptz
+ * that names none. */
+static bool parse_moment(const char *p, size_t n, uint32_t oid, const pg_zone *zone, int64_t *out) {
   trim(&p, &n);
   const char *end = p + n;
-  int64_t days = 0, us = 0, zone = 0;
-  bool given = false, dated = oid != PG_TIME && oid != PG_TIMETZ;
+  int64_t days = 0, us = 0;
+  zone_given behind = {0};
+  bool dated = oid != PG_TIME && oid != PG_TIMETZ;
   if (dated && (n == 8 || n == 9) && strncasecmp(end - 8, "infinity", 8) == 0) {
     *out = *p == '-' ? (oid == PG_DATE ? INT32_MIN : INT64_MIN) : (oid == PG_DATE ? INT32_MAX : INT64_MAX);
     return true;
@@ -200,6 +223,8 @@ static bool parse_moment(const char *p, size_t n, uint32_t oid, bool cast, int64
     if (n == strlen(days_named[k].word) && strncasecmp(p, days_named[k].word, n) == 0) word = k;
   if (word >= 0) {
     int64_t now = now_us();
+    if (oid == PG_TIMESTAMPTZ && word == 0) return *out = now - epoch_2000 * day_us, true;
+    now = pg_local_us(now - epoch_2000 * day_us, zone) + epoch_2000 * day_us;
     days = floor_div(now, day_us) + days_named[word].days;
     us = word == 0 ? now - days * day_us : 0;
   } else {
@@ -216,16 +241,16 @@ static bool parse_moment(const char *p, size_t n, uint32_t oid, bool cast, int64
     } else if (dated || !parse_time(&p, end, &us)) {
       return false;
     }
-    if (!parse_zone(&p, end, &zone, &given)) return false;
+    if (!parse_zone(&p, end, &behind)) return false;
   }
   if (oid == PG_DATE) *out = days - epoch_2000;
   else if (!dated) *out = us;
-  else *out = (days - epoch_2000) * day_us + us - (oid == PG_TIMESTAMPTZ ? zone : 0);
-  (void)cast;
+  else *out = (days - epoch_2000) * day_us + us;
+  if (oid == PG_TIMESTAMPTZ) *out = behind.given && !behind.named ? *out - behind.us : moved(*out, behind.given ? behind.zone : zone);
   return true;
 }
 
-bool pg_date_number(const char *p, size_t n, uint32_t oid, int64_t *out) { return parse_moment(p, n, oid, false, out); }
+bool pg_date_number(const char *p, size_t n, uint32_t oid, int64_t *out) { return parse_moment(p, n, oid, NULL, out); }
 
 void pg_date_text(int64_t v, uint32_t oid, buf *out) {
   if (oid == PG_TIME || oid == PG_TIMETZ) {
@@ -574,9 +599,9 @@ static status to_uuid(value *v, arena *memory, error *err) {
   return HDB_OK;
 }
 
-static status to_moment(uint32_t oid, bool cast, value *v, arena *memory, error *err) {
+static status to_moment(uint32_t oid, const pg_zone *zone, value *v, arena *memory, error *err) {
   int64_t number;
-  if (v->type != VAL_TEXT || !parse_moment(v->p, v->n, oid, cast, &number)) {
+  if (v->type != VAL_TEXT || !parse_moment(v->p, v->n, oid, zone, &number)) {
     bool text = v->type == VAL_TEXT;
     if (text && v->n >= 8 && isdigit((unsigned char)v->p[0]) && v->n < 40 && memchr(v->p, '-', v->n))
       return error_set(err, HDB_RANGE, "date/time field value out of range: \"%.*s\"", (int)v->n, v->p);
@@ -605,9 +630,9 @@ static bool element_is_number(uint32_t element) {
 }
 
 /* An element in its canonical form as JSON. */
-static status array_element(uint32_t element, const char *p, size_t n, buf *out, arena *memory, error *err) {
+static status array_element(const pg_zone *zone, uint32_t element, const char *p, size_t n, buf *out, arena *memory, error *err) {
   value v = value_text(p, n);
-  TRY(pg_convert(element, -1, false, &v, memory, err));
+  TRY(pg_convert_in(zone, element, -1, false, &v, memory, err));
   if (element_is_number(element) && v.type == VAL_INTEGER) buf_printf(out, "%lld", (long long)v.i);
   else if (element_is_number(element) && v.type == VAL_REAL) pg_real_text(v.r, false, out);
   else if (v.type == VAL_BLOB) {
@@ -619,7 +644,7 @@ static status array_element(uint32_t element, const char *p, size_t n, buf *out,
   return HDB_OK;
 }
 
-status pg_array_to_json(uint32_t element, const char *p, size_t n, buf *out, arena *memory, error *err) {
+static status array_to_json(const pg_zone *zone, uint32_t element, const char *p, size_t n, buf *out, arena *memory, error *err) {
   const char *whole = p;
   size_t whole_n = n;
   trim(&p, &n);
@@ -657,7 +682,7 @@ status pg_array_to_json(uint32_t element, const char *p, size_t n, buf *out, are
         buf_byte(&text, (uint8_t)*p);
       }
       if (p < end) p++;
-      status rc = array_element(element, (const char *)text.p, text.n, out, memory, err);
+      status rc = array_element(zone, element, (const char *)text.p, text.n, out, memory, err);
       buf_free(&text);
       TRY(rc);
       wants = false;
@@ -667,7 +692,7 @@ status pg_array_to_json(uint32_t element, const char *p, size_t n, buf *out, are
       size_t length = (size_t)(p - from);
       trim(&from, &length);
       if (length == 4 && strncasecmp(from, "null", 4) == 0) buf_text(out, "null");
-      else TRY(array_element(element, from, length, out, memory, err));
+      else TRY(array_element(zone, element, from, length, out, memory, err));
       wants = false;
     }
   }
@@ -677,12 +702,16 @@ status pg_array_to_json(uint32_t element, const char *p, size_t n, buf *out, are
   return HDB_OK;
 }
 
-static status to_array(uint32_t oid, value *v, arena *memory, error *err) {
+status pg_array_to_json(uint32_t element, const char *p, size_t n, buf *out, arena *memory, error *err) {
+  return array_to_json(NULL, element, p, n, out, memory, err);
+}
+
+static status to_array(const pg_zone *zone, uint32_t oid, value *v, arena *memory, error *err) {
   if (v->type != VAL_TEXT) return bad_input(err, oid, "", 0);
   if (v->n && v->p[0] == '[') return HDB_OK; /* canonical already */
   if (oid == PG_INT2VECTOR || oid == PG_OIDVECTOR) return HDB_OK;
   buf b = BUF_INIT;
-  status rc = pg_array_to_json(pg_type_by_oid(oid)->element, v->p, v->n, &b, memory, err);
+  status rc = array_to_json(zone, pg_type_by_oid(oid)->element, v->p, v->n, &b, memory, err);
   if (rc == HDB_OK) value_from_text(v, memory, &b);
   else buf_free(&b);
   return rc;
@@ -700,6 +729,10 @@ static status to_interval(value *v, arena *memory, error *err) {
 }
 
 status pg_convert(uint32_t oid, int32_t modifier, bool cast, value *v, arena *memory, error *err) {
+  return pg_convert_in(NULL, oid, modifier, cast, v, memory, err);
+}
+
+status pg_convert_in(const pg_zone *zone, uint32_t oid, int32_t modifier, bool cast, value *v, arena *memory, error *err) {
   if (v->type == VAL_NULL) return HDB_OK;
   const pg_type *t = pg_type_by_oid(oid);
   status rc = HDB_OK;
@@ -711,10 +744,10 @@ status pg_convert(uint32_t oid, int32_t modifier, bool cast, value *v, arena *me
   case PG_TEXT: case PG_VARCHAR: case PG_BPCHAR: case PG_NAME: case PG_CHAR: rc = to_text(oid, modifier, cast, v, memory, err); break;
   case PG_BYTEA: return to_bytea(v, memory, err);
   case PG_UUID: rc = to_uuid(v, memory, err); break;
-  case PG_DATE: case PG_TIME: case PG_TIMETZ: case PG_TIMESTAMP: case PG_TIMESTAMPTZ: rc = to_moment(oid, cast, v, memory, err); break;
+  case PG_DATE: case PG_TIME: case PG_TIMETZ: case PG_TIMESTAMP: case PG_TIMESTAMPTZ: rc = to_moment(oid, zone, v, memory, err); break;
   case PG_INTERVAL: rc = to_interval(v, memory, err); break;
   default:
-    if (t && t->category == 'A') rc = to_array(oid, v, memory, err);
+    if (t && t->category == 'A') rc = to_array(zone, oid, v, memory, err);
     break;
   }
   return rc == HDB_OK && memory->failed ? error_set(err, HDB_NOMEM, "out of memory") : rc;
@@ -722,7 +755,29 @@ status pg_convert(uint32_t oid, int32_t modifier, bool cast, value *v, arena *me
 
 /* ---- output ---- */
 
-static void array_output(const char *p, size_t n, uint32_t element, buf *out) {
+void pg_offset_text(int seconds, buf *out) {
+  int size = seconds < 0 ? -seconds : seconds;
+  buf_printf(out, "%c%02d", seconds < 0 ? '-' : '+', size / 3600);
+  if (size % 3600) buf_printf(out, ":%02d", size / 60 % 60);
+  if (size % 60) buf_printf(out, ":%02d", size % 60);
+}
+
+static status misfit(uint32_t oid, error *err) {
+  const pg_type *t = pg_type_by_oid(oid);
+  return error_set(err, HDB_MISMATCH, "a stored value cannot be expressed as type %s", t ? t->sql : "?");
+}
+
+static status moment_output(const pg_zone *zone, uint32_t oid, const value *v, buf *out, error *err) {
+  int64_t number;
+  if (v->type != VAL_TEXT || !parse_moment(v->p, v->n, oid, NULL, &number)) return misfit(oid, err);
+  bool finite = oid == PG_TIMESTAMPTZ && number != INT64_MAX && number != INT64_MIN;
+  int64_t local = finite ? pg_local_us(number, zone) : number;
+  pg_date_text(local, oid, out);
+  if (finite || oid == PG_TIMETZ) pg_offset_text((int)((local - number) / 1000000), out);
+  return HDB_OK;
+}
+
+static void array_output(const pg_zone *zone, const char *p, size_t n, uint32_t element, buf *out) {
   const char *end = p + n;
   while (p < end) {
     if (*p == '[') buf_byte(out, '{'), p++;
@@ -749,6 +804,16 @@ static void array_output(const char *p, size_t n, uint32_t element, buf *out) {
         }
       }
       if (p < end) p++;
+      if (element == PG_TIMESTAMPTZ) { /* a text in UTC */
+        value stored = value_text((const char *)text.p, text.n);
+        buf shown = BUF_INIT;
+        if (moment_output(zone, element, &stored, &shown, NULL) == HDB_OK) {
+          buf_free(&text);
+          text = shown;
+        } else {
+          buf_free(&shown);
+        }
+      }
       bool quote = text.n == 0 || (text.n == 4 && strncasecmp((char *)text.p, "null", 4) == 0);
       for (size_t i = 0; i < text.n && !quote; i++) quote = strchr("{},\"\\ \t\n\r\v\f", text.p[i]) != NULL;
       if (quote) buf_byte(out, '"');
@@ -768,19 +833,6 @@ static void array_output(const char *p, size_t n, uint32_t element, buf *out) {
       else buf_append(out, from, length);
     }
   }
-}
-
-static status misfit(uint32_t oid, error *err) {
-  const pg_type *t = pg_type_by_oid(oid);
-  return error_set(err, HDB_MISMATCH, "a stored value cannot be expressed as type %s", t ? t->sql : "?");
-}
-
-static status moment_output(uint32_t oid, const value *v, buf *out, error *err) {
-  int64_t number;
-  if (v->type != VAL_TEXT || !parse_moment(v->p, v->n, oid, false, &number)) return misfit(oid, err);
-  pg_date_text(number, oid, out);
-  if ((oid == PG_TIMESTAMPTZ && number != INT64_MAX && number != INT64_MIN) || oid == PG_TIMETZ) buf_text(out, "+00");
-  return HDB_OK;
 }
 
 static status numeric_output(int32_t modifier, const value *v, buf *out, error *err) {
@@ -812,7 +864,9 @@ static status numeric_output(int32_t modifier, const value *v, buf *out, error *
   return HDB_OK;
 }
 
-status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err) {
+status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err) { return pg_output_in(NULL, oid, modifier, v, out, err); }
+
+status pg_output_in(const pg_zone *zone, uint32_t oid, int32_t modifier, const value *v, buf *out, error *err) {
   const pg_type *t = pg_type_by_oid(oid);
   value w = *v;
   switch (oid) {
@@ -830,7 +884,7 @@ status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error
     pg_real_text(w.r, oid == PG_FLOAT4, out);
     return HDB_OK;
   case PG_NUMERIC: return numeric_output(modifier, v, out, err);
-  case PG_DATE: case PG_TIME: case PG_TIMETZ: case PG_TIMESTAMP: case PG_TIMESTAMPTZ: return moment_output(oid, v, out, err);
+  case PG_DATE: case PG_TIME: case PG_TIMETZ: case PG_TIMESTAMP: case PG_TIMESTAMPTZ: return moment_output(zone, oid, v, out, err);
   default: break;
   }
   if (w.type == VAL_BLOB && oid == PG_VECTOR && w.n % sizeof(float) == 0) {
@@ -848,7 +902,7 @@ status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error
   } else if (w.type == VAL_REAL) {
     pg_real_text(w.r, false, out);
   } else if (t && t->category == 'A' && t->element && w.n && w.p[0] == '[') {
-    array_output(w.p, w.n, t->element, out);
+    array_output(zone, w.p, w.n, t->element, out);
   } else {
     buf_append(out, w.p, w.n);
   }

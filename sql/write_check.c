@@ -9,7 +9,7 @@
 #include "sql/vector.h"
 #include "sql/dml.h"
 #include "sql/violation.h"
-#include "sql/pg.h"
+#include "sql/describe.h"
 
 #include <strings.h>
 
@@ -31,6 +31,8 @@ status write_default_compile(compile *c, const table *t, int column_number, expr
   if (!t->columns[column_number].default_value) return HDB_OK;
   expr *e = default_tree(c, &t->columns[column_number]);
   if (!e) return dml_no_memory(c->err);
+  uint32_t type = t->columns[column_number].pg_type;
+  if (type && c->db->pragmas.zone) TRY(pg_coerce_default(c->db, c->memory, e, type, c->err));
   scope s = {.allow = ALLOW_NONDETERMINISTIC | ALLOW_DQS, .place = "a DEFAULT", .excluded_slot = -1};
   TRY(resolve_expr(c, &s, &e));
   return expr_compile(c, e, out);
