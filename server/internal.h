@@ -66,7 +66,7 @@ struct server {
   pthread_cond_t ended;
   connection *connections;  /* all */
   connection *dirty;        /* want the loop's attention */
-  int connections_n;
+  atomic_int connections_n; /* changed under the mutex */
   uint32_t next_process;
   atomic_bool stopping;
   bool over, closing;
@@ -183,6 +183,8 @@ size_t session_input(session *s, slice input);
 size_t session_wants(const session *s, slice input);
 /* Nothing more to read for now: what is buffered goes out. */
 void session_flush(session *s);
+/* The worker goes: what the session can do without goes, too. */
+void session_idle(session *s);
 
 /* ---- tls.c ---- */
 void *tls_context(const char *certificate, const char *key, char **why);

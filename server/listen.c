@@ -289,6 +289,7 @@ static void run_task(void *data) {
       if (no_more && !c->closed && !c->end && !(c->owned && linger(c))) {
         left = c->in.n;
         pthread_mutex_unlock(&c->mutex);
+        session_idle(c->session);
         if (!give_back(c, left)) continue;
         buf_free(&work);
         return;

@@ -6,6 +6,7 @@
 
 #include "server/session.h"
 #include "sql/pg_catalog.h"
+#include "sql/shape.h"
 
 /* ---- running ---- */
 
@@ -99,7 +100,7 @@ portal *find_portal(session *s, const char *name) {
   return NULL;
 }
 
-static void prepared_free(prepared *p) {
+void prepared_free(prepared *p) {
   hdb_finalize(p->statement);
   free(p->name);
   arena_clear(&p->memory);
@@ -117,7 +118,7 @@ void prepared_drop(session *s, prepared *p) {
       break;
     }
   if (p == s->pinned) s->pinned_dropped = true;
-  else prepared_free(p);
+  else if (!kept_put(s, p)) prepared_free(p);
 }
 
 static void unpin(session *s) {
@@ -427,6 +428,7 @@ status portal_run(session *s, portal *o, int64_t limit, bool *suspended, bool se
   *suspended = false;
   if (o->done) return HDB_OK;
   s->queried = true;
+  if (!kept_tag(&o->source->t)) s->kept_stale = true;
   if (!o->source->t.locks) return run_rows(s, o, limit, suspended, send_rows);
   if (s->read_only) return error_set(&s->err, HDB_READONLY, "cannot execute SELECT FOR UPDATE in a read-only transaction");
   int before = hdb_watch_reads(s->db);
@@ -589,6 +591,28 @@ void simple_resume(session *s) {
   simple_done(s, rc);
 }
 
+/* A simple query whose statement is there already; false: it is not. */
+static bool simple_kept(session *s, const char *sql, status *rc) {
+  int64_t values[SHAPE_VALUES];
+  int n;
+  prepared *p = kept_simple(s, sql, values, &n);
+  if (!p) return false;
+  portal *o = NULL;
+  bool suspended;
+  *rc = portal_new(s, "", p, &o);
+  for (int i = 0; i < n && *rc == HDB_OK; i++) *rc = hdb_bind_int64(o->statement, i + 1, values[i]) == HDB_OK ? HDB_OK : engine_failed(s, HDB_ERROR);
+  if (*rc == HDB_OK) {
+    if (p->d.columns_n) put_row_description(s, &p->d, NULL);
+    *rc = portal_run(s, o, 0, &suspended, true);
+    if (*rc == HDB_OK) put_tag(s, &p->t, o->rows);
+    else if (n) s->err.offset = -1; /* places in the shape are not places in the text */
+    else if (s->err.offset >= 0) s->err.offset = (int)translation_position(&p->t, (uint32_t)s->err.offset);
+  }
+  if (o) portal_drop(s, o);
+  else prepared_drop(s, p);
+  return true;
+}
+
 void simple_query(session *s, const char *sql) {
   prepared *unnamed = find_prepared(s, "");
   if (unnamed) prepared_drop(s, unnamed);
@@ -606,7 +630,16 @@ void simple_query(session *s, const char *sql) {
   s->query = run->sql;
   s->current = NULL;
   error_clear(&s->err);
-  status rc = pg_tokenize(slice_str(run->sql), &s->query_memory, &run->tokens, &run->n, &s->err);
+  status rc;
+  if (simple_kept(s, run->sql, &rc)) {
+    if (rc != HDB_OK) {
+      report_error(s);
+      transaction_failed(s);
+    }
+    simple_done(s, rc);
+    return;
+  }
+  rc = pg_tokenize(slice_str(run->sql), &s->query_memory, &run->tokens, &run->n, &s->err);
   if (rc != HDB_OK) {
     report_error(s);
     transaction_failed(s);
@@ -664,7 +697,7 @@ void extended_parse(session *s, slice body) {
   if (old) prepared_drop(s, old);
   uint32_t *types = calloc((size_t)m.types_n + 1, sizeof *types);
   for (unsigned i = 0; types && i < m.types_n; i++) types[i] = parse_type(&m, i);
-  status rc = prepare_statement(s, m.statement, (const char *)text.p, slice_of(NULL, 0), types, m.types_n, &p);
+  status rc = types ? kept_prepare(s, m.statement, (const char *)text.p, types, m.types_n, &p) : error_set(&s->err, HDB_NOMEM, "out of memory");
   free(types);
   arena_clear(&converted);
   if (rc != HDB_OK) {

@@ -28,6 +28,7 @@ void session_free(session *s) {
   simple_free(s);
   while (s->portals) portal_drop(s, s->portals);
   while (s->statements) prepared_drop(s, s->statements);
+  kept_free(s);
   settings_free(s);
   encoding_free(s);
   sequences_free(s);
@@ -53,6 +54,8 @@ void session_free(session *s) {
 
 void session_send(session *s) { connection_send(s->c, &s->out); }
 void session_flush(session *s) { connection_send(s->c, &s->out); }
+
+void session_idle(session *s) { kept_trim(s); }
 
 static void send_fields(session *s, const char *severity, const char *sqlstate, const char *format, va_list arguments) {
   char text[1024];

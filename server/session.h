@@ -28,6 +28,10 @@ typedef struct prepared {
   bool lent;             /* to a portal */
   int64_t made_us;       /* since 1970 */
   bool by_sql;           /* PREPARE: shown by pg_prepared_statements */
+  uint64_t hash;         /* kept.c: of its text and given types, 0: it is not to be kept */
+  size_t sql_n;
+  uint32_t *given;
+  int given_n;
 } prepared;
 
 typedef struct portal {
@@ -103,6 +107,8 @@ struct session {
   struct notification *notifications, *last_notification; /* of the transaction at work */
   sequence_value *sequence_values, *last_sequence;
   pg_source catalog;     /* what the engine asks for (catalog.c) */
+  struct kept *kept;     /* statements for the next of their text (kept.c) */
+  bool kept_stale;
   uint8_t next_type;     /* the type of the message behind the one at work, 0 unknown */
 };
 
@@ -149,6 +155,7 @@ void extended_execute(session *s, slice body);
 void extended_close(session *s, slice body);
 void extended_sync(session *s);
 status prepare_statement(session *s, const char *name, const char *sql, slice tokens_of, const uint32_t *types, int types_n, prepared **out);
+void prepared_free(prepared *p); /* of no list, without portals */
 prepared *find_prepared(session *s, const char *name);
 portal *find_portal(session *s, const char *name);
 void prepared_drop(session *s, prepared *p);
@@ -171,6 +178,17 @@ void existence_notices(session *s, const translation *t);
 /* A CommandComplete for n rows. */
 void put_tag(session *s, const translation *t, int64_t rows);
 const char *label_encoding(session *s);
+
+/* ---- kept.c ---- */
+/* prepare_statement, or a kept one. */
+status kept_prepare(session *s, const char *name, const char *sql, const uint32_t *types, int types_n, prepared **out);
+/* For a simple query of one statement; values for its n parameters; NULL: it takes the plain way. */
+prepared *kept_simple(session *s, const char *sql, int64_t *values, int *n);
+bool kept_put(session *s, prepared *p); /* false: free it */
+bool kept_tag(const translation *t);    /* of those that are kept and change nothing in others */
+void kept_clear(session *s);
+void kept_trim(session *s);             /* the session has nothing to do */
+void kept_free(session *s);
 
 /* ---- utility.c ---- */
 status utility_run(session *s, const translation *t, const char *sql);

@@ -172,6 +172,7 @@ static bool is_on(session *s, const char *name) {
 
 /* Makes true what a setting says now. */
 static status setting_apply(session *s, const char *name) {
+  if (!strstr(name, "transaction") && !strstr(name, "timeout") && strcmp(name, "application_name") != 0) s->kept_stale = true;
   const char *v = setting_get(s, name);
   if (v && strcmp(name, "client_encoding") == 0) return encoding_use(s, v);
   if (v && strcmp(name, "TimeZone") == 0) {

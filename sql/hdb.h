@@ -129,6 +129,7 @@ const char *hdb_sql(hdb_stmt *s);
 char *hdb_expanded_sql(hdb_stmt *s); /* free with hdb_free */
 int hdb_stmt_readonly(hdb_stmt *s);
 int hdb_stmt_busy(hdb_stmt *s);
+int hdb_stmt_fits(hdb_stmt *s); /* 1: a step now would not compile it anew */
 unsigned hdb_stmt_compiled(hdb_stmt *s); /* moves when a changed schema made it compile anew: columns may differ */
 int hdb_stmt_isexplain(hdb_stmt *s);
 /* INSERT, UPDATE, DELETE, REPLACE (what Python's legacy transaction control asks) */

@@ -371,6 +371,15 @@ static status statement_ready(hdb_stmt *s) {
   return error_set(&s->db->err, HDB_SCHEMA, "database schema has changed");
 }
 
+int hdb_stmt_fits(hdb_stmt *s) {
+  bool fits = false;
+  hdb_lock(s->db);
+  if (!s->running && statement_fits(s, &fits) != HDB_OK) fits = false;
+  transaction_release(s->db);
+  hdb_unlock(s->db);
+  return fits;
+}
+
 static status statement_may_write(hdb_stmt *s) {
   hdb *db = s->db;
   uint64_t writes = s->program->writes;

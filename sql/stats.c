@@ -3,7 +3,8 @@
  * Q1  A living statement counts in itself, without a lock: only its connection touches it. Another connection sees its
  *     executions when it is finalized or when the statement has counted some thousands (stats_keep).
  * Q2  At most TEXTS_MAX texts are kept; then the one with the least time gives its place, those of other databases first,
- *     and what it took is counted under "(others)". Texts are cut at TEXT_MAX bytes.
+ *     and what it took is counted under "(others)". Texts are cut at TEXT_MAX bytes. The next VICTIMS to go are looked for
+ *     at once: a text that came since with less time stays a little longer than it should.
  * Q3  A text belongs to a database: by its file's name, or to the connection's engine in memory.
  * Time is from the first step to the reset or the last row, in ticks of the CPU's clock; what a tick is worth is measured
  * against the system's clock when somebody asks.
@@ -16,7 +17,7 @@
 
 #include "sql/internal.h"
 
-enum { TEXTS_MAX = 500, TEXT_MAX = 300, SLOW_KEPT = 50, SLOW_MS = 100, BUCKETS = 1024 };
+enum { TEXTS_MAX = 500, TEXT_MAX = 300, SLOW_KEPT = 50, SLOW_MS = 100, BUCKETS = 1024, VICTIMS = 32 };
 
 typedef struct text {
   struct text *next; /* of its bucket */
@@ -34,6 +35,12 @@ typedef struct slow {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static text *buckets[BUCKETS];
 static int texts_n;
+static struct victim {
+  text *t;
+  int64_t ticks; /* when it was chosen: one that has worked since is none */
+} victims[VICTIMS];
+static int victims_n;
+static uint64_t victims_database;
 static text others = {.sql = "(others)"};
 static slow slow_ones[SLOW_KEPT];
 static unsigned slow_n;
@@ -99,6 +106,35 @@ static bool gives_way_before(const text *a, const text *b, uint64_t database) {
   return other_a != other_b ? other_a : a->ticks < b->ticks;
 }
 
+/* The last in the list is the first to go. */
+static void find_victims(uint64_t database) {
+  victims_n = 0;
+  victims_database = database;
+  for (int i = 0; i < BUCKETS; i++)
+    for (text *t = buckets[i]; t; t = t->next) {
+      if (victims_n == VICTIMS && !gives_way_before(t, victims[0].t, database)) continue;
+      int at = 0;
+      if (victims_n == VICTIMS) {
+        for (; at + 1 < VICTIMS && gives_way_before(t, victims[at + 1].t, database); at++) victims[at] = victims[at + 1];
+      } else {
+        for (at = victims_n++; at > 0 && gives_way_before(victims[at - 1].t, t, database); at--) victims[at] = victims[at - 1];
+      }
+      victims[at] = (struct victim){t, t->ticks};
+    }
+}
+
+static text *next_victim(uint64_t database) {
+  for (int tries = 0; tries < 2; tries++) {
+    if (victims_database != database) victims_n = 0;
+    while (victims_n > 0) {
+      struct victim *v = &victims[--victims_n];
+      if (v->t->ticks == v->ticks) return v->t;
+    }
+    find_victims(database);
+  }
+  return victims_n > 0 ? victims[--victims_n].t : NULL;
+}
+
 /* Q2 */
 static text *place_for(uint64_t database, const char *sql, size_t n) {
   uint64_t hash = hash_bytes(sql, n, database);
@@ -111,12 +147,11 @@ static text *place_for(uint64_t database, const char *sql, size_t n) {
     if (!t) return &others;
     texts_n++;
   } else {
-    text **least = NULL;
-    for (int i = 0; i < BUCKETS; i++)
-      for (text **at = &buckets[i]; *at; at = &(*at)->next)
-        if (!least || gives_way_before(*at, *least, database)) least = at;
-    t = *least;
-    *least = t->next;
+    t = next_victim(database);
+    if (!t) return &others;
+    text **at = &buckets[t->hash % BUCKETS];
+    while (*at != t) at = &(*at)->next;
+    *at = t->next;
     add(&others, &(statement_stats){.calls = t->calls, .ticks = t->ticks, .longest = t->longest, .rows = t->rows});
     *t = (text){0};
   }
