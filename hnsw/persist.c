@@ -110,16 +110,32 @@ status hnsw_load_node(hnsw *g, slice bytes, const float *vector) {
   return rc;
 }
 
+/* Nodes that came in the order of their labels, without gaps, lie as far apart as these do: looked at together first. */
+static void find_places(const hnsw *g, uint32_t place, const int64_t *labels, size_t n, uint32_t *out) {
+  int64_t label = g->nodes[place].label;
+  for (size_t i = 0; i < n; i++) {
+    uint64_t guess = (uint64_t)place + ((uint64_t)labels[i] - (uint64_t)label);
+    out[i] = guess < g->used ? (uint32_t)guess : place;
+    __builtin_prefetch(&g->nodes[out[i]]);
+  }
+  for (size_t i = 0; i < n; i++) {
+    const node *there = &g->nodes[out[i]];
+    if (there->label != labels[i] || there->removed || there->free_place) out[i] = place_of(g, labels[i]);
+  }
+}
+
 static status bind_links(hnsw *g, uint32_t place, const uint8_t *p, const uint8_t *end) {
   int64_t label = g->nodes[place].label, labels[LINKS_MAX];
+  uint32_t places[LINKS_MAX];
   for (int level = 0; level <= g->nodes[place].level; level++) {
     size_t n;
     uint32_t *links = links_at(g, place, level);
     p = read_links(p, end, label, links_max(g, level), labels, &n);
     if (!p) return HDB_CORRUPT;
     links[0] = 0;
+    find_places(g, place, labels, n, places);
     for (size_t i = 0; i < n; i++) {
-      uint32_t to = place_of(g, labels[i]);
+      uint32_t to = places[i];
       if (to == NO_NODE || g->nodes[to].level < level || to == place)
         g->nodes[place].changed = true;
       else

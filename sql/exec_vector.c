@@ -33,6 +33,7 @@ struct vector_run {
   engine *engine;
   const float *query; /* NULL: every distance is NULL */
   vector_view view;
+  vector_index *unserved; /* it has no graph for this view */
   hnsw_search *search;
   found *list; /* from list_at on: to be returned */
   size_t list_at, list_n, list_capacity;
@@ -41,6 +42,7 @@ struct vector_run {
   size_t met_n, met_slots;
   bool met_zero;
   bool walking, scanned;
+  double farthest; /* of a scan: rows behind this are not wanted */
   double frontier; /* nothing nearer comes from the walk any more */
   int64_t need;    /* rows likely to be asked for */
   bool exactly;    /* ... and no more than these */
@@ -122,12 +124,14 @@ static void list_settle(vector_run *r) {
   r->list[at] = f;
 }
 
-/* A scan needs no more than the rows asked for: what cannot be among them is dropped now and then. */
+/* A scan needs no more than the rows asked for: what cannot be among them is dropped now and then, and what comes behind
+ * the last of them is not taken in. */
 static void list_prune(vector_run *r) {
   if (!r->exactly || (int64_t)r->list_n < 2 * r->need + 256) return;
   r->sorted = false;
   list_settle(r);
   r->list_n = (size_t)r->need;
+  r->farthest = r->list[r->list_n - 1].distance;
 }
 
 /* ---- one row of the view ---- */
@@ -221,6 +225,7 @@ static status scan_all(vector_run *r) {
   r->scanned = true;
   r->positioned = false;
   r->frontier = INFINITY;
+  r->farthest = INFINITY;
   uint8_t low[8];
   rowid_encode(low, s->rowid_low);
   for (cursor_seek(s->c, slice_of(low, 8)); s->c->valid; cursor_next(s->c)) {
@@ -234,7 +239,7 @@ static status scan_all(vector_run *r) {
     slot_point(s->slot, true, id, s->c->value);
     TRY(passes(r, &pass));
     if (pass) TRY(row_distance(r, &distance, &pass));
-    if (pass) {
+    if (pass && !(distance > r->farthest)) {
       TRY(list_push(r, (found){distance, id, {NULL, 0}}));
       list_prune(r);
     }
@@ -418,7 +423,11 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   else if (!time)
     txn_each_write(t, s->a->table->tree, own_write, &own);
   if (own.failed) CHECK(node_no_memory(s->x));
-  if (own.whole || own.ids.n > (size_t)rows / 2 || !vector_view_enter(i, view_time, &r->view)) goto out;
+  if (own.whole || own.ids.n > (size_t)rows / 2) goto out;
+  if (!vector_view_enter(i, view_time, &r->view)) {
+    r->unserved = i;
+    goto out;
+  }
   r->walking = true;
   r->rows = rows;
   r->ef = derived_ef(r);
@@ -490,6 +499,7 @@ static void run_reset(vector_run *r) {
   r->sorted = true;
   r->given = 0;
   r->scanned = r->gave_up = false;
+  r->unserved = NULL;
   r->frontier = -INFINITY;
   r->asked = r->accepted = 0;
   r->ahead = r->pulled = 0;
@@ -521,7 +531,10 @@ status vector_open(access_state *s) {
   TRY(walk_begin(r, d->txn, &walks));
   if (walks) return HDB_OK;
   walk_end(r);
-  return scan_all(r);
+  if (r->unserved) vector_index_scanning(r->unserved, true);
+  status rc = scan_all(r);
+  if (r->unserved) vector_index_scanning(r->unserved, false);
+  return rc;
 }
 
 /* Nothing that comes later belongs before the rows at the list's head. */

@@ -33,6 +33,7 @@ enum {
   GATHER = 128,
   GATHER_MS = 20, /* few changes wait a moment for more */
   LINGER_MS = 500,
+  SCANS_MS = 200,
   BYTES_FROM = 64, /* dimensions; below, bytes are coarse and floats small */
   SAMPLE = 256
 };
@@ -243,6 +244,23 @@ static status index_drop(vector_index *i) {
   return store_clear(i);
 }
 
+/* Waits for the wake-up, at most so long; false: none came. Under the lock. */
+static bool wait_for(vector_set *s, int ms) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_nsec += (long)ms * 1000000;
+  until.tv_sec += until.tv_nsec / 1000000000;
+  until.tv_nsec %= 1000000000;
+  return pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT;
+}
+
+/* Whoever came first after a start scans the rows: reading them all beside him would only slow him down. Under the lock. */
+static void let_scans_go_first(vector_set *s) {
+  int64_t until = now_ms() + SCANS_MS;
+  for (int64_t now; s->scanning && !atomic_load(&s->stop) && (now = now_ms()) < until;)
+    wait_for(s, (int)(until - now));
+}
+
 static status index_fill(vector_index *i, bool anew) {
   vector_set *s = i->set;
   reading r = {0};
@@ -251,6 +269,7 @@ static status index_fill(vector_index *i, bool anew) {
   pthread_mutex_lock(&s->lock);
   i->wanted = false;
   i->making = true;
+  if (!i->graph) let_scans_go_first(s);
   if (!i->graph) {
     log_forget(i);
     i->logging = true;
@@ -408,16 +427,6 @@ static void index_work(vector_index *i) { /* under the lock, which it leaves mea
   if (rc == HDB_OK) return;
   index_reset(i);
   i->failed = rc != HDB_INTERRUPT;
-}
-
-/* Waits for the wake-up, at most so long; false: none came. Under the lock. */
-static bool wait_for(vector_set *s, int ms) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_nsec += (long)ms * 1000000;
-  until.tv_sec += until.tv_nsec / 1000000000;
-  until.tv_nsec %= 1000000000;
-  return pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT;
 }
 
 static bool few_changes(const vector_set *s) {

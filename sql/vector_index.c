@@ -363,6 +363,13 @@ hnsw *vector_view_graph(const vector_view *v) {
   return v->graph->g;
 }
 
+void vector_index_scanning(vector_index *i, bool begins) {
+  pthread_mutex_lock(&i->set->lock);
+  i->set->scanning += begins ? 1 : -1;
+  if (!i->set->scanning) pthread_cond_signal(&i->set->wake);
+  pthread_mutex_unlock(&i->set->lock);
+}
+
 void vector_view_count(const vector_view *v, bool scanned) {
   atomic_fetch_add(scanned ? &v->index->scans : &v->index->walks, 1);
 }

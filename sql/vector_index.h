@@ -75,6 +75,8 @@ status vector_store_each(engine *e, const vector_key *of, vector_key_visitor vis
 bool vector_view_enter(vector_index *i, int64_t view_time, vector_view *v);
 void vector_view_leave(vector_view *v);
 hnsw *vector_view_graph(const vector_view *v);
+/* A search that could not enter scans the rows: loading a graph lets it go first, for a moment. */
+void vector_index_scanning(vector_index *i, bool begins);
 /* A search is over: did the graph give all its rows? */
 void vector_view_count(const vector_view *v, bool scanned);
 /* The ef that is expected to reach this recall. */

@@ -59,6 +59,7 @@ struct vector_set {
   pthread_mutex_t lock;
   pthread_cond_t ended, wake;
   bool running, work;
+  int scanning; /* searches that go through the rows for want of a graph */
   atomic_bool stop;
   atomic_int indexes_n;
   vector_index *first;
