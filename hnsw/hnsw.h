@@ -67,11 +67,17 @@ bool hnsw_contains(hnsw *g, int64_t label);
 /* Relinks around removed nodes and frees their places. Proportional to the graph; call when many were removed. */
 status hnsw_repair(hnsw *g);
 
-/* A search that can be continued. filter NULL: every label; else called outside of any order, once a node at most. */
+/* A search that can be continued. filter NULL: every label; else asked for a node at most once, about in the order of
+ * distances, and for no more nodes than the walk passes. */
 typedef bool (*hnsw_filter)(void *context, int64_t label);
+/* The filter is about to be asked for these, HNSW_TOGETHER at most: so that what it reads can be fetched together. */
+enum { HNSW_TOGETHER = 16 };
+typedef void (*hnsw_announcer)(void *context, const int64_t *labels, size_t n);
 typedef struct hnsw_search hnsw_search;
 /* ef: how many of the nearest are looked at before the first is returned (>= 1). query is copied. NULL: out of memory. */
 hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter filter, void *context);
+/* With a filter, and before the first result: a long walk passes nodes in handfuls, and tells of each before. */
+void hnsw_search_announce(hnsw_search *s, hnsw_announcer announce);
 /* The next nearest. false: no more. Distances as vector_distance_of. */
 bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance);
 /* Nothing whose true distance is nearer than this comes from hnsw_search_next any more, as far as the walk has come; the

@@ -5,7 +5,8 @@
  * which the farthest falls into `spilled`. Or it is farther: then it waits in `later`, and nobody asks the filter. The walk
  * pauses when the nearest in `near` is farther than the bound: what is in `best` is final and goes, sorted, to `ready`.
  * Asked for more than that, ef doubles, `later` and `spilled` come back, and the walk goes on: no distance is computed
- * twice. A filter is asked inside the walk: refused nodes are walked through and never count towards ef.
+ * twice. A filter is asked inside the walk, for a node whose turn has come (many more are met than pass, and a row costs more
+ * than a distance): refused nodes are walked through and never count towards ef.
  *
  * The graph is locked for reading only inside hnsw_search_next. A repair in between moves places; the search then
  * starts anew and skips what it has returned.
@@ -25,7 +26,9 @@ struct hnsw_search {
   void *query;
   size_t ef;
   hnsw_filter filter;
+  hnsw_announcer announce;
   void *context;
+  size_t passed; /* nodes that the filter was asked for */
   heap near, best;
   heap later, spilled, ready; /* lists */
   size_t ready_at;
@@ -53,6 +56,8 @@ hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter f
   s->ef = ef < 1 ? 1 : (size_t)ef;
   s->filter = filter;
   s->context = context;
+  s->announce = NULL;
+  s->passed = 0;
   s->count = s->returned_n = 0;
   s->started = s->failed = s->restarted = false;
   prepare_vector(g, query, s->query);
@@ -79,6 +84,10 @@ void hnsw_search_close(hnsw_search *s) {
     search_free(s);
   else
     search_free(atomic_exchange(&s->g->spare, s));
+}
+
+void hnsw_search_announce(hnsw_search *s, hnsw_announcer announce) {
+  s->announce = announce;
 }
 
 size_t hnsw_search_seen(const hnsw_search *s) {
@@ -168,9 +177,10 @@ static void meet(hnsw_search *s, candidate c) {
     list_add(&s->later, c);
     return;
   }
-  heap_push_near(&s->near, c);
   expect_links(s->g, c.place);
-  offer(s, c);
+  if (s->filter) c.place |= NOT_OFFERED; /* its row is looked at when its turn comes, if ever */
+  heap_push_near(&s->near, c);
+  if (!s->filter) offer(s, c);
 }
 
 static void begin(hnsw_search *s) {
@@ -233,17 +243,46 @@ static void expand(hnsw_search *s, uint32_t place) {
   for (uint32_t i = 0; i < n; i++) meet(s, (candidate){ranks[i], fresh[i]});
 }
 
+/* The bound holds: what is nearest of all that wait lies behind it. */
+static bool is_done(const hnsw_search *s) {
+  return !s->near.n || (s->best.n >= s->ef && s->near.items[0].rank > s->best.items[0].rank);
+}
+
+/* Several nodes pass together: their rows wait for memory together. The walk is wider by a few nodes for it. */
+static void pass_handful(hnsw_search *s) {
+  candidate c[HNSW_TOGETHER];
+  int64_t labels[HNSW_TOGETHER];
+  size_t n = 0;
+  for (; n < HNSW_TOGETHER && !is_done(s); n++) {
+    c[n] = heap_pop_near(&s->near);
+    expect_links(s->g, c[n].place & PLACE);
+    __builtin_prefetch(&s->g->nodes[c[n].place & PLACE]);
+  }
+  for (size_t i = 0; i < n; i++) labels[i] = s->g->nodes[c[i].place & PLACE].label;
+  s->announce(s->context, labels, n);
+  for (size_t i = 0; i < n; i++) {
+    if (c[i].place & NOT_OFFERED) s->passed++, offer(s, (candidate){c[i].rank, c[i].place & PLACE});
+    c[i].place &= PLACE;
+  }
+  for (size_t i = 0; i < n; i++) expand(s, c[i].place);
+}
+
 /* Walks until the bound holds. */
 static void walk(hnsw_search *s) {
-  while (s->near.n && !s->failed) {
-    if (s->best.n >= s->ef && s->near.items[0].rank > s->best.items[0].rank) return;
-    candidate c = heap_pop_near(&s->near);
-    if (s->near.n) expect_links(s->g, s->near.items[0].place & PLACE);
-    if (c.place & NOT_OFFERED) {
-      c.place &= PLACE;
-      offer(s, c);
+  enum { SHORT = 64 };
+  while (!s->failed && !is_done(s)) {
+    if (s->announce && s->passed >= SHORT) {
+      pass_handful(s);
+    } else {
+      candidate c = heap_pop_near(&s->near);
+      if (s->near.n) expect_links(s->g, s->near.items[0].place & PLACE);
+      if (c.place & NOT_OFFERED) {
+        c.place &= PLACE;
+        s->passed++;
+        offer(s, c);
+      }
+      expand(s, c.place);
     }
-    expand(s, c.place);
     s->failed |= s->near.failed || s->best.failed || s->later.failed || s->spilled.failed;
   }
 }

@@ -192,9 +192,9 @@ static void dml_destroy(program *p) {
   if (d && d->root) trigger_programs_destroy(d->root);
 }
 
-static status dml_explain(const program *p, explain_visitor visit, void *context) {
+static status dml_explain(const program *p, exec *x, explain_visitor visit, void *context) {
   const dml_statement *d = p->data;
-  if (d->explained) return query_explain(d->explained, visit, context);
+  if (d->explained) return query_explain(d->explained, x, visit, context);
   return d->explained_line ? visit(context, 2, 0, d->explained_line) : HDB_OK;
 }
 

@@ -166,7 +166,7 @@ struct program {
   result_column *columns;
   int slots_n, registers_n, states_n;
   int *slot_columns;           /* columns of each slot */
-  status (*explain)(const program *p, status (*visit)(void *, int id, int parent, const char *detail), void *context);
+  status (*explain)(const program *p, exec *x, status (*visit)(void *, int id, int parent, const char *detail), void *context);
                                /* EXPLAIN QUERY PLAN; NULL: no rows */
   bool read_only, is_dml, changes_schema;
   bool user_code;              /* calls functions or collations of the user's */

@@ -25,7 +25,7 @@ typedef struct found {
   slice row; /* a copy, when it is worth it; n 0: looked up again */
 } found;
 
-enum { AHEAD_MAX = 24, BATCH = 64, COPIED_ROWS = 128, COPIED_BYTES = 8192, AHEAD_ROWS = 16 };
+enum { AHEAD_MAX = 24, BATCH = 64, COPIED_ROWS = 128, COPIED_BYTES = 8192, AHEAD_ROWS = HNSW_TOGETHER };
 
 struct vector_run {
   access_state *s;
@@ -48,8 +48,10 @@ struct vector_run {
   bool exactly;    /* ... and no more than these */
   int64_t given;   /* rows returned */
   double query_norm2;
-  int64_t asked, accepted, rows;
+  int64_t asked, accepted, rows, bytes;
+  int64_t passed_wanted; /* with filters: the walk has to pass this many nodes, the refused among them */
   int ef;
+  bool choosing; /* for EXPLAIN: no scan is made */
   bool filters; /* some rows do not qualify */
   bool gave_up;
   int ahead, pulled;
@@ -260,12 +262,16 @@ static void walk_end(vector_run *r) {
   r->walking = false;
 }
 
-/* What is left of the walk against a scan, by what has passed so far: a row asked for costs about 0.5 us, one scanned
- * 0.18 us and one measured 0.1 us. */
+/* Of rows that qualify: what ef is for is that the walk passes so many nodes, which it does through those that do not. */
+#define FILTERED_EF(need) ((need) + (need) / 4 + 4)
+
+/* What is left of the walk against a scan, by what has passed so far, in microseconds: a row asked for costs about one, a
+ * scanned one 0.12 and its bytes, and its distance 0.1 when it qualifies. */
 static bool scan_is_cheaper(const vector_run *r) {
   if (r->asked % 64 || r->accepted >= r->ef || r->s->x->db->vector.strategy == VECTOR_GRAPH) return false;
-  double share = ((double)r->accepted + 0.5) / (double)r->asked;
-  return (double)(r->ef - r->accepted) / share * 0.5 > (double)r->rows * (0.18 + 0.1 * share);
+  double share = ((double)r->accepted + 1) / (double)r->asked;
+  double scan = (double)r->rows * (0.12 + 0.1 * share) + (double)r->bytes * 0.00015;
+  return (double)(r->ef - r->accepted) / share > scan;
 }
 
 /* The filter inside the walk: row and conditions, by the view. Afterwards the walk's own rows need no second test. */
@@ -305,17 +311,23 @@ static status look_at_touched(vector_run *r) {
 }
 
 /* The rows that come next wait for memory together. */
-static void expect_rows(vector_run *r, int64_t first) {
-  int64_t ids[AHEAD_ROWS] = {first};
+static void expect_ids(void *context, const int64_t *ids, size_t n) {
+  vector_run *r = context;
   uint8_t bytes[AHEAD_ROWS][8];
   slice keys[AHEAD_ROWS];
-  size_t most = r->exactly && r->need < AHEAD_ROWS ? (size_t)r->need : AHEAD_ROWS - 1;
-  int n = 1 + (int)hnsw_search_coming(r->search, ids + 1, most);
-  for (int i = 0; i < n; i++) {
+  if (r->gave_up || r->failure != HDB_OK) return;
+  for (size_t i = 0; i < n; i++) {
     rowid_encode(bytes[i], ids[i]);
     keys[i] = slice_of(bytes[i], 8);
   }
-  cursor_expect(r->s->c, keys, n);
+  r->positioned = false;
+  cursor_expect(r->s->c, keys, (int)n);
+}
+
+static void expect_rows(vector_run *r, int64_t first) {
+  int64_t ids[AHEAD_ROWS] = {first};
+  size_t most = r->exactly && r->need < AHEAD_ROWS ? (size_t)r->need : AHEAD_ROWS - 1;
+  expect_ids(r, ids, 1 + hnsw_search_coming(r->search, ids + 1, most));
 }
 
 /* One more from the graph into the heap. */
@@ -326,10 +338,10 @@ static status walk_step(vector_run *r) {
   bool more = !r->gave_up && hnsw_search_next(r->search, &id, &distance);
   TRY(r->failure);
   if (!more || r->gave_up) {
-    vector_view_count(&r->view, r->gave_up);
+    if (!r->choosing) vector_view_count(&r->view, r->gave_up);
     r->scanned = true;
     walk_end(r);
-    return scan_all(r);
+    return r->choosing ? HDB_OK : scan_all(r);
   }
   double bound = hnsw_search_bound(r->search);
   r->frontier = isinf(bound) ? bound : bound - 1e-5 * (1 + fabs(bound)); /* the walk ranks in float32 */
@@ -340,6 +352,28 @@ static status walk_step(vector_run *r) {
   list_settle(r);
   r->ahead++;
   return HDB_OK;
+}
+
+/* Of so many rows, those within the bounds of row ids, as if these lay evenly. */
+static int64_t rows_in_bounds(vector_run *r, int64_t rows) {
+  access_state *s = r->s;
+  if (s->rowid_low == INT64_MIN && s->rowid_high == INT64_MAX) return rows;
+  r->positioned = false;
+  cursor_first(s->c);
+  if (!s->c->valid) return 0;
+  double first = (double)rowid_decode(s->c->key.p);
+  cursor_last(s->c);
+  if (!s->c->valid) return rows;
+  double last = (double)rowid_decode(s->c->key.p), low = (double)s->rowid_low, high = (double)s->rowid_high;
+  double share = ((high < last ? high : last) - (low > first ? low : first) + 1) / (last - first + 1);
+  return share <= 0 ? 0 : share >= 1 ? rows : (int64_t)ceil(share * (double)rows);
+}
+
+/* A walk that passes all rows beside them, against a scan of them alone. */
+static bool bounds_are_narrow(const vector_run *r, int64_t rows, int64_t bytes, int64_t inside) {
+  if (inside == rows || r->s->x->db->vector.strategy == VECTOR_GRAPH) return false;
+  double share = (double)(inside + 1) / (double)rows;
+  return (double)FILTERED_EF(r->need) / share > share * ((double)rows * 0.22 + (double)bytes * 0.00015);
 }
 
 typedef struct own_writes {
@@ -415,6 +449,9 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
   if (!r->query || rows < VECTOR_ROWS_MIN || r->need > rows / 4 ||
       s->x->db->vector.strategy == VECTOR_EXACT || !vector_fits_graph(r->query, r->v->key.dimensions) || s->x->db->pragmas.policy == TXN_SERIALIZABLE)
     return HDB_OK;
+  int64_t inside = rows_in_bounds(r, rows);
+  r->rows = inside, r->bytes = (int64_t)((double)bytes * (double)inside / (double)rows);
+  if (bounds_are_narrow(r, rows, bytes, inside)) return HDB_OK;
   vector_index *i = vector_index_get(r->engine, &r->v->key, r->v->label);
   if (!i) return HDB_OK;
   int64_t view_time = time ? time : txn_view_time(t);
@@ -429,11 +466,13 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
     goto out;
   }
   r->walking = true;
-  r->rows = rows;
   r->ef = derived_ef(r);
+  r->passed_wanted = r->ef;
+  if (r->filters && !s->x->db->vector.ef_search && r->ef > FILTERED_EF(r->need)) r->ef = (int)FILTERED_EF(r->need);
   r->search =
       hnsw_search_open(vector_view_graph(&r->view), r->query, r->ef, r->filters ? walk_filter : NULL, r);
   if (!r->search) CHECK(node_no_memory(s->x));
+  if (r->filters) hnsw_search_announce(r->search, expect_ids);
   CHECK(consider_all(r, &own.ids));
   if (vector_view_unplaced(&r->view, &unplaced) != HDB_OK) CHECK(node_no_memory(s->x));
   CHECK(consider_all(r, &unplaced));
@@ -506,31 +545,35 @@ static void run_reset(vector_run *r) {
   r->failure = HDB_OK;
 }
 
-status vector_open(access_state *s) {
-  vector_run *r = s->vector;
-  const access *a = s->a;
-  bool walks;
-  if (!r) {
-    r = arena_zero(&s->x->lifetime, sizeof *r);
-    if (!r) return node_no_memory(s->x);
-    r->s = s;
-    r->v = a->vector;
-    s->vector = r;
-  }
-  run_reset(r);
-  if (s->done) return HDB_OK;
+static status run_begin(vector_run *r, bool *walks) {
+  const access *a = r->s->a;
   r->filters = a->filters_n > 0 || a->low.present || a->high.present;
-  const database *d = &s->x->db->databases[a->database];
+  const database *d = &r->s->x->db->databases[a->database];
   r->engine = d->engine;
   TRY(read_query(r));
   TRY(read_need(r));
   if (r->need == 0) {
-    s->done = true;
+    r->s->done = true;
     return HDB_OK;
   }
-  TRY(walk_begin(r, d->txn, &walks));
-  if (walks) return HDB_OK;
-  walk_end(r);
+  TRY(walk_begin(r, d->txn, walks));
+  if (!*walks) walk_end(r);
+  return HDB_OK;
+}
+
+status vector_open(access_state *s) {
+  vector_run *r = s->vector;
+  bool walks = false;
+  if (!r) {
+    r = arena_zero(&s->x->lifetime, sizeof *r);
+    if (!r) return node_no_memory(s->x);
+    r->s = s;
+    r->v = s->a->vector;
+    s->vector = r;
+  }
+  run_reset(r);
+  if (!s->done) TRY(run_begin(r, &walks));
+  if (s->done || walks) return HDB_OK;
   if (r->unserved) vector_index_scanning(r->unserved, true);
   status rc = scan_all(r);
   if (r->unserved) vector_index_scanning(r->unserved, false);
@@ -543,6 +586,7 @@ static bool head_is_final(const vector_run *r) {
   if (r->scanned) return true;
   if (r->exactly && r->given < r->need) wanted = (size_t)(r->need - r->given);
   if (waiting < wanted) return false;
+  if (r->exactly && r->walking && r->filters && r->asked < r->passed_wanted) return false;
   if (r->exactly && r->walking && hnsw_search_pauses(r->search))
     return true; /* the ef nearest were measured: that is what ef says */
   return r->list[r->list_at + wanted - 1].distance <= r->frontier || r->ahead > AHEAD_MAX + r->need;
@@ -566,6 +610,43 @@ status vector_step(access_state *s) {
       TRY(look_at(r, f.id, &there));
     if (there) return HDB_ROW;
   }
+}
+
+/* As vector_open and vector_step go, but a scan is not made and no row returned. */
+static status choose(vector_run *r, enum vector_choice *choice) {
+  bool walks;
+  r->choosing = true;
+  TRY(run_begin(r, &walks));
+  if (r->s->done || !r->query) return HDB_OK;
+  *choice = r->unserved ? VECTOR_SCANS_UNBUILT : VECTOR_SCANS;
+  if (!walks) return HDB_OK;
+  while (r->filters && !head_is_final(r)) TRY(walk_step(r));
+  *choice = r->gave_up ? VECTOR_SCANS_FEW : VECTOR_WALKS;
+  return HDB_OK;
+}
+
+status vector_choose(exec *x, const access *a, enum vector_choice *choice) {
+  access_state s;
+  *choice = VECTOR_UNKNOWN;
+  status rc = access_prepare(x, a, &s);
+  if (rc == HDB_OK) rc = rowid_bounds(&s);
+  vector_run *r = arena_zero(&x->lifetime, sizeof *r);
+  if (!r) rc = node_no_memory(x);
+  if (rc == HDB_OK) {
+    r->s = &s;
+    r->v = a->vector;
+    s.vector = r;
+    run_reset(r);
+    if (!s.done) rc = choose(r, choice);
+  }
+  access_release(&s);
+  if (s.c) s.slot->cursor = NULL;
+  if (rc == HDB_INTERRUPT || rc == HDB_NOMEM) return rc;
+  if (rc != HDB_OK) { /* it would fail: that shows when it runs */
+    error_clear(x->err);
+    *choice = VECTOR_UNKNOWN;
+  }
+  return HDB_OK;
 }
 
 void vector_release(access_state *s) {

@@ -7,8 +7,8 @@
 static status select_start(exec *x) { return query_open(x, x->program->data); }
 static status select_next(exec *x, const value **row) { return query_next(x, x->program->data, row); }
 static void select_stop(exec *x) { query_close(x, x->program->data); }
-static status select_explain(const program *p, explain_visitor visit, void *context) {
-  return query_explain(p->data, visit, context);
+static status select_explain(const program *p, exec *x, explain_visitor visit, void *context) {
+  return query_explain(p->data, x, visit, context);
 }
 
 static status compile_select(compile *c, select *s) {
@@ -47,7 +47,7 @@ static status count_changes(compile *c, const char *label) {
 /* ---- EXPLAIN ---- */
 
 typedef struct explained {
-  status (*explain)(const program *p, status (*visit)(void *, int, int, const char *), void *context);
+  status (*explain)(const program *p, exec *x, status (*visit)(void *, int, int, const char *), void *context);
   program inner; /* what would run; shares the memory */
   const char *kind;
 } explained;
@@ -59,7 +59,7 @@ static status plan_row(void *context, int id, int parent, const char *detail) {
 
 static status explain_plan_start(exec *x) {
   const explained *e = x->program->data;
-  return e->explain ? e->explain(&e->inner, plan_row, x) : HDB_OK;
+  return e->explain ? e->explain(&e->inner, x, plan_row, x) : HDB_OK;
 }
 
 typedef struct listing {
@@ -86,7 +86,7 @@ static status explain_start(exec *x) {
   for (int i = 0; i < DATABASES_MAX; i++)
     if ((e->inner.reads | e->inner.writes) >> i & 1)
       TRY(step_row(&l, "Transaction", i, (int)(e->inner.writes >> i & 1), 0, NULL, x->db->databases[i].name));
-  if (e->explain) TRY(e->explain(&e->inner, step_of_plan, &l));
+  if (e->explain) TRY(e->explain(&e->inner, x, step_of_plan, &l));
   TRY(step_row(&l, e->kind, 0, e->inner.columns_n, 0, NULL, NULL));
   return step_row(&l, "Halt", 0, 0, 0, NULL, NULL);
 }

@@ -26,7 +26,8 @@ void query_close(exec *x, const query *q);
 status query_result_columns(compile *c, const query *q, select *s, result_column **out, int *n);
 /* EXPLAIN QUERY PLAN rows: id, parent, notused, detail. */
 typedef status (*explain_visitor)(void *context, int id, int parent, const char *detail);
-status query_explain(const query *q, explain_visitor visit, void *context);
+/* x: of the EXPLAIN, with its parameters. */
+status query_explain(const query *q, exec *x, explain_visitor visit, void *context);
 
 /* Gives back whatever plan nodes of this execution hold (also after an error): exec_rewind and exec_close call it. */
 void node_states_release(exec *x);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "sql/plan_internal.h"
+#include "sql/vector_access.h"
 
 void *plan_alloc(compile *c, size_t n) { return arena_zero(c->memory, n ? n : 1); }
 status plan_no_memory(compile *c) { return error_set(c->err, HDB_NOMEM, "out of memory"); }
@@ -121,7 +122,7 @@ static int explain_line(compile *c, const char *format, va_list arguments) {
   int n = vsnprintf(text, sizeof text, format, arguments);
   if (n >= (int)sizeof text) n = (int)sizeof text - 1;
   l->next_id += 2;
-  l->entries[l->n++] = (struct explain_entry){l->next_id, l->parent, arena_strndup(c->memory, text, (size_t)(n < 0 ? 0 : n))};
+  l->entries[l->n++] = (struct explain_entry){l->next_id, l->parent, arena_strndup(c->memory, text, (size_t)(n < 0 ? 0 : n)), NULL};
   return l->next_id;
 }
 
@@ -148,9 +149,13 @@ void explain_pop(compile *c, int former) {
   if (c->explain) c->explain->parent = former;
 }
 
-status query_explain(const query *q, explain_visitor visit, void *context) {
+status query_explain(const query *q, exec *x, explain_visitor visit, void *context) {
   const explain_list *l = q->explain;
-  for (int i = 0; l && i < l->n; i++)
-    TRY(visit(context, l->entries[i].id, l->entries[i].parent, l->entries[i].detail ? l->entries[i].detail : ""));
+  for (int i = 0; l && i < l->n; i++) {
+    const struct explain_entry *e = &l->entries[i];
+    const char *detail = e->detail;
+    if (e->vector) TRY(vector_explain(x, e->vector, &detail));
+    TRY(visit(context, e->id, e->parent, detail ? detail : ""));
+  }
   return HDB_OK;
 }

@@ -347,6 +347,7 @@ typedef int16_t log_estimate; /* 10 * log2(x) */
 struct explain_entry {
   int id, parent;
   const char *detail;
+  const struct vector_line *vector; /* a search whose strategy shows when it runs; NULL */
 };
 struct query {
   const plan_node *top;

@@ -85,25 +85,74 @@ static bool is_line_of(const char *detail, const char *name) {
   return verb && strncmp(detail + verb, name, n) == 0 && (detail[verb + n] == 0 || detail[verb + n] == ' ');
 }
 
-/* The line that said SCAN now says what is done. */
-static void explain_vector(compile *c, const select *s, const access *a, const vector_access *v, bool continues, int64_t rows) {
+static const char *metric_name(const vector_access *v) {
   static const char *const metrics[] = {[HNSW_L2] = "l2", [HNSW_COSINE] = "cosine", [HNSW_IP] = "ip", [HNSW_L1] = "l1"};
+  return metrics[v->key.metric];
+}
+
+static const char *search_line(arena *memory, const vector_line *line, const char *filter) {
+  const vector_access *v = line->a->vector;
+  return arena_printf(memory, "SEARCH %s USING VECTOR INDEX %s%s(%s %s)%s%s", line->name, v->name ? v->name : "", v->name ? " " : "",
+                      line->column, metric_name(v), filter, line->continues ? " WALK AND CONTINUE" : "");
+}
+
+static const char *scan_line(arena *memory, const vector_line *line, const char *why) {
+  return arena_printf(memory, "SCAN %s BY EXACT DISTANCE (%s %s)%s", line->name, line->column, metric_name(line->a->vector), why);
+}
+
+static bool has_filter(const access *a) { return a->filters_n || a->low.present || a->high.present; }
+
+status vector_explain(exec *x, const vector_line *line, const char **detail) {
+  enum vector_choice choice;
+  arena *memory = &x->lifetime;
+  TRY(vector_choose(x, line->a, &choice));
+  switch (choice) {
+  case VECTOR_WALKS: *detail = search_line(memory, line, has_filter(line->a) ? " FILTER IN WALK" : ""); break;
+  case VECTOR_SCANS: *detail = scan_line(memory, line, ""); break;
+  case VECTOR_SCANS_FEW: *detail = scan_line(memory, line, " FEW ROWS QUALIFY"); break;
+  case VECTOR_SCANS_UNBUILT: *detail = scan_line(memory, line, " UNTIL THE INDEX IS BUILT"); break;
+  case VECTOR_UNKNOWN: break;
+  }
+  return HDB_OK;
+}
+
+/* Can the choice be made without rows of an outer query? */
+static bool inside_visit(void *context, expr *e) {
+  outside *o = context;
+  bool found = false;
+  if (e->select || e->source || e->op == EX_REGISTER || e->op == EX_AGG_COLUMN) return o->yes = false;
+  if (e->op != EX_COLUMN) return true;
+  for (int i = 0; i < o->j->levels_n; i++) found = found || o->j->levels[i].a.slot == e->slot;
+  return o->yes = found;
+}
+static bool stands_alone(const join_node *j, const select *s, expr *query) {
+  outside o = {j, true};
+  ast_walk(query, true, inside_visit, &o);
+  if (s->where && o.yes) ast_walk(s->where, true, inside_visit, &o);
+  if (o.yes) ast_walk(s->limit, true, inside_visit, &o);
+  if (s->offset && o.yes) ast_walk(s->offset, true, inside_visit, &o);
+  for (int i = 0; s->from && i < s->from->n && o.yes; i++)
+    if (s->from->items[i].on) ast_walk(s->from->items[i].on, true, inside_visit, &o);
+  return o.yes;
+}
+
+/* The line that said SCAN now says what is done. */
+static status explain_vector(compile *c, const select *s, const join_node *j, const access *a, expr *query, bool continues) {
   explain_list *l = c->explain;
   const char *name = a->table->name;
   for (int i = 0; s->from && i < s->from->n; i++)
     if (s->from->items[i].slot == a->slot && s->from->items[i].alias) name = s->from->items[i].alias;
   for (int i = l ? l->n - 1 : -1; i >= 0; i--) {
-    const char *d = l->entries[i].detail;
-    if (!d || l->entries[i].parent != l->parent || !is_line_of(d, name)) continue;
-    const char *column = a->table->columns[v->column].name;
-    if (rows < VECTOR_ROWS_MIN)
-      l->entries[i].detail = arena_printf(c->memory, "SCAN %s BY EXACT DISTANCE (%s %s)", name, column, metrics[v->key.metric]);
-    else
-      l->entries[i].detail = arena_printf(c->memory, "SEARCH %s USING VECTOR INDEX %s%s(%s %s)%s%s", name, v->name ? v->name : "",
-                                          v->name ? " " : "", column, metrics[v->key.metric],
-                                          a->filters_n || a->kind == ACCESS_RANGE ? " FILTER IN WALK" : "", continues ? " WALK AND CONTINUE" : "");
-    return;
+    struct explain_entry *e = &l->entries[i];
+    if (!e->detail || e->parent != l->parent || !is_line_of(e->detail, name)) continue;
+    vector_line *line = plan_alloc(c, sizeof *line);
+    if (!line) return plan_no_memory(c);
+    *line = (vector_line){.a = a, .name = name, .column = a->table->columns[a->vector->column].name, .continues = continues};
+    e->detail = search_line(c->memory, line, has_filter(a) ? " FILTER IN WALK OR SCAN" : "");
+    if (!c->parent && !c->in_trigger && stands_alone(j, s, query)) e->vector = line;
+    break;
   }
+  return HDB_OK;
 }
 
 static status vector_access_make(compile *c, const select *s, const access *a, expr *distance, bool swapped, enum hnsw_metric metric,
@@ -160,9 +209,7 @@ status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *
   a->vector = v;
   a->reverse = false;
   a->may_map = false;
-  int64_t rows = 0, bytes;
-  if (c->db->databases[a->database].txn) txn_estimate(c->db->databases[a->database].txn, a->table->tree, &rows, &bytes);
-  explain_vector(c, s, a, v, continues, rows);
+  TRY(explain_vector(c, s, j, a, e->list->items[!swapped].e, continues));
   a->kind = ACCESS_VECTOR;
   *done = true;
   return HDB_OK;

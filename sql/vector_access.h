@@ -21,6 +21,19 @@ typedef struct vector_access {
 /* A SELECT's ORDER BY that is a distance from one vector: the join's first source then comes in that order. */
 status plan_vector(compile *c, select *s, const expr_list *order_by, join_node *j, bool *done);
 
+/* A line of EXPLAIN QUERY PLAN. The strategy is chosen while the search runs, by how many rows qualify and whether the graph
+ * is there: where no outer row is needed for it, it is found out by the choice itself, up to where it is made. */
+typedef struct vector_line {
+  const access *a;
+  const char *name, *column; /* as the query calls the table */
+  bool continues;
+} vector_line;
+/* Changes detail when it is known. */
+status vector_explain(exec *x, const vector_line *line, const char **detail);
+/* exec_vector.c: makes the choice. VECTOR_UNKNOWN: the query is NULL, as a parameter without a value is. */
+enum vector_choice { VECTOR_UNKNOWN, VECTOR_WALKS, VECTOR_SCANS, VECTOR_SCANS_FEW, VECTOR_SCANS_UNBUILT };
+status vector_choose(exec *x, const access *a, enum vector_choice *choice);
+
 /* CREATE INDEX ... USING: HDB_ERROR when it says what cannot be. */
 status vector_index_check(compile *c, const create_index_statement *s, const table *t);
 /* Rows are about to come into this table: each of its VECTOR columns has an index from the first row on (the declared

@@ -88,8 +88,31 @@ class Floors(unittest.TestCase):
     def test_3_the_plan_says_so(self):
         plan = lambda sql: ";".join(r[3] for r in self.conn.execute("EXPLAIN QUERY PLAN " + sql, (self.data.one(),)) if " x" in r[3] or " d" in r[3])
         self.assertEqual(plan("SELECT id FROM d ORDER BY e <=> ? LIMIT 5"), "SEARCH d USING VECTOR INDEX (e cosine)")
-        self.assertEqual(plan("SELECT id FROM d x WHERE g = 1 ORDER BY l2_distance(e, ?) LIMIT 5"), "SEARCH x USING VECTOR INDEX (e l2) FILTER IN WALK")
-        self.assertIn("SEARCH x USING VECTOR INDEX (e ip) WALK AND CONTINUE", plan("SELECT x.id FROM d x CROSS JOIN d y ON y.id = x.id ORDER BY x.e <#> ? LIMIT 5"))
+        self.assertEqual(plan("SELECT id FROM d x WHERE g < 100 ORDER BY l2_distance(e, ?) LIMIT 5"), "SEARCH x USING VECTOR INDEX (e l2) FILTER IN WALK")
+        self.assertIn("SEARCH x USING VECTOR INDEX (e cosine) WALK AND CONTINUE", plan("SELECT x.id FROM d x CROSS JOIN d y ON y.id = x.id ORDER BY x.e <=> ? LIMIT 5"))
+
+    def test_3_the_plan_is_what_the_search_then_does(self):
+        figures = lambda: self.conn.execute("SELECT walks, scans FROM heliosdb_vector_indexes WHERE metric = 'cosine'").fetchone()
+        seen = set()
+        for where in ("", "WHERE g < 500", "WHERE g < 20", "WHERE g < 5", "WHERE g < 1", "WHERE g = -1", "WHERE id < 20", "WHERE id > 300", "WHERE id BETWEEN 50 AND 60 AND g < 500"):
+            for _ in range(4):
+                sql, query = f"SELECT id FROM d {where} ORDER BY e <=> ? LIMIT 10", self.data.one()
+                plan = self.conn.execute("EXPLAIN QUERY PLAN " + sql, (query,)).fetchone()[3]
+                before = figures()
+                self.conn.execute(sql, (query,)).fetchall()
+                done = tuple(b - a for a, b in zip(before, figures()))
+                wanted = {(1, 0): "SEARCH d USING VECTOR INDEX (e cosine)" + " FILTER IN WALK" * bool(where), (0, 1): "SCAN d BY EXACT DISTANCE (e cosine) FEW ROWS QUALIFY",
+                          (0, 0): "SCAN d BY EXACT DISTANCE (e cosine)"}[done]
+                self.assertEqual(plan, wanted, where)
+                seen.add(plan)
+        self.assertEqual(len(seen), 4)
+        self.conn.execute("PRAGMA heliosdb_vector_strategy = exact")
+        self.assertEqual(self.conn.execute("EXPLAIN QUERY PLAN SELECT id FROM d WHERE g < ? ORDER BY e <=> ? LIMIT 5", (500, self.data.one())).fetchone()[3],
+                         "SCAN d BY EXACT DISTANCE (e cosine)")
+        self.conn.execute("PRAGMA heliosdb_vector_strategy = auto")
+        # what no run can tell beforehand
+        for sql, arguments in (("SELECT id FROM d WHERE g < ? ORDER BY e <=> ? LIMIT 5", (3, None)), ("SELECT id FROM d WHERE g < 7 ORDER BY e <=> (SELECT e FROM d LIMIT 1) LIMIT 5", ())):
+            self.assertIn("SEARCH d USING VECTOR INDEX (e cosine) FILTER IN WALK OR SCAN", [r[3] for r in self.conn.execute("EXPLAIN QUERY PLAN " + sql, arguments)])
 
     def test_4_measured_by_sql(self):
         metric, searches, recall, _ = self.conn.execute("SELECT * FROM heliosdb_recall('d', 'e', 10)").fetchone()
@@ -266,12 +289,14 @@ class Views(unittest.TestCase):
     def test_a_declared_index_and_the_python_call(self):
         self.conn.execute("CREATE INDEX near ON d USING hnsw (e vector_l2_ops) WITH (m = 8, ef_construction = 60)")
         plan = self.conn.execute("EXPLAIN QUERY PLAN SELECT id FROM d ORDER BY e <-> ? LIMIT 5", (self.data.one(),)).fetchone()[3]
-        self.assertEqual(plan, "SEARCH d USING VECTOR INDEX near (e l2)")
+        self.assertEqual(plan, "SCAN d BY EXACT DISTANCE (e l2) UNTIL THE INDEX IS BUILT")
         query = self.data.one()
         rows = self.conn.execute_vector_search("d", "e", query, limit=3, metric="l2")
         self.assertEqual([(r[0], r[3]) for r in rows], search(self.conn, query, limit=3, metric="l2_distance"))
         wait_ready(self.conn)
         self.assertIn(("near", "l2", 8, 60), self.conn.execute("SELECT name, metric, m, ef_construction FROM heliosdb_vector_indexes").fetchall())
+        plan = self.conn.execute("EXPLAIN QUERY PLAN SELECT id FROM d ORDER BY e <-> ? LIMIT 5", (self.data.one(),)).fetchone()[3]
+        self.assertEqual(plan, "SEARCH d USING VECTOR INDEX near (e l2)")
         rows = self.conn.execute_vector_search("d", "e", query, limit=3, metric="l2")
         self.assertEqual([(r[0], r[3]) for r in rows], search(self.conn, query, limit=3, metric="l2_distance", exact=True))
         for bad in ("CREATE INDEX b ON d USING hnsw (g)", "CREATE INDEX b ON d USING hnsw (e no_ops)", "CREATE INDEX b ON d USING hnsw (e) WITH (m = 1)",
