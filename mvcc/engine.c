@@ -29,6 +29,31 @@ static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
 static engine *registry;
 static bool reaper_runs;
 
+/* ---- the end of the process ---- */
+
+enum { EXIT_CALLS = 8 };
+static void (*exit_calls[EXIT_CALLS])(void);
+static int exit_calls_n;
+
+static void at_exit(void) {
+  while (exit_calls_n) exit_calls[--exit_calls_n]();
+}
+
+void engine_at_exit(void (*call)(void)) {
+  pthread_mutex_lock(&registry_lock);
+  if (exit_calls_n == 0) atexit(at_exit);
+  if (exit_calls_n < EXIT_CALLS) exit_calls[exit_calls_n++] = call;
+  pthread_mutex_unlock(&registry_lock);
+}
+
+/* A forked child has no threads but one, and RocksDB's static objects wait at exit for those that they had. So what was
+ * registered before the fork, destructors above all, is not run in the child; what was registered since has run by now. */
+static void end_of_child(int code, void *unused) {
+  at_exit();
+  fflush(NULL);
+  _exit(code);
+}
+
 /* ---- fork: the child has none of the parent's threads and may not touch his stores ---- */
 
 static void before_fork(void) {
@@ -44,6 +69,7 @@ static void after_fork_child(void) {
   pthread_mutex_init(&registry_lock, NULL);
   pthread_cond_init(&registry_changed, NULL);
   reaper_runs = false;
+  on_exit(end_of_child, NULL);
   process_forks++;
   owner_forget_forked();
   for (engine **p = &registry; *p;) {
@@ -539,6 +565,16 @@ static bool start_reaper(int64_t due_ms) {
 engine *engine_hold(engine *e) {
   pthread_mutex_lock(&registry_lock);
   e->references++;
+  pthread_mutex_unlock(&registry_lock);
+  return e;
+}
+
+engine *engine_in_use(const char *path) {
+  struct stat st;
+  pthread_mutex_lock(&registry_lock);
+  engine *e = stat(path, &st) == 0 ? *registry_find(st.st_dev, st.st_ino) : NULL;
+  if (e && e->references) e->references++;
+  else e = NULL;
   pthread_mutex_unlock(&registry_lock);
   return e;
 }

@@ -44,6 +44,8 @@ typedef struct engine_options {
 status engine_open(const char *path, const engine_options *options, engine **out, error *err);
 /* One more reference to an engine that is open. */
 engine *engine_hold(engine *e);
+/* The engine of the directory, if this process has one that somebody has open; a reference more. NULL: none. */
+engine *engine_in_use(const char *path);
 /* Gives the reference back; the last one starts the linger. Open transactions must be gone. */
 void engine_close(engine *e);
 /* Closes every lingering engine now, flushed (atexit; before the directory is removed). */
@@ -66,6 +68,8 @@ bool engine_is_memory(const engine *e);
 /* Is the storage in this process? It may become so whenever the owner's process goes. Memory engines: true. */
 bool engine_is_owner(const engine *e);
 void engine_ready(engine *e);
+/* Calls it when the process ends, in a forked child too; the last one that was given is called first. A few at most. */
+void engine_at_exit(void (*call)(void));
 /* How often this process is a child of the one that loaded this code. A transaction that was open when it forked is not
  * open in the child. */
 unsigned engine_forks(void);

@@ -6,6 +6,7 @@
  * M3  File or directory deleted under open connections: those go on without (an orphan), the path begins anew.
  * M4  Only the process that owns the directory's storage touches the file (engine_duty); the others ask it to.
  * M5  A forked child leaves its parent's connection of the mirror alone and makes one when it needs it.
+ *     That is: when it was asked to (look, checkpoint, close), or when it has taken the storage over (the keeper, the exit).
  * M6  The last connection goes while other processes are served: the mirror's own stays, and the engine with it, until
  *     they are gone (the keeper looks every second).
  */
@@ -292,7 +293,19 @@ static status run_duty(void *context, engine *e) {
 static void take_over(void *context) {
   struct mirror *m = context;
   atomic_store(&m->outdated, true);
+  atomic_store(&m->heir, true);
   mirror_keeper_wake(m, 0);
+}
+
+/* M5. m->lock is held. */
+bool mirror_inherit(struct mirror *m) {
+  if (m->own || m->orphan || !atomic_exchange(&m->heir, false)) return m->own != NULL;
+  engine *e = engine_in_use(m->directory); /* a connection's of before the fork */
+  if (!e) return false;
+  bool made = own_make(m, e);
+  m->rewrite = m->behind = false;
+  engine_close(e);
+  return made;
 }
 
 static void own_close(struct mirror *m) {
@@ -512,7 +525,7 @@ void mirror_write_all(void) {
   if (pthread_mutex_trylock(&list_lock) != 0) return;
   for (struct mirror *m = mirrors; m; m = m->next) {
     if (pthread_mutex_trylock(&m->lock) != 0) continue;
-    if (m->own && !m->orphan && engine_is_owner(mirror_engine(m)) && !mirror_is_current(m))
+    if (mirror_inherit(m) && !m->orphan && engine_is_owner(mirror_engine(m)) && !mirror_is_current(m))
       (void)mirror_sync(m, true, 0);
     file_let_go(m);
     pthread_mutex_unlock(&m->lock);

@@ -57,6 +57,7 @@ struct mirror {
   mirror_note note;
   bool off;                /* mirror=False */
   atomic_bool orphan;      /* file or directory were deleted under its connections: nothing is written any more */
+  atomic_bool heir;        /* the storage is in this process since somebody else went */
   atomic_bool outdated;    /* another process has kept the file until now: the note is to be read again */
   bool behind;             /* the last try could not write the file */
   bool rewrite;            /* the next write is a whole one */
@@ -87,6 +88,8 @@ int64_t mirror_ticks(void); /* ms, monotonic, coarse */
 /* Nobody has it open: gives the mirror's connection back; false: other processes are served still. m->lock is held. */
 bool mirror_release_own(struct mirror *m);
 void mirror_write_all(void);
+/* Is there a connection of the mirror's own? One is made where a forked child has taken the storage over. m->lock is held. */
+bool mirror_inherit(struct mirror *m);
 
 /* ---- mirror_note.c ---- */
 status mirror_note_load(struct mirror *m, hdb *db);

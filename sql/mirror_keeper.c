@@ -70,7 +70,7 @@ static void at_exit(void) {
 static void prepare(void) {
   make_condition();
   pthread_atfork(stand_still, go_on, start_anew);
-  atexit(at_exit);
+  engine_at_exit(at_exit);
 }
 
 /* ---- the work ---- */
@@ -101,7 +101,7 @@ static int64_t wait_for(struct mirror *m, int64_t now) {
 
 /* m->lock is held. Returns in how many ms to come back, 0: at the next commit. */
 static int64_t keep_file(struct mirror *m, int64_t now) {
-  if (!m->own || m->orphan) return 0;
+  if (!mirror_inherit(m) || m->orphan) return 0;
   bool stays = !mirror_release_own(m); /* it is kept for other processes alone: looked after every second */
   if (!m->own || !engine_is_owner(mirror_engine(m))) return stays ? REST_MS : 0;
   if (!mirror_is_current(m)) {

@@ -215,7 +215,7 @@ static void in_child(void) {
 }
 static void sets_prepare(void) {
   pthread_atfork(before_fork, in_parent, in_child);
-  atexit(at_exit);
+  engine_at_exit(at_exit);
 }
 static void sets_add(vector_set *s) {
   pthread_once(&sets_once, sets_prepare);

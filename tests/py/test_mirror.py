@@ -287,7 +287,8 @@ for line in sys.stdin:
         self.assertEqual(child.stdout.readline(), word + "\n")
 
     def until_rows(self, rows):
-        self.until(lambda: self.stock("SELECT count(*) FROM t") == [(rows,)])
+        self.until(lambda: self.stock("SELECT count(*) FROM sqlite_schema WHERE name = 't'") == [(1,)]
+                   and self.stock("SELECT count(*) FROM t") == [(rows,)])
 
     def test_the_owners_process_writes_what_others_commit(self):
         owner = self.process()
@@ -324,6 +325,37 @@ for line in sys.stdin:
         self.assertEqual(os.waitpid(child, 0)[1], 0)
         self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2,))
         self.assert_equal_now(conn)
+
+    HEIR = '''
+import os, sys
+import heliosdb_sqlite as helios
+conn = helios.connect(sys.argv[1], isolation_level=None)
+conn.execute("CREATE TABLE t(x)")
+r, w = os.pipe()
+if os.fork():
+    os._exit(0)
+os.close(w)
+os.read(r, 1)  # until the parent is gone
+conn.execute("INSERT INTO t VALUES(1)")
+print("ready", flush=True)
+for line in sys.stdin:
+    conn.execute("INSERT INTO t VALUES(2)")
+    print("inserted", flush=True)
+'''
+
+    def test_a_forked_child_that_took_over_writes_the_file(self):
+        child = subprocess.Popen([sys.executable, "-c", self.HEIR, self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        self.until_rows(1)  # at rest
+        child.stdin.write("\n")
+        child.stdin.flush()
+        self.assertEqual(child.stdout.readline(), "inserted\n")
+        child.stdin.close()  # it ends without closing
+        self.assertEqual(child.stdout.read(), "")
+        child.stdout.close()
+        child.wait()
+        self.until_rows(2)
 
     # ---- what a tool changed ----
 

@@ -574,6 +574,34 @@ print(c.execute("SELECT x FROM n").fetchall())
         self.assertEqual(out.stdout.strip(), "[(2,)]")
         self.assertEqual(self.conn.execute("SELECT x FROM n").fetchall(), [(2,)])
 
+    def test_a_child_ends_as_any_process_does(self):
+        script = f"""
+import atexit, os, sys
+import heliosdb_sqlite as helios
+path = {self.path!r} + "3"
+c = helios.connect(path)
+c.executescript("CREATE TABLE t(x)")
+for kind in range(4):
+    child = os.fork()
+    if child == 0:
+        atexit.register(print, "ending", kind)
+        if kind == 1:
+            c.execute("INSERT INTO t VALUES(1)")
+            c.commit()
+        if kind == 2:
+            d = helios.connect(path)
+            d.execute("INSERT INTO t VALUES(2)")
+            d.commit()
+        if kind == 3 and (grandchild := os.fork()):
+            assert os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]) == 13
+        sys.exit(10 + kind)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+print(c.execute("SELECT x FROM t").fetchall())
+"""
+        out = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(out.stdout.split("\n"), ["ending 0", "10", "ending 1", "11", "ending 2", "12", "ending 3", "ending 3", "13", "[(1,), (2,)]", ""])
+        self.assertEqual(out.stderr, "")
+
     def test_a_child_that_outlives_the_owner(self):
         script = f"""
 import os, sys, time
