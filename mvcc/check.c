@@ -151,10 +151,20 @@ static status look_at_version(void *context, slice key, const undo_version *v, b
   return HDB_OK;
 }
 
+/* A chapter names rows as of times that it covers. */
+static status check_chapter(checking *c, uint32_t tree, int64_t time, const block_head *h) {
+  record_check_state s = {.c = c, .bound = buf_slice(&c->bound), .time = time, .oldest = time};
+  if (!h->chapter.p) return HDB_OK;
+  bool damaged = chapter_each(&c->key, time, h->chapter, look_at_version, &s) != HDB_OK;
+  if (damaged || s.before || s.future || s.unordered || s.no_record || h->covers > h->oldest || s.oldest < h->covers)
+    return problem(c, "tree %u: a chapter of history (%" PRId64 ") is damaged", tree, time);
+  return HDB_OK;
+}
+
 static status check_record(checking *c, slice key, slice value, buf *place, int64_t *oldest) {
   uint32_t tree;
   int64_t time;
-  uint64_t commits;
+  block_head h;
   buf_clear(&c->bound);
   if (!version_place_get(key, &tree, &c->bound, &time)) return problem(c, "a record of history has a damaged key");
   bool same = place->n == key.n - 8 && memcmp(place->p, key.p, place->n) == 0;
@@ -168,8 +178,10 @@ static status check_record(checking *c, slice key, slice value, buf *place, int6
   if (s.future || s.unordered) TRY(problem(c, "tree %u: the times in a record of history (%" PRId64 ") are not in order", tree, time));
   if (s.no_record) TRY(problem(c, "tree %u: a record of history (%" PRId64 ") holds a row that is no record", tree, time));
   *oldest = s.oldest;
-  if (version_block_span(value, time, oldest, &commits) && *oldest > s.oldest) TRY(problem(c, "tree %u: a block of history (%" PRId64 ") reaches further back than it says", tree, time));
-  return HDB_OK;
+  if (!version_block_head(value, time, &h)) return HDB_OK;
+  *oldest = h.oldest;
+  if (h.oldest > s.oldest) TRY(problem(c, "tree %u: a block of history (%" PRId64 ") reaches further back than it says", tree, time));
+  return check_chapter(c, tree, time, &h);
 }
 
 typedef struct undone {

@@ -105,6 +105,22 @@ static size_t filter(erasing *x, size_t from) {
   return removed;
 }
 
+static status look_for_erased(void *context, slice key, const undo_version *v, bool *skip) {
+  const erasing *x = context;
+  (void)v, (void)skip;
+  return matches(x, key) ? HDB_CONSTRAINT : HDB_OK;
+}
+
+/* A chapter names a row that goes (C2 of chapter.c). */
+static status in_chapter(erasing *x, slice key, slice value, bool *is) {
+  block_head h;
+  *is = false;
+  if (!version_block_head(value, version_time(key), &h) || !h.chapter.p) return HDB_OK;
+  status rc = chapter_each(&x->w.key, version_time(key), h.chapter, look_for_erased, x);
+  *is = rc == HDB_CONSTRAINT;
+  return *is ? HDB_OK : rc;
+}
+
 static status check_version_key(slice key) {
   return key.n < 4 + 9 + 8 ? HDB_CORRUPT : HDB_OK;
 }
@@ -142,10 +158,13 @@ static status history_in_place(erasing *x) {
   status rc = HDB_OK;
   for (; it->valid; it->next(it)) {
     CHECK(check_version_key(it->key));
+    bool named;
     x->w.n = 0;
+    CHECK(in_chapter(x, it->key, it->value, &named));
     CHECK(pack_take(&x->w, version_time(it->key), it->value));
-    if (filter(x, 0)) {
+    if (filter(x, 0) || named) {
       kv_batch_delete(x->f->batch, KV_VERSIONS, it->key);
+      x->w.open = 0;
       CHECK(pack_blocks(&x->w, slice_of(it->key.p, it->key.n - 8), 0, x->w.n));
     }
     arena_rewind(&x->w.memory, mark);
@@ -212,6 +231,7 @@ static status put_new_group(erasing *x, slice bound, slice upper, size_t row, si
   }
   buf place = BUF_INIT;
   version_bound(&place, x->tree, bound);
+  x->w.open = 0;
   status rc = buf_failed(&place) ? HDB_NOMEM : pack_blocks(&x->w, buf_slice(&place), entry, entry_end);
   buf_free(&place);
   TRY(rc);

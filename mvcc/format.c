@@ -12,7 +12,7 @@
 
 #include "mvcc/internal.h"
 
-static const char *const known[] = {NULL};
+static const char *const known[] = {FEATURE_CHAPTERS, NULL};
 
 static bool is_known(slice name) {
   for (int i = 0; known[i]; i++)
@@ -35,6 +35,36 @@ static status check_features(engine *e, error *err) {
     at = end + 1;
   }
   kv_release(&value);
+  return rc;
+}
+
+bool format_has(engine *e, const char *feature) {
+  kv_value value;
+  bool has = false;
+  if (kv_get(e->store, NULL, KV_META, slice_str("features"), &value) != HDB_OK) return false;
+  for (size_t at = 0, end; at < value.data.n; at = end + 1) {
+    for (end = at; end < value.data.n && value.data.p[end] != ',';) end++;
+    has = has || slice_equal(slice_of(value.data.p + at, end - at), slice_str(feature));
+  }
+  kv_release(&value);
+  return has;
+}
+
+status format_need(engine *e, kv_batch *batch, const char *feature) {
+  kv_value value;
+  buf names = BUF_INIT;
+  if (format_has(e, feature)) return HDB_OK;
+  status rc = kv_get(e->store, NULL, KV_META, slice_str("features"), &value);
+  if (rc == HDB_OK) {
+    buf_append(&names, value.data.p, value.data.n);
+    if (value.data.n) buf_byte(&names, ',');
+    kv_release(&value);
+  }
+  buf_text(&names, feature);
+  if (buf_failed(&names)) rc = HDB_NOMEM;
+  if (rc == HDB_NOTFOUND) rc = HDB_OK;
+  if (rc == HDB_OK) kv_batch_put(batch, KV_META, slice_str("features"), buf_slice(&names));
+  buf_free(&names);
   return rc;
 }
 

@@ -205,6 +205,11 @@ static void say_versions(stored *s, slice key, slice value) {
     put_key(b, buf_slice(&bound));
     buf_text(b, value.n && value.p[0] == 0 ? ": a block, newest " : ": replaced by ");
     put_time(b, time);
+    block_head h;
+    if (version_block_head(value, time, &h) && h.chapter.p) {
+      buf_text(b, ", with a chapter back to ");
+      put_time(b, h.covers);
+    }
     if (version_each(&s->key, time, value, say_version, s) != HDB_OK) buf_text(b, "\n    damaged");
   } else {
     buf_text(b, "damaged key");

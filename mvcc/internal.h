@@ -383,12 +383,16 @@ void pack_request(engine *e, slice place, size_t urgency);
 void pack_settle(engine *e); /* until all that was asked for is done */
 size_t pack_waiting(engine *e);
 status pack_all(engine *e); /* every bound; and waits for it */
+void pack_sizes(engine *e, size_t block, size_t chapter); /* tests: smaller ones, before anything is packed */
 void pack_stop(engine *e);   /* before the engine goes */
 void pack_rest(engine *e, bool resting); /* true: stops behind the place at hand; false: may go on */
 void pack_hold(engine *e);   /* nothing is packed until pack_let */
 void pack_let(engine *e);
 status pack_check_format(engine *e, error *err); /* format_check's */
 status format_check(engine *e, error *err);      /* at open (format.c) */
+#define FEATURE_CHAPTERS "chapters"
+bool format_has(engine *e, const char *feature);
+status format_need(engine *e, kv_batch *batch, const char *feature); /* what follows in the batch needs it */
 
 /* ---- the feed (feed.c) ---- */
 typedef struct feed_record {

@@ -11,6 +11,8 @@
  * K3  The newest block is taken in again while it is small, so a version is rewritten about twice.
  * K4  A request that is lost (the queue is full, the process ends) costs speed only: the next one does the work.
  * K5  work_lock is held while a bound is packed: who removes a range of history for good takes it (engine_erase).
+ * K6  A block's `open` is more than that of the one before it in time, or it begins a new stretch: what a chapter covers is
+ *     blocks in a row. Every so many bytes the newest one gets a chapter (chapter.c).
  * Cost: about 1 us a version, in the background.
  */
 #include <stdlib.h>
@@ -23,9 +25,9 @@ enum {
   QUEUE_MAX = 8192, /* bounds that wait */
   START_AT = 16,    /* ... before a thread is started for them */
   BLOCK_AIM = 4096,
-  BLOCK_SMALL = 2048,    /* a newest block below this is taken in again */
   RECORDS_MIN = 4,       /* fewer are not worth it */
   CHUNK_BYTES = 1 << 20, /* read at a time */
+  CHAPTER_BYTES = 32768, /* of blocks, after which one gets a chapter */
   FORMAT_BLOCKS = 2      /* meta's `format` from the first block on */
 };
 
@@ -40,8 +42,10 @@ struct packing {
   pthread_cond_t idle;
   item *first, **last;
   size_t waiting, wanted;
+  size_t block_aim, chapter_bytes; /* tests make them smaller */
   bool running, closing, resting;
-  atomic_int told; /* (not a byte: the compiler reads those above together) meta knows that there are blocks */
+  atomic_int
+      told; /* (not a byte: the compiler reads those above together) meta knows that there are blocks, and that they have chapters */
 };
 
 status packing_new(packing **out) {
@@ -51,6 +55,7 @@ status packing_new(packing **out) {
   pthread_mutex_init(&p->work_lock, NULL);
   pthread_cond_init(&p->idle, NULL);
   p->last = &p->first;
+  p->block_aim = BLOCK_AIM, p->chapter_bytes = CHAPTER_BYTES;
   return HDB_OK;
 }
 
@@ -106,16 +111,41 @@ static int by_key_newest_first(const void *a, const void *b) {
   return c ? c : (x->v.time < y->v.time) - (x->v.time > y->v.time);
 }
 
+/* The chapter for the block of entries [from, to), bytes long, when it is due. */
+static status put_chapter(pack_work *w, size_t from, size_t to, size_t bytes, block_head *h) {
+  int64_t newest = w->entries[to - 1].v.time;
+  size_t n = 0, all = w->covered_end - w->covered + to - w->covered_from;
+  bool done;
+  h->open = w->open += bytes;
+  if (!w->chapters || h->open < w->e->packing->chapter_bytes) return HDB_OK;
+  pack_entry **list = malloc(all * sizeof *list);
+  if (!list) return HDB_NOMEM;
+  for (size_t i = w->covered; i < w->covered_end; i++) list[n++] = &w->entries[i];
+  for (size_t i = w->covered_from; i < to; i++) list[n++] = &w->entries[i];
+  h->covers = newest;
+  for (size_t i = 0; i < n; i++)
+    if (list[i]->v.time < h->covers) h->covers = list[i]->v.time;
+  status rc = chapter_make(list, n, newest, &w->chapter, &done);
+  free(list);
+  TRY(rc);
+  w->covered = w->covered_end, w->covered_from = done ? to : from;
+  w->open = done ? 0 : bytes;
+  h->open = bytes;
+  if (done) h->chapter = buf_slice(&w->chapter);
+  return HDB_OK;
+}
+
 /* The block of entries [from, to), ascending in time, under the bound's key with the newest of their times. */
-static status put_block(pack_work *w, slice place, size_t from, size_t to) {
-  int64_t oldest = w->entries[from].v.time, newest = w->entries[to - 1].v.time;
-  size_t commits = 1;
-  for (size_t i = from + 1; i < to; i++) commits += w->entries[i].v.time != w->entries[i - 1].v.time;
+static status put_block(pack_work *w, slice place, size_t from, size_t to, size_t bytes) {
+  int64_t newest = w->entries[to - 1].v.time;
+  block_head h = {.oldest = w->entries[from].v.time, .commits = 1};
+  for (size_t i = from + 1; i < to; i++) h.commits += w->entries[i].v.time != w->entries[i - 1].v.time;
+  TRY(put_chapter(w, from, to, bytes, &h));
   qsort(w->entries + from, to - from, sizeof *w->entries, by_key_newest_first);
   const pack_entry *first = &w->entries[from], *last = &w->entries[to - 1];
   slice prefix = slice_of(first->key.p, slice_common(first->key, last->key));
   buf_clear(&w->value);
-  version_block_begin(&w->value, prefix, newest, oldest, commits);
+  version_block_begin(&w->value, prefix, &h, newest);
   for (size_t i = from, end; i < to; i = end) {
     buf_clear(&w->chain);
     int64_t above = newest;
@@ -141,12 +171,14 @@ static size_t entry_bytes(const pack_entry *x) {
   return x->v.bytes.n + 8;
 }
 
-static void tell_format(pack_work *w) {
+static status tell_format(pack_work *w) {
   packing *p = w->e->packing;
-  if (p->told || w->e->memory) return;
+  if (p->told || w->e->memory) return HDB_OK;
   uint8_t format = FORMAT_BLOCKS;
   kv_batch_put(w->batch, KV_META, slice_str("format"), slice_of(&format, 1));
+  TRY(format_need(w->e, w->batch, FEATURE_CHAPTERS));
   p->told = true;
+  return HDB_OK;
 }
 
 /* Filled from the oldest on. */
@@ -157,19 +189,20 @@ status pack_blocks(pack_work *w, slice place, size_t from, size_t end) {
     for (; to < end; to++) {
       if (to > from && w->entries[to].v.time != w->entries[to - 1].v.time) whole = to;
       bytes += entry_bytes(&w->entries[to]);
-      if (bytes > BLOCK_AIM && whole) break;
+      if (bytes > w->e->packing->block_aim && whole) break;
     }
     if (to < end) to = whole;
-    TRY(put_block(w, place, from, to));
+    TRY(put_block(w, place, from, to, bytes));
     from = to;
   }
-  tell_format(w);
+  TRY(tell_format(w));
   return w->memory.failed ? HDB_NOMEM : HDB_OK;
 }
 
-/* What was read becomes blocks. */
-static status write_blocks(pack_work *w, slice place) {
-  status rc = pack_blocks(w, place, 0, w->n);
+/* The first n that were read become blocks. */
+static status write_blocks(pack_work *w, slice place, size_t n) {
+  w->covered = n, w->covered_end = w->n, w->covered_from = 0;
+  status rc = pack_blocks(w, place, 0, n);
   if (rc == HDB_OK) rc = kv_write(w->e->store, w->batch, false);
   kv_batch_clear(w->batch);
   return rc;
@@ -179,10 +212,51 @@ static void begin_chunk(pack_work *w) {
   arena_clear(&w->memory);
   kv_batch_clear(w->batch);
   w->n = w->records = w->bytes = 0;
+  w->open = 0, w->chapters = true;
 }
 
 static bool is_block(slice value) {
   return value.n && value.p[0] == 0;
+}
+
+/* To the bound's block before the one that ends at `oldest`: what they replaced may lie between, deleted. */
+static void to_older(pack_work *w, kv_iter *it, int64_t oldest) {
+  buf_clear(&w->key);
+  buf_append(&w->key, it->key.p, it->key.n - 8);
+  buf_be64(&w->key, ~(uint64_t)(oldest - 1));
+  if (!buf_failed(&w->key)) it->seek(it, buf_slice(&w->key));
+}
+
+/* The block under the iterator begins what is left. When a chapter is about to be due, its versions and those of the blocks
+ * before it, back to the last chapter, behind the entries. */
+static status read_covered(pack_work *w, kv_iter *it) {
+  block_head h;
+  uint64_t open = UINT64_MAX;
+  if (!version_block_head(it->value, version_time(it->key), &h)) return HDB_CORRUPT;
+  if (h.chapter.p) return HDB_OK;
+  w->open = h.open;
+  w->chapters = w->open + w->bytes >= w->e->packing->chapter_bytes;
+  while (w->chapters && it->valid && version_block_head(it->value, version_time(it->key), &h) &&
+         !h.chapter.p && h.open < open) {
+    open = h.open;
+    TRY(pack_take(w, version_time(it->key), it->value));
+    to_older(w, it, h.oldest);
+    if (buf_failed(&w->key)) return HDB_NOMEM;
+  }
+  return it->error;
+}
+
+/* The iterator came to a block; what lies behind it is packed. K3 */
+static status join_blocks(pack_work *w, kv_iter *it) {
+  block_head h;
+  if (w->records < RECORDS_MIN) return HDB_OK;
+  if (it->value.n < w->e->packing->block_aim / 2 &&
+      version_block_head(it->value, version_time(it->key), &h)) {
+    TRY(take_record(w, it));
+    to_older(w, it, h.oldest);
+    if (buf_failed(&w->key)) return HDB_NOMEM;
+  }
+  return HDB_OK;
 }
 
 /* All records under one bound. */
@@ -199,22 +273,19 @@ static status pack_place(pack_work *w, slice place) {
     return rc;
   }
   begin_chunk(w);
-  for (it->seek(it, place); it->valid; it->next(it)) {
-    if (it->key.n != place.n + 8) {
-      rc = HDB_CORRUPT;
-      goto out;
-    }
-    if (is_block(it->value)) { /* what lies behind it is packed */
-      if (w->records >= RECORDS_MIN && it->value.n < BLOCK_SMALL) CHECK(take_record(w, it)); /* K3 */
-      break;
-    }
+  for (it->seek(it, place); it->valid && !is_block(it->value); it->next(it)) {
+    if (it->key.n != place.n + 8) CHECK(HDB_CORRUPT);
     CHECK(take_record(w, it));
     if (w->bytes < CHUNK_BYTES) continue;
-    CHECK(write_blocks(w, place));
+    CHECK(write_blocks(w, place, w->n));
     begin_chunk(w);
   }
   CHECK(it->error);
-  if (w->records >= RECORDS_MIN) rc = write_blocks(w, place);
+  if (it->valid && it->key.n != place.n + 8) CHECK(HDB_CORRUPT);
+  if (it->valid) CHECK(join_blocks(w, it));
+  size_t n = w->n;
+  if (it->valid && w->records >= RECORDS_MIN) CHECK(read_covered(w, it));
+  if (w->records >= RECORDS_MIN) rc = write_blocks(w, place, n);
 out:
   it->close(it);
   buf_free(&end);
@@ -224,7 +295,7 @@ out:
 void pack_free(pack_work *w) {
   arena_clear(&w->memory);
   free(w->entries);
-  buf_free(&w->value), buf_free(&w->chain), buf_free(&w->columns), buf_free(&w->key);
+  buf_free(&w->value), buf_free(&w->chain), buf_free(&w->columns), buf_free(&w->key), buf_free(&w->chapter);
 }
 
 /* ---- the queue and its thread ---- */
@@ -274,7 +345,8 @@ static void *packer(void *argument) {
 static void start(engine *e) {
   packing *p = e->packing;
   pthread_t thread;
-  if (p->running || p->closing || p->resting || !p->first || pthread_create(&thread, NULL, packer, e) != 0) return;
+  if (p->running || p->closing || p->resting || !p->first || pthread_create(&thread, NULL, packer, e) != 0)
+    return;
   pthread_detach(thread);
   p->running = true;
 }
@@ -352,6 +424,10 @@ void pack_stop(engine *e) {
   pthread_mutex_unlock(&p->lock);
 }
 
+void pack_sizes(engine *e, size_t block, size_t chapter) {
+  e->packing->block_aim = block, e->packing->chapter_bytes = chapter;
+}
+
 void pack_hold(engine *e) {
   pthread_mutex_lock(&e->packing->work_lock);
 }
@@ -369,7 +445,7 @@ status pack_check_format(engine *e, error *err) {
   bool damaged = !varint_get(value.data.p, value.data.p + value.data.n, &format);
   kv_release(&value);
   if (damaged) return HDB_CORRUPT;
-  e->packing->told = format >= FORMAT_BLOCKS;
+  e->packing->told = format >= FORMAT_BLOCKS && format_has(e, FEATURE_CHAPTERS);
   if (format <= FORMAT_BLOCKS) return HDB_OK;
   return error_set(err, HDB_CANTOPEN, "the database has format %d, this version reads up to %d", (int)format,
                    FORMAT_BLOCKS);

@@ -5,10 +5,10 @@
 #include "mvcc/internal.h"
 #include "mvcc/undo.h"
 
-typedef struct pack_entry {
+struct pack_entry {
   slice key;
   undo_version v;
-} pack_entry;
+};
 
 typedef struct pack_work {
   engine *e;
@@ -17,7 +17,12 @@ typedef struct pack_work {
   pack_entry *entries;
   size_t n, capacity;
   size_t records, bytes; /* pack.c: read since the last block was written */
-  buf value, chain, columns, key;
+  /* pack.c's blocks may get chapters: bytes of blocks since the last one, and the versions in those that are there */
+  bool chapters;
+  uint64_t open;
+  size_t covered, covered_end,
+      covered_from; /* entries [covered, covered_end), and what is packed, from covered_from on */
+  buf value, chain, columns, key, chapter;
 } pack_work;
 
 /* Appends the versions of a record or block whose newest commit is at `time`; copied. */

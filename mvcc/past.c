@@ -60,23 +60,36 @@ static status open_iterator(scan *s) {
   if (p->it) return HDB_OK;
   uint8_t upper[4];
   put_be32(upper, s->tree + 1);
-  return kv_iter_open(s->v->store, s->v->snapshot, KV_VERSIONS, slice_of(s->tree_key, 4),
-                      slice_of(upper, 4), &p->it);
+  return kv_iter_open(s->v->store, s->v->snapshot, KV_VERSIONS, slice_of(s->tree_key, 4), slice_of(upper, 4),
+                      &p->it);
 }
 
-/* Past what was just read: the records that a block replaced may still lie there, deleted, until compaction. */
-static status step_older(past *p, int64_t time, slice value) {
-  int64_t oldest;
-  uint64_t commits;
-  if (!version_block_span(value, time, &oldest, &commits) || commits < SEEK_COMMITS) {
-    p->it->next(p->it);
-    return HDB_OK;
-  }
+/* To what this bound has from before `oldest`: records that blocks replaced may still lie between, deleted, until compaction. */
+static status seek_older(past *p, int64_t oldest) {
   buf_clear(&p->key);
   buf_append(&p->key, p->it->key.p, p->it->key.n - 8);
   buf_be64(&p->key, ~(uint64_t)(oldest - 1));
   if (buf_failed(&p->key)) return HDB_NOMEM;
   p->it->seek(p->it, buf_slice(&p->key));
+  return HDB_OK;
+}
+
+/* The record or block under the iterator, all of it after the time or the newest of it; and past it. */
+static status take_under_iterator(scan *s, past *p, int64_t time) {
+  kv_iter *it = p->it;
+  block_head h;
+  bool block = version_block_head(it->value, time, &h);
+  if (block && h.chapter.p && h.covers > scan_time(s) && !p->u.gathers) {
+    slice chapter = undo_keep(&p->u, h.chapter);
+    if (!chapter.p) return HDB_NOMEM;
+    TRY(undo_chapter(&p->u, time, chapter));
+    return seek_older(p, h.covers);
+  }
+  slice value = undo_keep(&p->u, it->value);
+  if (!value.p) return HDB_NOMEM;
+  TRY(undo_record(&p->u, time, value));
+  if (block && h.commits >= SEEK_COMMITS) return seek_older(p, h.oldest);
+  it->next(it);
   return HDB_OK;
 }
 
@@ -92,12 +105,9 @@ static status collect(scan *s, past *p) {
     if (it->key.n < 4 + 9 + 8) return HDB_CORRUPT;
     int64_t time = (int64_t)~get_be64(it->key.p + it->key.n - 8);
     if (time > scan_time(s)) {
-      slice value = undo_keep(&p->u, it->value);
-      if (!value.p) return HDB_NOMEM;
-      TRY(undo_record(&p->u, time, value));
-      if (value.p[0] && ++singles == PACK_RECORDS)
+      if (it->value.n && it->value.p[0] && ++singles == PACK_RECORDS)
         pack_request(s->v->engine, slice_of(it->key.p, it->key.n - 8), PACK_RECORDS / 4);
-      TRY(step_older(p, time, value));
+      TRY(take_under_iterator(s, p, time));
       continue;
     }
     if (time > p->u.from) p->u.from = time;
@@ -222,6 +232,7 @@ static status versions_of_tree(txn *t, uint32_t tree, int64_t from, int64_t to, 
   return rc;
 }
 
-status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit, void *context) {
+status versions_between(txn *t, uint32_t tree, int64_t from, int64_t to, version_visitor visit,
+                        void *context) {
   return branch_versions(t, t->branch, tree, from, to, versions_of_tree, visit, context);
 }

@@ -166,6 +166,11 @@ status undo_record(undoing *u, int64_t time, slice value) {
   return version_each(&u->key, time, value, take_version, u);
 }
 
+status undo_chapter(undoing *u, int64_t newest, slice chapter) {
+  u->at = 0;
+  return chapter_each(&u->key, newest, chapter, take_version, u);
+}
+
 /* ---- values ---- */
 
 static status room_for_columns(undoing *u, uint64_t n) {
@@ -251,6 +256,44 @@ static status former_value(undoing *u, slice value, const undo_version *from, co
   if (most > u->columns_capacity) most = u->columns_capacity;
   for (uint64_t k = 0; k < most; k++) u->columns[k].delta = 0;
   return rc;
+}
+
+/* The columns that versions of columns alone name, each from the oldest that does. */
+static status compose_columns(undoing *u, const undo_version *newest, slice *bytes) {
+  uint64_t n = 0, most = 0;
+  status rc = HDB_OK;
+  for (const undo_version *v = newest; v && rc == HDB_OK; v = v->older) {
+    rc = take_columns(u, v, 1, &n);
+    if (n > most) most = n;
+  }
+  buf_clear(&u->record);
+  buf_varint(&u->record, n);
+  for (uint64_t k = 0; k < most && k < u->columns_capacity; k++) {
+    const undo_column *c = &u->columns[k];
+    if (c->delta && k < n) {
+      buf_varint(&u->record, k);
+      buf_byte(&u->record, c->type);
+      buf_append(&u->record, c->payload.p, c->payload.n);
+    }
+    u->columns[k].delta = 0;
+  }
+  TRY(rc);
+  *bytes = undo_keep(u, buf_slice(&u->record));
+  return buf_failed(&u->record) || !bytes->p ? HDB_NOMEM : HDB_OK;
+}
+
+status undo_compose(undoing *u, const undo_version *newest, undo_version *out) {
+  const undo_version *full = NULL, *last = newest;
+  for (const undo_version *v = newest; v; v = v->older) {
+    if (v->kind == VERSION_FULL) full = v;
+    last = v;
+  }
+  *out = *last;
+  out->older = NULL;
+  if (full == last) return HDB_OK;
+  out->kind = full ? VERSION_FULL : VERSION_PACKED;
+  return full ? former_value(u, full->bytes, full->older, last, &out->bytes)
+              : compose_columns(u, newest, &out->bytes);
 }
 
 static int by_time_descending(const void *a, const void *b) {

@@ -37,12 +37,27 @@ status version_columns_next(const undo_version *v, const uint8_t **c,
                             version_column *column); /* while *c is not the end */
 /* A block: begin, and for each row in order its versions into a chain (above: the block's newest time, then the own time
  * of the version before; older: the next one), then the row. */
-void version_block_begin(buf *out, slice prefix, int64_t newest, int64_t oldest, size_t commits);
+typedef struct block_head {
+  int64_t oldest; /* of its commits */
+  uint64_t commits;
+  uint64_t
+      open; /* bytes of blocks since the last chapter, with this one; of a block that does not say: its own */
+  slice chapter;  /* p NULL: it has none */
+  int64_t covers; /* ... the oldest commit that it covers */
+  const uint8_t *rest;
+} block_head;
+void version_block_begin(buf *out, slice prefix, const block_head *h, int64_t newest);
 status version_block_add(buf *chain, buf *columns, int64_t above, const undo_version *v,
                          const undo_version *older);
 void version_block_row(buf *out, slice suffix, const buf *chain);
-/* Is it a block, and over which commits? */
-bool version_block_span(slice value, int64_t newest, int64_t *oldest, uint64_t *commits);
+bool version_block_head(slice value, int64_t newest, block_head *h); /* false: no block, or damaged */
+
+/* ---- chapters (chapter.c) ---- */
+typedef struct pack_entry pack_entry;
+/* What the entries come to, row by row, as a chapter under a block of this newest time. *done false: a row has versions elsewhere
+ * in between, so there is none. Sorts the entries. */
+status chapter_make(pack_entry **entries, size_t n, int64_t newest, buf *out, bool *done);
+status chapter_each(buf *key, int64_t newest, slice chapter, undo_visitor visit, void *context);
 
 typedef struct undo_row {
   slice key, value;
@@ -83,6 +98,10 @@ void undo_free(undoing *u);
 status undo_begin(undoing *u, const group *g, slice lower, slice upper, int64_t as_of);
 /* A record or a block of KV_VERSIONS (version.c), whose newest commit is at `time`; its bytes stay. In any order. */
 status undo_record(undoing *u, int64_t time, slice value);
+/* A block's chapter instead of all that it covers, which must be after u->as_of. */
+status undo_chapter(undoing *u, int64_t newest, slice chapter);
+/* Versions of one row, each replaced where the next begins, as one: what undoes all of them. Its bytes are in u->memory. */
+status undo_compose(undoing *u, const undo_version *newest, undo_version *out);
 /* result[]: the rows as of the time. HDB_CORRUPT: a version is missing. */
 status undo_finish(undoing *u);
 /* versions[]: every one after u->as_of, and the one before each of those, as versions_between tells them; `to` not set. */

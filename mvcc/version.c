@@ -26,6 +26,17 @@
  *             varint length; full: the old value; else: varint number of columns, then for each that differs: varint column,
  *             type byte, payload
  *
+ * Blocks of bounds with a long history have more at their head, in place of how many commits (feature `chapters`):
+ *
+ *   varint    0; then how many commits
+ *   varint    bytes of this bound's blocks since the last one with a chapter, with this one; 0: it has one
+ *   chapter:  varint newest - the oldest commit time that it covers; varint length of its rows; its rows
+ *   a row:    varint shared: bytes the key has in common with the key before; varint rest length; rest
+ *             varint the block's newest time - commit time; varint (commit time - own time) << 2 | flags: 1 fresh, 2 full
+ *             varint length; full: the old value; else: columns, as a block has them
+ *
+ * A chapter says of each row in the blocks that it covers what all its versions there come to (chapter.c).
+ *
  * V1  An insert writes no record: its row is marked fresh in the group, which says that the key was absent before.
  * V2  Keys of a record ascend, and lie in the range that the group had then. When groups split or merge records stay
  *     where they are: group_history.low says how far left to look, the group's upper bound how far right.
@@ -185,11 +196,11 @@ static status each_of_chain(slice key, int64_t newest, const uint8_t *in, const 
 }
 
 static status each_of_block(buf *key, int64_t newest, slice value, undo_visitor visit, void *context) {
-  const uint8_t *in = value.p + 1, *end = value.p + value.n;
-  uint64_t span, commits, n;
-  in = varint_get(in, end, &span);
-  if (in) in = varint_get(in, end, &commits);
-  if (in) in = varint_get(in, end, &n);
+  block_head h;
+  uint64_t n;
+  if (!version_block_head(value, newest, &h)) return HDB_CORRUPT;
+  const uint8_t *in = h.rest, *end = value.p + value.n;
+  in = varint_get(in, end, &n);
   if (!in || n > (uint64_t)(end - in)) return HDB_CORRUPT;
   buf_clear(key);
   buf_append(key, in, n);
@@ -255,10 +266,17 @@ status version_columns_next(const undo_version *v, const uint8_t **c, version_co
 
 /* ---- blocks ---- */
 
-void version_block_begin(buf *out, slice prefix, int64_t newest, int64_t oldest, size_t commits) {
+void version_block_begin(buf *out, slice prefix, const block_head *h, int64_t newest) {
   buf_byte(out, 0);
-  buf_varint(out, (uint64_t)(newest - oldest));
-  buf_varint(out, commits);
+  buf_varint(out, (uint64_t)(newest - h->oldest));
+  buf_byte(out, 0);
+  buf_varint(out, h->commits);
+  buf_varint(out, h->chapter.p ? 0 : h->open);
+  if (h->chapter.p) {
+    buf_varint(out, (uint64_t)(newest - h->covers));
+    buf_varint(out, h->chapter.n);
+    buf_append(out, h->chapter.p, h->chapter.n);
+  }
   buf_varint(out, prefix.n);
   buf_append(out, prefix.p, prefix.n);
 }
@@ -308,11 +326,27 @@ void version_block_row(buf *out, slice suffix, const buf *chain) {
   if (buf_failed(chain)) out->failed = true;
 }
 
-bool version_block_span(slice value, int64_t newest, int64_t *oldest, uint64_t *commits) {
-  uint64_t span;
+bool version_block_head(slice value, int64_t newest, block_head *h) {
+  uint64_t span, n;
+  const uint8_t *end = value.p + value.n;
+  *h = (block_head){.open = value.n};
   if (!value.n || value.p[0]) return false;
-  const uint8_t *in = varint_get(value.p + 1, value.p + value.n, &span);
-  if (in) in = varint_get(in, value.p + value.n, commits);
-  if (in) *oldest = newest - (int64_t)span;
+  const uint8_t *in = varint_get(value.p + 1, end, &span);
+  if (in) in = varint_get(in, end, &h->commits);
+  if (!in) return false;
+  h->oldest = newest - (int64_t)span;
+  h->rest = in;
+  if (h->commits) return true;
+  in = varint_get(in, end, &h->commits);
+  if (in) in = varint_get(in, end, &h->open);
+  if (in && !h->open) {
+    in = varint_get(in, end, &span);
+    if (in) in = varint_get(in, end, &n);
+    if (!in || n > (uint64_t)(end - in)) return false;
+    h->covers = newest - (int64_t)span;
+    h->chapter = slice_of(in, n);
+    in += n;
+  }
+  h->rest = in;
   return in;
 }

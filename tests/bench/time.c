@@ -14,7 +14,15 @@
 #include "mvcc/internal.h"
 #include "sql/hdb.h"
 
-enum { VERSIONS = 10, DEEP = 10000, POINTS = 2000, COLUMNS = 10, MERGES = 9, MERGE_ROWS = 100000, MERGE_CHANGES = 1000 };
+enum {
+  VERSIONS = 10,
+  DEEP = 10000,
+  POINTS = 2000,
+  COLUMNS = 10,
+  MERGES = 9,
+  MERGE_ROWS = 100000,
+  MERGE_CHANGES = 1000
+};
 
 static double now_us(void) {
   struct timespec ts;
@@ -199,8 +207,8 @@ static double merge_once(int k, const char *merge) {
   run(sql);
   run("USE BRANCH main");
   snprintf(sql, sizeof sql,
-           "UPDATE m SET c = hex(randomblob(6)) WHERE id %% %d = CASE WHEN id %% %d < %d THEN %d ELSE %d END", step,
-           4 * step, step, k, k + 2 * MERGES);
+           "UPDATE m SET c = hex(randomblob(6)) WHERE id %% %d = CASE WHEN id %% %d < %d THEN %d ELSE %d END",
+           step, 4 * step, step, k, k + 2 * MERGES);
   run(sql);
   double start = now_us();
   run(merge);
@@ -210,7 +218,8 @@ static double merge_once(int k, const char *merge) {
 static void say_merges(const char *what, double *us) {
   double first = us[0];
   qsort(us, MERGES, sizeof *us, compare);
-  printf("{\"what\": \"%s, %d rows a side in %d\", \"first_us\": %.0f, \"least_us\": %.0f, \"us\": %.0f, \"most_us\": "
+  printf("{\"what\": \"%s, %d rows a side in %d\", \"first_us\": %.0f, \"least_us\": %.0f, \"us\": %.0f, "
+         "\"most_us\": "
          "%.0f}\n",
          what, MERGE_CHANGES, MERGE_ROWS, first, us[0], us[MERGES / 2], us[MERGES - 1]);
   fflush(stdout);
@@ -220,10 +229,11 @@ static void measure_merges(void) {
   double into_main[MERGES], from_main[MERGES];
   char sql[256];
   run("CREATE TABLE m(id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT, d INT, e INT, f REAL, g TEXT)");
-  snprintf(sql, sizeof sql,
-           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO m SELECT i, "
-           "'some text ' || i, hex(randomblob(5)), hex(randomblob(6)), i, i * 7, i * 0.25, 'more' FROM n",
-           MERGE_ROWS);
+  snprintf(
+      sql, sizeof sql,
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO m SELECT i, "
+      "'some text ' || i, hex(randomblob(5)), hex(randomblob(6)), i, i * 7, i * 0.25, 'more' FROM n",
+      MERGE_ROWS);
   run(sql);
   run("CREATE INDEX md ON m(d)");
   for (int k = 0; k < MERGES; k++) {
@@ -312,6 +322,10 @@ static void measure_bytes(const char *directory, int commit_rows) {
   if (system(command) != 0) exit(1);
 }
 
+static bool wanted(const char *only, const char *part) {
+  return !only || strcmp(only, part) == 0;
+}
+
 int main(int argc, char **argv) {
   char directory[128], path[160], command[200];
   snprintf(directory, sizeof directory, "%s/bench-time-%d", argc > 1 ? argv[1] : "/tmp", (int)getpid());
@@ -320,13 +334,15 @@ int main(int argc, char **argv) {
   if (system(command) != 0) return 1;
   snprintf(path, sizeof path, "%s/app.db", directory);
   must(hdb_open(path, &db, HDB_OPEN_READWRITE | HDB_OPEN_CREATE), "open");
-  if (!getenv("BYTES") && !getenv("MERGES")) make_table(), measure_past(), measure_deep(), measure_branches();
-  if (!getenv("BYTES")) measure_merges();
+  const char *only = getenv("ONLY"); /* one part of it: past, deep, branches, merges, bytes */
+  if (wanted(only, "past") || wanted(only, "deep") || wanted(only, "branches")) make_table();
+  if (wanted(only, "past")) measure_past();
+  if (wanted(only, "deep")) measure_deep();
+  if (wanted(only, "branches")) measure_branches();
+  if (wanted(only, "merges")) measure_merges();
   hdb_close(db);
   db = NULL;
-  if (getenv("MERGES")) return 0;
-  measure_bytes(directory, 1);
-  measure_bytes(directory, 1000);
+  if (wanted(only, "bytes")) measure_bytes(directory, 1), measure_bytes(directory, 1000);
   if (getenv("KEEP")) return 0;
   snprintf(command, sizeof command, "rm -rf %s", directory);
   return system(command);

@@ -260,7 +260,7 @@ int64_t learn_floor(sim *m, hdb *db) {
 bool run_collect(sim *m, const op *o) {
   engine *e = m->db[o->conn]->databases[DB_MAIN].engine;
   if (o->x % 3 == 1) {
-    int rc = sim_pack(e, o->y % 2);
+    int rc = sim_pack(e, o->y % 2, o->y % 4 < 3);
     return rc == HDB_OK ? check_all(m) : crash_seen(m) || fails(m, "packing: %d", rc);
   }
   if (o->x % 3 || m->turn >= 0) return true; /* it would wait for the turn */

@@ -51,7 +51,7 @@ bool run_past(sim *m, const op *o);
 bool run_versions(sim *m, const op *o);
 bool run_collect(sim *m, const op *o);
 struct engine;
-int sim_pack(struct engine *e, bool forget); /* pack.c */
+int sim_pack(struct engine *e, bool forget, bool small); /* pack.c */
 bool look_again(sim *m, int conn); /* what an open transaction sees has not moved */
 bool is_idle(sim *m, int conn);
 int64_t learn_floor(sim *m, hdb *db); /* the oldest time that can be read as of */
