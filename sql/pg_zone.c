@@ -343,7 +343,7 @@ int64_t pg_zone_to_utc(const pg_zone *z, int64_t local) {
 }
 
 static void each_in(const char *prefix, void (*visit)(void *, const char *, const pg_zone *), void *context) {
-  char path[sizeof folder + NAME_MOST + 1], name[NAME_MOST * 2];
+  char path[sizeof folder + NAME_MOST * 2], name[NAME_MOST * 2];
   snprintf(path, sizeof path, "%s/%s", folder, prefix);
   DIR *d = opendir(path);
   for (struct dirent *e; d && (e = readdir(d));) {

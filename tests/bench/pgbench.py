@@ -54,6 +54,7 @@ class Side:
         """Transactions a second and CPU seconds a transaction of the server."""
         before = self.cpu()
         out = self.pgbench(["-T", str(seconds)] + arguments, scale)
+        time.sleep(0.3)  # until the backends have ended and are reaped
         spent = self.cpu() - before
         done = int(re.search(r"actually processed: (\d+)", out).group(1))
         failed = int(re.search(r"failed transactions: (\d+)", out).group(1))
