@@ -212,33 +212,68 @@ status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_t
 
 /* ---- durability: one fsync for all that wait ---- */
 
+enum { SYNC_TOLD = 2, SYNC_LEADS = 3 };
+
+struct sync_waiter {
+  int64_t time;
+  wait_word word;
+  struct sync_waiter *next;
+};
+typedef struct sync_waiter sync_waiter;
+
+/* After a sync, with the lock: who was reached is told, and the first of the others syncs next. */
+static void sync_done(engine *e, status rc, int64_t reaches) {
+  sync_waiter *told = NULL, *next = NULL, *rest = NULL, **tail = &rest;
+  for (sync_waiter *w = e->sync_first, *after; w; w = after) {
+    after = w->next;
+    w->next = NULL;
+    if (rc != HDB_OK || w->time <= reaches) w->next = told, told = w;
+    else if (!next) next = w;
+    else *tail = w, tail = &w->next;
+  }
+  e->sync_first = rest;
+  e->sync_tail = rest ? tail : &e->sync_first;
+  e->syncing = next != NULL;
+  pthread_mutex_unlock(&e->sync_lock);
+  if (next) wait_word_set(&next->word, SYNC_LEADS);
+  for (sync_waiter *w = told, *after; w; w = after) {
+    after = w->next; /* it is its owner's again once it is set */
+    wait_word_set(&w->word, SYNC_TOLD);
+  }
+}
+
+static status sync_lead(engine *e) {
+  int64_t reaches = atomic_load(&e->visible);
+  status rc = kv_sync(e->store);
+  pthread_mutex_lock(&e->sync_lock);
+  if (rc != HDB_OK) atomic_store(&e->broken, rc);
+  else if (atomic_load(&e->durable) < reaches) atomic_store(&e->durable, reaches);
+  sync_done(e, rc, reaches);
+  return rc;
+}
+
 status engine_sync_to(engine *e, int64_t time) {
-  status rc = HDB_OK;
   if (e->memory || is_remote(e) || atomic_load(&e->durable) >= time) return HDB_OK;
   leave_before_wait();
   pthread_mutex_lock(&e->sync_lock);
-  while (atomic_load(&e->durable) < time && rc == HDB_OK) {
-    rc = (status)atomic_load(&e->broken);
-    if (rc != HDB_OK) break;
-    if (e->syncing) {
-      pthread_cond_wait(&e->synced, &e->sync_lock);
-      continue;
-    }
-    e->syncing = true;
-    int64_t reaches = atomic_load(&e->visible);
+  status rc = (status)atomic_load(&e->broken);
+  bool leads = rc == HDB_OK && atomic_load(&e->durable) < time && !e->syncing;
+  if (rc != HDB_OK || (!leads && atomic_load(&e->durable) >= time)) {
     pthread_mutex_unlock(&e->sync_lock);
-    rc = kv_sync(e->store);
-    pthread_mutex_lock(&e->sync_lock);
-    e->syncing = false;
-    if (rc == HDB_OK) {
-      if (atomic_load(&e->durable) < reaches) atomic_store(&e->durable, reaches);
-    } else {
-      atomic_store(&e->broken, rc);
-    }
-    pthread_cond_broadcast(&e->synced);
+    return rc;
+  }
+  sync_waiter w = {.time = time};
+  wait_word_init(&w.word);
+  if (leads) {
+    e->syncing = true;
+  } else {
+    *e->sync_tail = &w;
+    e->sync_tail = &w.next;
   }
   pthread_mutex_unlock(&e->sync_lock);
-  return rc;
+  if (!leads) leads = wait_word_sleep(&w.word) == SYNC_LEADS;
+  if (leads) return sync_lead(e);
+  return atomic_load(&e->durable) >= time ? HDB_OK : (status)atomic_load(&e->broken);
 }
 
 /* ---- opening ---- */
@@ -273,7 +308,6 @@ static void engine_free(engine *e) {
   pthread_cond_destroy(&e->collected);
   pthread_cond_destroy(&e->idle);
   pthread_cond_destroy(&e->settled);
-  pthread_cond_destroy(&e->synced);
   process_free(e);
   free(e->path);
   free(e);
@@ -297,7 +331,7 @@ static engine *engine_new(const engine_options *options) {
   cond_init_monotonic(&e->collected);
   cond_init_monotonic(&e->idle);
   cond_init_monotonic(&e->settled);
-  cond_init_monotonic(&e->synced);
+  e->sync_tail = &e->sync_first;
   e->waiting_tail = &e->waiting;
   e->line_tail = &e->line;
   process_init(e);

@@ -192,8 +192,8 @@ struct engine {
   waiter *line, **line_tail;
 
   pthread_mutex_t sync_lock;
-  pthread_cond_t synced;
   bool syncing;
+  struct sync_waiter *sync_first, **sync_tail; /* wait for the next one */
 
   /* only the leader touches these */
   struct fold *fold;

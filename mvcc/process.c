@@ -462,7 +462,7 @@ static void locks_anew(engine *e) {
   cond_init_monotonic(&e->collected);
   cond_init_monotonic(&e->idle);
   cond_init_monotonic(&e->settled);
-  cond_init_monotonic(&e->synced);
+  e->sync_first = NULL, e->sync_tail = &e->sync_first;
   for (int b = 0; b < TREE_BUCKETS; b++)
     for (tree_info *i = e->trees[b]; i; i = i->chain) {
       pthread_mutex_init(&i->lock, NULL);

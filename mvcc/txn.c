@@ -214,6 +214,7 @@ status txn_commit(txn *t, int timeout_ms, int64_t *commit_time) {
   if (rc == HDB_CONSTRAINT_UNIQUE && claims_lost) rc = HDB_BUSY_SNAPSHOT;
   if (rc == HDB_BUSY) return rc;
   if (rc == HDB_OK && t->request.time == 0) rc = put_setting_alone(t);
+  if (rc == HDB_OK && t->has_turn && t->request.time) queue_leave_turn(e, t); /* others go on beside the fsync, and share the next */
   if (rc == HDB_OK && t->sync == TXN_SYNC_FULL && !PLANTED(PLANT_ACKNOWLEDGED_UNSYNCED)) rc = engine_sync_to(e, t->request.time);
   if (rc != HDB_OK) {
     t->doomed = rc;

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "sql/branch.h"
+#include "sql/replay.h"
 
 static engine *engine_of(hdb *db) { return db->databases[DB_MAIN].engine; }
 
@@ -31,6 +32,7 @@ status branch_switch(hdb *db, const char *name) {
   char *copy = strdup(name);
   if (!copy) return sql_nomem(&db->err);
   if (txn_is_open(d->txn)) txn_rollback(d->txn);
+  replay_forget(db);
   for (hdb_stmt *s = db->statements; s; s = s->next)
     if (s->has_exec) exec_forget_database(&s->exec, DB_MAIN);
   schema_release(d->schema);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "sql/mirror.h"
+#include "sql/replay.h"
 #include "sql/time.h"
 
 struct shared_memory {
@@ -135,6 +136,7 @@ out:
 /* What hangs on its engine. */
 void database_let_go(hdb *db, database *d) {
   int number = (int)(d - db->databases);
+  replay_forget(db);
   for (hdb_stmt *s = db->statements; s; s = s->next)
     if (s->has_exec) exec_forget_database(&s->exec, number);
   schema_release(d->schema);

@@ -10,6 +10,8 @@
  * Y2  ROLLBACK TO cuts the log; SELECTs are not in it.
  * Y3  A row id that was given is given again, unless somebody has taken it since: then the transaction fails.
  * Y4  However it fails, nothing of it is left but the doomed state (hdb.doomed), which ROLLBACK ends.
+ * Y5  The statements of the runs are compiled once: the last PROGRAMS are kept for the next replay, out of the connection's
+ *     list, and go before a database does (replay_forget).
  * Costs: some 200 bytes and a copy of the bound values a statement; nothing for a private database in memory, where
  * nobody else can commit, or under BEGIN IMMEDIATE.
  */
@@ -17,7 +19,7 @@
 
 #include <stdlib.h>
 
-enum { LOG_BYTES_MAX = 16 << 20, RUNS_MAX = 3 };
+enum { LOG_BYTES_MAX = 16 << 20, RUNS_MAX = 3, PROGRAMS = 6 };
 
 typedef struct given {
   uint32_t tree;
@@ -46,6 +48,8 @@ struct replay {
   bool running;          /* the log is being run */
   const logged *current;
   size_t given_at;
+  hdb_stmt *programs[PROGRAMS]; /* Y5 */
+  unsigned programs_n;
 };
 
 /* ---- writing the log ---- */
@@ -82,9 +86,18 @@ void replay_clear(hdb *db) {
   r->refused = r->noting = r->lost = false;
 }
 
+void replay_forget(hdb *db) {
+  struct replay *r = db->replay;
+  for (int i = 0; r && i < PROGRAMS; i++) {
+    sql_statement_discard(r->programs[i]);
+    r->programs[i] = NULL;
+  }
+}
+
 void replay_free(hdb *db) {
   struct replay *r = db->replay;
   if (!r) return;
+  replay_forget(db);
   arena_clear(&r->memory);
   buf_free(&r->statements);
   buf_free(&r->given);
@@ -223,36 +236,42 @@ status exec_new_rowid(exec *x, int database, uint32_t tree, int64_t above, int64
 
 /* ---- running the log ---- */
 
-typedef struct run {
-  hdb *db;
-  struct replay *r;
-  hdb_stmt *s; /* of the text that was run last */
-  const char *sql;
-} run;
-
-static status run_statement(run *k, const logged *l) {
-  hdb *db = k->db;
+/* Y5 */
+static status program_of(hdb *db, const logged *l, hdb_stmt **out) {
+  struct replay *r = db->replay;
   size_t tail;
-  if (k->sql != l->sql) {
-    sql_statement_discard(k->s);
-    k->s = NULL;
-    k->sql = l->sql;
-    TRY(sql_statement_new(db, slice_of(l->sql, l->sql_n), &k->s, &tail));
+  for (int i = 0; i < PROGRAMS; i++) {
+    hdb_stmt *s = *out = r->programs[i];
+    if (s && s->sql_n == l->sql_n && memcmp(s->sql, l->sql, l->sql_n) == 0) return HDB_OK;
   }
-  if (!k->s || k->s->program->tree->parameters != l->parameters_n) return HDB_BUSY_SNAPSHOT;
-  for (int i = 0; i < l->parameters_n; i++) k->s->parameters[i] = l->parameters[i];
-  k->r->current = l;
-  k->r->given_at = 0;
+  hdb_stmt **place = &r->programs[r->programs_n++ % PROGRAMS];
+  sql_statement_discard(*place);
+  *place = NULL;
+  status rc = sql_statement_new(db, slice_of(l->sql, l->sql_n), place, &tail);
+  if (*place) sql_statement_hide(*place);
+  *out = *place;
+  return rc;
+}
+
+static status run_statement(hdb *db, const logged *l) {
+  struct replay *r = db->replay;
+  hdb_stmt *s;
+  TRY(program_of(db, l, &s));
+  if (!s || s->program->tree->parameters != l->parameters_n) return HDB_BUSY_SNAPSHOT;
+  for (int i = 0; i < l->parameters_n; i++) s->parameters[i] = l->parameters[i];
+  r->current = l;
+  r->given_at = 0;
   db->last_insert_rowid = l->rowid_before;
   db->changes = 0;
   status rc;
-  while ((rc = sql_statement_step(k->s)) == HDB_ROW) {
+  while ((rc = sql_statement_step(s)) == HDB_ROW) {
   }
   if (rc == HDB_DONE) rc = HDB_OK;
-  k->r->current = NULL;
+  r->current = NULL;
+  for (int i = 0; i < l->parameters_n; i++) s->parameters[i] = value_null(); /* they are the log's */
   if (rc != l->code) return rc == HDB_OK ? HDB_BUSY_SNAPSHOT : rc;
-  bool told = db->changes == l->changes || !k->s->program->is_dml;
-  bool same = db->last_insert_rowid == l->rowid_after && (rc != HDB_OK || (told && k->s->rows_hash == l->rows_hash));
+  bool told = db->changes == l->changes || !s->program->is_dml;
+  bool same = db->last_insert_rowid == l->rowid_after && (rc != HDB_OK || (told && s->rows_hash == l->rows_hash));
   return same ? HDB_OK : error_set(&db->err, HDB_BUSY_SNAPSHOT, "database is locked");
 }
 
@@ -279,12 +298,12 @@ static status take_turn(hdb *db) {
   return HDB_OK;
 }
 
-static status run_log(run *k, bool with_turn) {
-  hdb *db = k->db;
-  size_t n = k->r->statements.n / sizeof(logged);
+static status run_log(hdb *db, bool with_turn) {
+  const struct replay *r = db->replay;
+  size_t n = r->statements.n / sizeof(logged);
   transactions_drop(db);
   if (with_turn) TRY(take_turn(db));
-  for (size_t i = 0; i < n; i++) TRY(run_statement(k, (const logged *)k->r->statements.p + i));
+  for (size_t i = 0; i < n; i++) TRY(run_statement(db, (const logged *)r->statements.p + i));
   TRY(foreign_key_check_commit(db));
   return transaction_commit(db);
 }
@@ -303,7 +322,6 @@ status replay_commit(hdb *db, status first) {
   if (!r || r->refused || r->running || !is_overtaken(first) || !db->doomed || db->committed_parts > 0 ||
       db->pragmas.policy != TXN_LAST_COMMIT_WINS || r->statements.n == 0 || (atomic_load(&db->active) > 1 && has_cursor_over_writes(db)))
     return first;
-  run k = {.db = db, .r = r};
   error conflict = db->err;
   int64_t changes = db->changes, total = db->total_changes, rowid = db->last_insert_rowid;
   uint64_t random_state[4];
@@ -319,7 +337,7 @@ status replay_commit(hdb *db, status first) {
   keep_claims(db, true);
   status rc = first;
   for (int i = 0; i < RUNS_MAX && is_overtaken(rc); i++) {
-    status now = run_log(&k, i == RUNS_MAX - 1);
+    status now = run_log(db, i == RUNS_MAX - 1);
     bool committing_failed = now != HDB_OK && db->doomed; /* the run was fine, its commit came too late */
     rc = now;
     if (!committing_failed) break;
@@ -327,7 +345,6 @@ status replay_commit(hdb *db, status first) {
   r->running = false;
   r->current = NULL;
   keep_claims(db, false);
-  sql_statement_discard(k.s);
   db->commit_hook = commit_hook, db->update_hook = update_hook, db->trace_mask = trace_mask, db->progress = progress, db->authorize = authorize;
   db->changes = changes, db->total_changes = total, db->last_insert_rowid = rowid;
   memcpy(db->random_state, random_state, sizeof random_state);

@@ -19,6 +19,7 @@ typedef struct replay_position {
 replay_position replay_mark(const hdb *db);
 void replay_cut(hdb *db, replay_position to);
 void replay_clear(hdb *db);
+void replay_forget(hdb *db); /* a database goes, or another branch comes: the programs that were kept */
 void replay_free(hdb *db);
 /* After a failed commit of an explicit transaction: HDB_OK when it was run again and committed; else the error. */
 status replay_commit(hdb *db, status first);
@@ -26,5 +27,6 @@ status replay_commit(hdb *db, status first);
 status sql_statement_new(hdb *db, slice text, hdb_stmt **out, size_t *tail);
 status sql_statement_step(hdb_stmt *s);
 void sql_statement_discard(hdb_stmt *s);
+void sql_statement_hide(hdb_stmt *s); /* out of the connection's list: it is ours to discard before its databases go */
 
 #endif

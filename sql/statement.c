@@ -182,6 +182,11 @@ static void statement_free(hdb_stmt *s) {
   free(s);
 }
 
+void sql_statement_hide(hdb_stmt *s) {
+  statement_unlink(s);
+  s->next = s->previous = NULL;
+}
+
 /* A statement of this very text (copied). */
 static status statement_make(hdb *db, slice text, hdb_stmt **out, size_t *tail) {
   *out = NULL;

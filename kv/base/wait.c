@@ -52,8 +52,11 @@ uint32_t wait_word_wait(wait_word *w) {
   if (value > WAIT_SLEEPING) return value;
   if (atomic_fetch_add_explicit(&looking, 1, memory_order_relaxed) < look_limit()) value = look(w);
   atomic_fetch_sub_explicit(&looking, 1, memory_order_relaxed);
-  if (value > WAIT_SLEEPING) return value;
-  value = WAIT_PENDING;
+  return value > WAIT_SLEEPING ? value : wait_word_sleep(w);
+}
+
+uint32_t wait_word_sleep(wait_word *w) {
+  uint32_t value = WAIT_PENDING;
   if (!atomic_compare_exchange_strong_explicit(&w->value, &value, WAIT_SLEEPING, memory_order_acquire, memory_order_acquire)) return value;
   do {
     syscall(SYS_futex, &w->value, FUTEX_WAIT_PRIVATE, WAIT_SLEEPING, NULL, NULL, 0);

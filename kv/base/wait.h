@@ -21,5 +21,6 @@ static inline void wait_word_init(wait_word *w) { atomic_store_explicit(&w->valu
 void wait_word_set(wait_word *w, uint32_t value);
 /* Until it is set; returns to what. */
 uint32_t wait_word_wait(wait_word *w);
+uint32_t wait_word_sleep(wait_word *w); /* without looking first: it will take long */
 
 #endif
