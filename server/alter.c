@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "server/session.h"
+#include "sql/pg_enum.h"
 #include "sql/pg_catalog.h"
 
 typedef struct alter {
@@ -483,19 +484,26 @@ static status column_type(alter *a, const char *column, const pg_type **type, bo
 }
 
 static status set_type(alter *a, element column, const char *name, int i, int end) {
-  const char *type, *value = NULL;
+  const char *type, *value = NULL, *declared = NULL;
   int next;
   const pg_type *from;
   int32_t modifier;
   bool row_id;
   TRY(translate_type(slice_str(a->query), a->t->tokens, i, end, a->memory, &type, &next, &a->s->err));
   const pg_type *to = pg_type_by_name(type, &modifier);
+  buf own = BUF_INIT;
+  if (!to && hdb_type_exists(a->s->db, type)) { /* an enumerated type: text that is one of its labels */
+    pg_enum_declare(type, false, &own);
+    declared = arena_strndup(a->memory, (const char *)own.p, own.n);
+    buf_free(&own);
+    to = pg_type_by_oid(PG_TEXT);
+  }
   if (!to) return fail_at(a, i, "type \"%s\" does not exist", type);
   if (word(a, next, "collate")) return fail_at(a, next, "not supported yet: COLLATE in ALTER COLUMN TYPE%s", "");
   if (word(a, next, "using")) TRY(translated(a, next + 1, end, &value));
   else if (next < end) return syntax(a, next);
   TRY(column_type(a, name, &from, &row_id));
-  if (!value && !converts(from, to)) return session_fail(a->s, "42804", NULL, arena_printf(a->memory, "You might need to specify \"USING %s::%s\".", name, to->sql), "column \"%s\" cannot be cast automatically to type %s", name, to->sql);
+  if (!value && (declared ? from->oid != PG_TEXT && from->oid != PG_VARCHAR : !converts(from, to))) return session_fail(a->s, "42804", NULL, arena_printf(a->memory, "You might need to specify \"USING %s::%s\".", name, to->sql), "column \"%s\" cannot be cast automatically to type %s", name, to->sql);
   if (row_id) {
     buf b = BUF_INIT;
     if (!is_integer(to->oid) || value) return fail_at(a, i, "not supported yet: ALTER COLUMN TYPE of a primary key to %s", to->sql);
@@ -509,8 +517,8 @@ static status set_type(alter *a, element column, const char *name, int i, int en
   }
   int clause = column.from + 1;
   while (clause < column.to && !begins_clause(a, clause)) clause++;
-  const char *text = value ? value : arena_printf(a->memory, "CAST(%s AS %s)", quoted(a, name), type);
-  TRY(text_replace(a, end_of(a, column.from), end_of(a, clause - 1), arena_printf(a->memory, " %s", type)));
+  const char *text = value ? value : arena_printf(a->memory, "CAST(%s AS %s)", quoted(a, name), declared ? quoted(a, type) : type);
+  TRY(text_replace(a, end_of(a, column.from), end_of(a, clause - 1), arena_printf(a->memory, " %s", declared ? declared : type)));
   return run_text(a->s, arena_printf(a->memory, "UPDATE %s SET %s = %s", table_name(a), quoted(a, name), text));
 }
 

@@ -3,8 +3,15 @@
 #include <stdio.h>
 
 #include "server/session.h"
+#include "sql/pg_enum.h"
 
-static void put_type(buf *out, uint32_t oid, int32_t modifier) {
+static void put_type(session *s, buf *out, uint32_t oid, int32_t modifier) {
+  char name[64];
+  bool array;
+  if (pg_is_own_type(oid) && hdb_type_name(s->db, oid, name, &array)) {
+    pg_enum_declare(name, array, out);
+    return;
+  }
   const pg_type *t = pg_type_by_oid(oid == PG_UNKNOWN || oid == PG_NAME ? PG_TEXT : oid);
   if (!t) t = pg_type_by_oid(PG_TEXT);
   buf_text(out, t->oid == PG_BPCHAR ? "char" : t->oid == PG_CHAR ? "char(1)" : t->name);
@@ -32,7 +39,7 @@ static status make(session *s, const translation *t, const description *d, int64
     if (i) buf_text(&sql, ", ");
     buf_quoted_name(&sql, i < t->names_n ? t->names[i] : d->columns[i].label);
     buf_byte(&sql, ' ');
-    put_type(&sql, d->columns[i].type, d->columns[i].modifier);
+    put_type(s, &sql, d->columns[i].type, d->columns[i].modifier);
   }
   buf_byte(&sql, ')');
   status rc = buf_cstr(&sql) ? run_text(s, (const char *)sql.p) : error_set(&s->err, HDB_NOMEM, "out of memory");

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "server/session.h"
+#include "sql/pg_enum.h"
 
 enum { NAMES_MAX = 500 };
 typedef struct drop {
@@ -180,6 +181,7 @@ static status run(drop *d) {
   }
   for (int k = 0; k < d->t->texts_n; k++) {
     int i = order ? order[k] : k;
+    if (i < d->t->names_n && hdb_type_exists(d->s->db, d->t->names[i])) return session_fail(d->s, "42809", NULL, "Use DROP TYPE to remove a type.", "\"%s\" is not a %s", d->t->names[i], table ? "table" : "view");
     status rc = run_text(d->s, d->t->texts[i]);
     const char *m = d->s->err.message;
     if (rc != HDB_OK && m && (strncmp(m, "no such table: ", 15) == 0 || strncmp(m, "no such view: ", 14) == 0))

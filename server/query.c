@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "server/session.h"
+#include "sql/pg_enum.h"
 #include "sql/pg_catalog.h"
 #include "sql/shape.h"
 
@@ -291,7 +292,7 @@ void put_row_description(session *s, const description *d, const uint16_t *forma
     const described_column *c = &d->columns[i];
     const pg_type *t = pg_type_by_oid(c->type);
     fields[i] = (field_description){.name = s->encoding ? encoding_words(s, c->label, &words[i]) : c->label, .table = c->table, .column = c->column, .type = c->type,
-                                    .size = t ? t->size : -1, .modifier = c->modifier, .format = formats ? formats[i] : 0};
+                                    .size = t ? t->size : pg_is_own_type(c->type) && !pg_array_element(c->type) ? 4 : -1, .modifier = c->modifier, .format = formats ? formats[i] : 0};
   }
   proto_row_description(&s->out, fields, (unsigned)d->columns_n);
   for (int i = 0; words && i < d->columns_n; i++) buf_free(&words[i]);
@@ -721,6 +722,7 @@ static status take_values(session *s, const bind_message *m, prepared *p, portal
     uint32_t type = i < p->d.parameters_n ? p->d.parameters[i] : PG_TEXT;
     if (s->encoding && !null && is_text(type, proto_format(m->formats, m->formats_n, (unsigned)i))) TRY(encoding_in(s, bytes, &o->memory, &bytes));
     if (!null) TRY(wire_get(s->zone, type, proto_format(m->formats, m->formats_n, (unsigned)i), bytes, &o->memory, &values[i], &s->err));
+    if (!null && pg_is_own_type(type)) TRY(hdb_type_accepts(s->db, type, &values[i], &o->memory, &s->err));
   }
   o->values = values;
   o->values_n = n;

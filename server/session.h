@@ -227,6 +227,9 @@ status sequence_run(session *s, const translation *t); /* ALTER, DROP SEQUENCE *
 /* ---- drop.c ---- */
 status drop_run(session *s, const translation *t);
 
+/* ---- enumeration.c ---- */
+status type_run(session *s, const translation *t);
+
 /* ---- roles.c ---- */
 status role_run(session *s, const translation *t);
 

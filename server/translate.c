@@ -212,11 +212,29 @@ status rewrite_type(rewriter *r, int at, int end, const char **type, int *next) 
     *type = arena_printf(r->memory, "%s%s", name, modifier);
   } else {
     const pg_type *t = pg_type_by_name(name, &ignored), *a = t ? pg_type_by_oid(t->array) : NULL;
+    if (!t && strncasecmp(name, "vector", 6) != 0) {
+      *type = arena_printf(r->memory, "%s[]", name);
+      *next = at;
+      return *type ? HDB_OK : out_of_memory(r->err);
+    }
     if (!a) return rewrite_unsupported(r, at - 1, "arrays of this type");
     *type = a->name;
   }
   *next = at;
   return *type ? HDB_OK : out_of_memory(r->err);
+}
+
+/* Ours are words; another's name may be anything. */
+static void put_type_name(rewriter *r, const char *type) {
+  int32_t modifier;
+  size_t n = strlen(type);
+  bool array = n > 2 && strcmp(type + n - 2, "[]") == 0;
+  if (pg_type_by_name(type, &modifier) || strpbrk(type, "( ")) {
+    buf_text(&r->text, type);
+    return;
+  }
+  char *name = arena_printf(r->memory, "%s%.*s", array ? "_" : "", (int)(n - (array ? 2 : 0)), type);
+  if (name) buf_quoted_name(&r->text, name);
 }
 
 static bool is_type_name(const char *name) {
@@ -351,7 +369,7 @@ static status rewrite_cast(rewriter *r, int at, int close) {
   rewrite_put(r, at, "CAST(");
   TRY(rewrite_range(r, at + 2, as));
   buf_text(&r->text, " AS ");
-  buf_text(&r->text, type);
+  put_type_name(r, type);
   buf_byte(&r->text, ')');
   return HDB_OK;
 }

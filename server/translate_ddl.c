@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "server/rewrite.h"
-#include "sql/pg.h"
+#include "sql/pg_enum.h"
 
 static void put_sequence(rewriter *r, const char *schema, const char *name, const sequence_options *o);
 static bool is_hint(const rewriter *r, int i);
@@ -245,10 +245,15 @@ static status rewrite_column(rewriter *r, int from, int end, table_rewrite *t) {
   else rewrite_name(r, from, column);
   if (i < end && !starts_constraint(r, i)) TRY(rewrite_type(r, i, end, &type, &i));
   int32_t modifier;
-  if (*type && !pg_type_by_name(type, &modifier) && strncasecmp(type, "vector", 6) != 0) {
-    error_set(r->err, HDB_ERROR, "type \"%s\" does not exist", type);
-    r->err->offset = (int)r->t[from + 1].at;
-    return HDB_ERROR;
+  if (*type && !pg_type_by_name(type, &modifier) && strncasecmp(type, "vector", 6) != 0 && strncasecmp(type, "enum", 4) != 0) { /* one that CREATE TYPE made: the engine looks */
+    size_t n = strlen(type);
+    bool array = n > 2 && strcmp(type + n - 2, "[]") == 0;
+    buf declared = BUF_INIT;
+    if (strspn(type, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789$[]") != n) return rewrite_unsupported(r, from + 1, "this name of a type");
+    pg_enum_declare(arena_printf(r->memory, "%.*s", (int)(n - (array ? 2 : 0)), type), array, &declared);
+    type = arena_strndup(r->memory, declared.p ? (const char *)declared.p : "", declared.n);
+    buf_free(&declared);
+    if (!type) return error_set(r->err, HDB_NOMEM, "out of memory");
   }
   bool serial = is_serial(type) || is_identity(r, i, end), key = is_key(t, column), lone = key && t->keys_n == 1;
   if (serial && !lone && (!t->name || is_temporary(r))) return rewrite_unsupported(r, from, "SERIAL or identity columns in this place");
@@ -582,8 +587,16 @@ static status change_sequence(rewriter *r, bool drop) {
   return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
 }
 
+/* CREATE, ALTER, DROP TYPE: the server's, but for what is only said about owners. */
+static status own_type(rewriter *r, const char *tag) {
+  r->out->class = CLASS_TYPE;
+  r->out->tag = tag;
+  return HDB_OK;
+}
+
 status rewrite_create(rewriter *r) {
   int i = 1;
+  if (rewrite_is(r, 1, "type")) return own_type(r, "CREATE TYPE");
   bool replace = false, temp = false;
   if (rewrite_is(r, i, "or") && rewrite_is(r, i + 1, "replace")) replace = true, i += 2;
   if (rewrite_is(r, i, "global") || rewrite_is(r, i, "local")) i++;
@@ -736,12 +749,14 @@ status rewrite_alter(rewriter *r) {
     return HDB_OK;
   }
   if (rewrite_is(r, 1, "sequence")) return change_sequence(r, false);
+  if (rewrite_is(r, 1, "type")) return own_type(r, "ALTER TYPE");
   return rewrite_is(r, 1, "table") ? alter_table(r, 2) : alter_other(r);
 }
 
 /* ---- DROP, TRUNCATE ---- */
 
 status rewrite_drop(rewriter *r) {
+  if (rewrite_is(r, 1, "type")) return own_type(r, "DROP TYPE");
   static const struct {
     const char *word, *sql, *tag;
   } kinds[] = {{"table", "DROP TABLE", "DROP TABLE"}, {"view", "DROP VIEW", "DROP VIEW"}, {"index", "DROP INDEX", "DROP INDEX"},

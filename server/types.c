@@ -84,12 +84,11 @@ static void put_uuid(const char *p, size_t n, buf *out) {
   }
 }
 
-static status put_array(const pg_type *t, const value *v, buf *out, error *err);
+static status put_array(uint32_t oid, const value *v, buf *out, error *err);
 
 static status put_binary(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err) {
   arena scratch = ARENA_INIT;
   value w = *v;
-  const pg_type *t = pg_type_by_oid(oid);
   status rc = HDB_OK;
   int64_t number = 0;
   switch (oid) {
@@ -169,20 +168,21 @@ static status put_binary(uint32_t oid, int32_t modifier, const value *v, buf *ou
     rc = pg_output(oid, modifier, v, out, err);
     break;
   default:
-    rc = t && t->category == 'A' ? put_array(t, v, out, err) : pg_output(oid, modifier, v, out, err);
+    rc = pg_array_element(oid) ? put_array(oid, v, out, err) : pg_output(oid, modifier, v, out, err);
   }
   arena_clear(&scratch);
   return rc;
 }
 
 /* One dimension of elements from JSON text: [1,null,"x"]. */
-static status put_array(const pg_type *t, const value *v, buf *out, error *err) {
-  if (v->type != VAL_TEXT) return misfit(t->oid, err);
+static status put_array(uint32_t oid, const value *v, buf *out, error *err) {
+  uint32_t of = pg_array_element(oid);
+  if (v->type != VAL_TEXT) return misfit(oid, err);
   buf text = BUF_INIT; /* the elements, each: flag, length, bytes */
   arena scratch = ARENA_INIT;
   const char *p = v->p, *end = p + v->n;
   int count = 0;
-  bool nulls = false, vector = t->oid == PG_INT2VECTOR || t->oid == PG_OIDVECTOR;
+  bool nulls = false, vector = oid == PG_INT2VECTOR || oid == PG_OIDVECTOR;
   status rc = HDB_OK;
   if (p < end && *p == '[') p++;
   while (p < end && *p != ']' && rc == HDB_OK) {
@@ -219,22 +219,22 @@ static status put_array(const pg_type *t, const value *v, buf *out, error *err) 
       const char *from = p;
       while (p < end && *p != ',' && *p != ']' && *p != ' ') p++;
       if (p - from == 4 && memcmp(from, "null", 4) == 0) nulls = true;
-      else if (t->element == PG_BOOL) element = value_int(*from == 't' || *from == '1');
+      else if (of == PG_BOOL) element = value_int(*from == 't' || *from == '1');
       else element = value_text(from, (size_t)(p - from));
     }
     count++;
     size_t length_at = text.n;
     buf_be32(&text, UINT32_MAX);
     if (rc == HDB_OK && element.type != VAL_NULL) {
-      if (t->element != PG_TEXT) rc = pg_convert(t->element, -1, false, &element, &scratch, err);
-      if (rc == HDB_OK) rc = put_binary(t->element, -1, &element, &text, err);
+      if (of != PG_TEXT) rc = pg_convert(of, -1, false, &element, &scratch, err);
+      if (rc == HDB_OK) rc = put_binary(of, -1, &element, &text, err);
       if (rc == HDB_OK && !text.failed) put_be32(text.p + length_at, (uint32_t)(text.n - length_at - 4));
     }
     buf_free(&string);
   }
   buf_be32(out, count || vector ? 1 : 0);
   buf_be32(out, nulls);
-  buf_be32(out, t->element);
+  buf_be32(out, of);
   if (count || vector) {
     buf_be32(out, (uint32_t)count);
     buf_be32(out, vector ? 0 : 1);
@@ -405,7 +405,7 @@ static status get_binary(uint32_t oid, slice b, arena *memory, value *out, error
     b = slice_of(b.p + 1, b.n - 1);
     break;
   default:
-    if (t && t->category == 'A') return get_array(oid, b, memory, out, err);
+    if (pg_array_element(oid)) return get_array(oid, b, memory, out, err);
   }
   buf_append(&text, b.p, b.n);
   return text_value(&text, memory, out, err);
@@ -417,5 +417,6 @@ status wire_get(const pg_zone *zone, uint32_t oid, int format, slice bytes, aren
   char *p = arena_strndup(memory, bytes.n ? (const char *)bytes.p : "", bytes.n);
   if (!p) return error_set(err, HDB_NOMEM, "out of memory");
   *out = value_text(p, bytes.n);
-  return pg_convert_in(zone, oid, -1, false, out, memory, err);
+  bool own_array = pg_array_element(oid) && !pg_type_by_oid(oid);
+  return pg_convert_in(zone, own_array ? PG_TEXT_ARRAY : oid, -1, false, out, memory, err);
 }

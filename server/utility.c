@@ -496,6 +496,7 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_ROLE: rc = role_run(s, t); break;
   case CLASS_COMMENT: rc = comment_run(s, t, sql); break;
   case CLASS_SEQUENCE: rc = sequence_run(s, t); break;
+  case CLASS_TYPE: rc = type_run(s, t); break;
   case CLASS_DROP: rc = drop_run(s, t); break;
   case CLASS_ALTER: rc = alter_run(s, t, sql); break;
   default: rc = error_set(&s->err, HDB_INTERNAL, "unknown kind of statement");

@@ -31,6 +31,8 @@ typedef struct column {
   uint8_t not_null;           /* enum conflict: 0 nullable, else the action (ABORT by default) */
   bool primary_key;           /* part of the primary key */
   bool hidden;                /* virtual tables */
+  const char *enum_name;      /* of an enumerated type (pg_enum.h), or an array of it; NULL: not */
+  bool enum_array;
   uint32_t pg_type;           /* of a table made in the postgres dialect (pg.h): values are converted; 0: not */
   int32_t pg_modifier;
   uint8_t generated;          /* 0, 1 virtual, 2 stored */
@@ -132,6 +134,7 @@ struct table {
   const char *declaration_error; /* why it cannot be used */
   int64_t statistic_rows;     /* sqlite_stat1, -1 none */
   void *extra;                /* compiled helpers of write.c (defaults, checks), filled once under the schema's lock */
+  const struct pg_enum *enumeration; /* it is a type (pg_enum.h); NULL: it is not */
   const value *missing;       /* slot.c: defaults for short records, NULL: not made (table_missing_values) */
   table *next_in_hash;
 };

@@ -9,7 +9,8 @@
 #include <strings.h>
 
 #include "kv/base/key.h"
-#include "sql/pg.h"
+#include "sql/describe.h"
+#include "sql/pg_enum.h"
 #include "sql/catalog_build.h"
 #include "sql/virtual.h"
 
@@ -83,8 +84,14 @@ static status add_table(load *l, table *t, const schema_row *row) {
     const char *key = k == t->rowid_column ? pg_column_override(&l->s->memory, t->sql, t->columns[k].name) : NULL;
     const pg_type *type = pg_type_of_column(key ? key : t->columns[k].type, true, &t->columns[k].pg_modifier);
     if (type && type->oid != PG_VECTOR) t->columns[k].pg_type = type->oid;
+    char name[64];
+    if (pg_enum_declared(t->columns[k].type, name, &t->columns[k].enum_array)) {
+      t->columns[k].enum_name = arena_strdup(&l->s->memory, name);
+      t->columns[k].pg_type = t->columns[k].enum_array ? PG_TEXT_ARRAY : PG_TEXT;
+    }
   }
   t->tree = (uint32_t)row->root;
+  if (t->kind == TABLE_ORDINARY) t->enumeration = pg_enum_of_text(&l->s->memory, t->name, pg_table_oid(t), t->sql);
   t->schema = s;
   for (index_ *i = t->indexes; i; i = i->next)
     if (i->is_primary) i->tree = t->tree;

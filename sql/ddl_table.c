@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "kv/base/key.h"
+#include "sql/pg_enum.h"
 #include "sql/ddl.h"
 
 typedef struct create_table {
@@ -63,6 +64,7 @@ static status resolve_copy(compile *c, table *t, expr *e, const char *place) {
 }
 
 status table_check_expressions(compile *c, table *t) {
+  for (int i = 0; i < t->columns_n && c->db->pragmas.dialect == DIALECT_POSTGRES; i++) TRY(pg_enum_must_exist(c->db, t->columns[i].type, c->err));
   for (int i = 0; i < t->checks_n; i++) TRY(resolve_copy(c, t, t->checks[i].e, "CHECK constraints"));
   for (int i = 0; i < t->columns_n; i++)
     if (t->columns[i].generated) TRY(resolve_copy(c, t, t->columns[i].generation, "generated columns"));

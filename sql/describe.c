@@ -73,7 +73,7 @@ static columns table_columns(describe *d, const table *t) {
     if (t->columns[i].hidden) continue;
     const char *declared = pg_column_override(d->memory, t->sql, t->columns[i].name);
     int32_t modifier;
-    const pg_type *type = pg_type_of_column(declared ? declared : t->columns[i].type, postgres, &modifier);
+    const pg_type *type = pg_type_of_declared(d->db, declared ? declared : t->columns[i].type, postgres, &modifier);
     if (t->kind == TABLE_VIRTUAL && postgres && strcmp(t->columns[i].type, "char") == 0) type = pg_type_by_oid(PG_CHAR), modifier = -1; /* pg_catalog's "char" */
     c.list[n++] = (described_column){.label = arena_strdup(d->memory, t->columns[i].name), .type = type ? type->oid : PG_TEXT,
                                      .modifier = modifier, .table = t->kind == TABLE_VIRTUAL ? 0 : pg_table_oid(t), .column = (uint16_t)(i + 1)};
@@ -106,9 +106,9 @@ static void add_source(describe *d, frame *f, const char *name, columns c) {
 static void element_type(describe *d, frame *f, const source *s, columns *c) {
   expr *a = s->arguments && s->arguments->n == 1 ? s->arguments->items[0].e : NULL;
   if (!a || a->op != EX_FUNCTION || strcmp(a->text, "pg_any_array") != 0 || !a->list || a->list->n != 1) return;
-  const pg_type *array = pg_type_by_oid(infer(d, f, a->list->items[0].e, PG_TEXT_ARRAY).type);
-  for (int i = 0; array && array->element && i < c->n; i++)
-    if (strcmp(c->list[i].label, "value") == 0 || strcmp(c->list[i].label, "pg_value") == 0) c->list[i].type = array->element;
+  uint32_t element = pg_array_element(infer(d, f, a->list->items[0].e, PG_TEXT_ARRAY).type);
+  for (int i = 0; element && i < c->n; i++)
+    if (strcmp(c->list[i].label, "value") == 0 || strcmp(c->list[i].label, "pg_value") == 0) c->list[i].type = element;
 }
 
 static void open_sources(describe *d, frame *f, source_list *list) {
@@ -225,7 +225,7 @@ static const struct known_function {
   const char *name;
   uint32_t result, arguments; /* arguments: expected of untyped ones, 0: text */
 } known_functions[] = {
-    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
+    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
     {"any_value", FIRST, 0}, {"array_length", PG_INT4, 0},
     {"array_to_string", PG_TEXT, 0}, {"ascii", PG_INT4, 0}, {"bool_and", PG_BOOL, PG_BOOL}, {"bool_or", PG_BOOL, PG_BOOL},
     {"btrim", PG_TEXT, 0}, {"cardinality", PG_INT4, 0}, {"ceil", FIRST, PG_FLOAT8}, {"ceiling", FIRST, PG_FLOAT8},
@@ -285,6 +285,7 @@ static typed infer_all_alike(describe *d, frame *f, expr_list *list, uint32_t ex
 static bool is_array(uint32_t type);
 static uint32_t array_of(uint32_t element) {
   const pg_type *t = pg_type_by_oid(element ? element : PG_TEXT);
+  if (!t && pg_is_own_type(element)) return element + PG_ENUM_ARRAYS;
   return t && t->array ? t->array : PG_TEXT_ARRAY;
 }
 
@@ -292,14 +293,14 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   const char *name = e->text;
   expr_list *list = e->list;
   if (e->filter) infer(d, f, e->filter, PG_BOOL);
-  for (int i = 0; e->order_by && i < e->order_by->n; i++) infer(d, f, e->order_by->items[i].e, 0);
+  for (int i = 0; e->order_by && i < e->order_by->n; i++) coerce_enum_order(d, e->order_by->items[i].e, infer(d, f, e->order_by->items[i].e, 0), no_type);
   if (e->over) {
     for (int i = 0; e->over->partition_by && i < e->over->partition_by->n; i++) infer(d, f, e->over->partition_by->items[i].e, 0);
-    for (int i = 0; e->over->order_by && i < e->over->order_by->n; i++) infer(d, f, e->over->order_by->items[i].e, 0);
+    for (int i = 0; e->over->order_by && i < e->over->order_by->n; i++) coerce_enum_order(d, e->over->order_by->items[i].e, infer(d, f, e->over->order_by->items[i].e, 0), no_type);
   }
   if (strcmp(name, "pg_cast") == 0 && list && list->n == 2 && list->items[1].e->op == EX_TEXT) {
     int32_t modifier;
-    const pg_type *t = pg_type_by_name(list->items[1].e->text, &modifier);
+    const pg_type *t = pg_type_named(d->db, list->items[1].e->text, &modifier);
     typed of = infer(d, f, list->items[0].e, t ? t->oid : PG_TEXT);
     coerce_cast(d, e, list->items[0].e, of, t ? t->oid : PG_TEXT);
     return (typed){t ? t->oid : PG_TEXT, modifier};
@@ -308,9 +309,8 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
     return arithmetic(d, f, e, list->items[0].e, list->items[1].e, EX_DIV, expected);
   if (strcmp(name, "pg_subscript") == 0 && list && list->n == 2) {
     typed a = infer(d, f, list->items[0].e, PG_TEXT_ARRAY);
-    const pg_type *array = pg_type_by_oid(a.type);
     infer(d, f, list->items[1].e, PG_INT4);
-    return typed_of(array && array->element ? array->element : PG_TEXT);
+    return typed_of(pg_array_element(a.type) ? pg_array_element(a.type) : PG_TEXT);
   }
   if (strcmp(name, "pg_mul") == 0 && list && list->n == 2) return arithmetic(d, f, e, list->items[0].e, list->items[1].e, EX_MUL, expected);
   if (strcmp(name, "pg_neg") == 0 && list && list->n == 1) return infer(d, f, list->items[0].e, expected);
@@ -323,8 +323,7 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   if (strcmp(name, "pg_array") == 0) return typed_of(array_of(infer_all_alike(d, f, list, PG_TEXT).type));
   if (strcmp(name, "pg_any_array") == 0 && list && list->n == 1) {
     typed t = infer(d, f, list->items[0].e, expected ? array_of(expected) : PG_TEXT_ARRAY);
-    const pg_type *a = pg_type_by_oid(t.type);
-    return typed_of(a && a->element ? a->element : PG_TEXT);
+    return typed_of(pg_array_element(t.type) ? pg_array_element(t.type) : PG_TEXT);
   }
   if (strcmp(name, "date_trunc") == 0 && list && list->n >= 2) {
     typed t[3] = {infer(d, f, list->items[0].e, PG_TEXT), infer(d, f, list->items[1].e, PG_TIMESTAMPTZ), no_type}, zoned;
@@ -333,7 +332,11 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
     return t[1].type == PG_DATE ? typed_of(PG_TIMESTAMPTZ) : t[1];
   }
   const struct known_function *k = known_function(name);
-  if (k && k->result == SAME) return infer_all_alike(d, f, list, expected ? expected : PG_TEXT);
+  if (k && k->result == SAME) {
+    typed t = infer_all_alike(d, f, list, expected ? expected : PG_TEXT);
+    if (strcmp(name, "greatest") == 0 || strcmp(name, "least") == 0) coerce_enum_choice(d, e, t);
+    return t;
+  }
   typed first = no_type, all[4] = {no_type, no_type, no_type, no_type}, zoned;
   for (int i = 0; list && i < list->n; i++) {
     uint32_t wanted = k && k->arguments ? k->arguments : PG_TEXT;
@@ -342,6 +345,8 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
     if (i == 0) first = t;
     if (i < 4) all[i] = t;
   }
+  if ((strcmp(name, "min") == 0 || strcmp(name, "max") == 0) && list && list->n == 1 && coerce_enum_choice(d, e, first)) return first;
+  if (strncmp(name, "enum_", 5) == 0 && list && list->n == 1) return coerce_enum_call(d, e, first);
   if (list && list->n <= 4 && coerce_zoned_call(d, e, all, list->n, &zoned)) return zoned;
   if (d->coerce && first.type == PG_INTERVAL && (strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0) && d->rc == HDB_OK)
     d->rc = error_set(d->err, HDB_ERROR, "not supported yet: %s of intervals", name);
@@ -426,8 +431,7 @@ static typed infer_case(describe *d, frame *f, expr *e, uint32_t expected) {
 }
 
 static bool is_array(uint32_t type) {
-  const pg_type *t = pg_type_by_oid(type);
-  return t && t->category == 'A';
+  return pg_array_element(type) != 0;
 }
 
 /* array || array, array || element, element || array */
@@ -468,7 +472,7 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
   case EX_COLLATE: return infer(d, f, e->left, expected);
   case EX_CAST: {
     int32_t modifier;
-    const pg_type *t = pg_type_by_name(e->text, &modifier);
+    const pg_type *t = pg_type_named(d->db, e->text, &modifier);
     typed of = infer(d, f, e->left, t ? t->oid : PG_TEXT);
     coerce_cast(d, e, e->left, of, t ? t->oid : PG_TEXT);
     return (typed){t ? t->oid : PG_TEXT, modifier};
@@ -491,6 +495,7 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
       return typed_of(PG_BOOL);
     }
     compare_pair(d, f, e->left, e->right, &l, &r);
+    if (e->op == EX_LT || e->op == EX_LE || e->op == EX_GT || e->op == EX_GE) coerce_enum_order(d, e->left, l, r), coerce_enum_order(d, e->right, r, l);
     if (!l.type && !r.type) {
       infer(d, f, e->left, PG_TEXT);
       infer(d, f, e->right, PG_TEXT);
@@ -519,7 +524,9 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
       r = infer(d, f, e->list->items[i].e, l.type);
       if (!l.type && r.type) l = infer(d, f, e->left, r.type);
       coerce_pair(d, e->left, e->list->items[i].e, l, r);
+      coerce_enum_order(d, e->list->items[i].e, r, l);
     }
+    coerce_enum_order(d, e->left, l, no_type);
     return typed_of(PG_BOOL);
   case EX_IN: return infer_in(d, f, e);
   case EX_CASE: return infer_case(d, f, e, expected);
@@ -549,7 +556,7 @@ static const char *label_of(describe *d, const expr *e) {
   case EX_CAST: {
     const char *inner = label_of(d, e->left);
     int32_t modifier;
-    const pg_type *t = pg_type_by_name(e->text, &modifier);
+    const pg_type *t = pg_type_named(d->db, e->text, &modifier);
     return strcmp(inner, "?column?") != 0 ? inner : t ? t->name + (t->category == 'A' && *t->name == '_') : e->text;
   }
   case EX_CASE: {
@@ -568,7 +575,7 @@ static const char *label_of(describe *d, const expr *e) {
     if (strcmp(e->text, "pg_cast") == 0 && e->list && e->list->n == 2) {
       const char *inner = label_of(d, e->list->items[0].e);
       int32_t modifier;
-      const pg_type *t = pg_type_by_name(e->list->items[1].e->text, &modifier);
+      const pg_type *t = pg_type_named(d->db, e->list->items[1].e->text, &modifier);
       return strcmp(inner, "?column?") != 0 ? inner : t ? t->name + (t->category == 'A' && *t->name == '_') : e->list->items[1].e->text;
     }
     if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
@@ -724,7 +731,15 @@ static columns infer_select(describe *d, select *s, frame *outer, const typed *e
     }
   }
   for (int i = 0; s->order_by && i < s->order_by->n; i++) {
-    typed t = infer(d, &f, s->order_by->items[i].e, 0);
+    expr *o = s->order_by->items[i].e;
+    typed t = infer(d, &f, o, 0);
+    for (int k = 0; k < c.n; k++) { /* a column's number or name */
+      bool named = o->op == EX_ID && c.list[k].label && strcasecmp(o->text, c.list[k].label) == 0, numbered = o->op == EX_INT && o->i == k + 1;
+      if (named || numbered) t = (typed){c.list[k].type, c.list[k].modifier};
+      if (numbered && coerce_is_enum(d, t) && n == 1) *o = (expr){.op = EX_ID, .text = c.list[k].label, .text_n = (uint32_t)strlen(c.list[k].label), .quoted = true, .span = o->span};
+    }
+    if (n > 1 && coerce_is_enum(d, t)) d->rc = error_set(d->err, HDB_ERROR, "not supported yet: ORDER BY of an enumerated type behind UNION, INTERSECT and EXCEPT");
+    coerce_enum_order(d, o, t, no_type);
     if (d->coerce && t.type == PG_INTERVAL) coerce_interval(d, s->order_by->items[i].e);
   }
   frame none = {.outer = &own};

@@ -12,15 +12,17 @@
 /* ---- coercion: 'x' beside a column of another type than text ---- */
 
 void coerce_literal(describe *d, expr *e, typed t) {
-  const pg_type *type = pg_type_by_oid(t.type);
+  const pg_type *type = d->coerce && e && e->op == EX_TEXT ? pg_type_numbered(d->db, t.type) : NULL;
   if (!d->coerce || d->rc != HDB_OK || !e || e->op != EX_TEXT || !type || (type->category == 'S' && type->oid != PG_BPCHAR)) return;
   bool reg = type->oid == PG_REGCLASS || type->oid == PG_REGTYPE || type->oid == PG_REGPROC || type->oid == PG_REGNAMESPACE || type->oid == PG_REGROLE || type->oid == PG_OID;
   if (reg || type->oid == PG_CHAR || type->oid == PG_JSON || type->oid == PG_JSONB || type->oid == PG_VECTOR || type->category == 'P' || type->oid == PG_UNKNOWN) return;
   value v = value_text(e->text, e->text_n);
   error why = ERROR_INIT;
+  const pg_enum *own = type->category == 'E' || pg_is_own_type(type->oid) ? pg_enum_by_oid(d->db, type->oid) : NULL;
   bool padded = type->oid == PG_BPCHAR;
   if (padded && t.modifier < 4) return;
-  status rc = pg_convert_in(d->db->pragmas.zone, type->oid, padded ? t.modifier : -1, false, &v, d->memory, &why);
+  status rc = own && type->category == 'E' ? pg_enum_check(own, false, &v, d->memory, &why)
+              : pg_convert_in(d->db->pragmas.zone, own ? PG_TEXT_ARRAY : type->oid, padded ? t.modifier : -1, false, &v, d->memory, &why);
   if (rc != HDB_OK && !padded) {
     d->rc = error_set(d->err, rc, "%s", why.message ? why.message : "");
     if (d->text && e->span.p) d->err->offset = (int)(e->span.p - d->text);
@@ -204,4 +206,46 @@ bool coerce_zoned_arithmetic(describe *d, expr *e, expr *left, expr *right, type
   if (!sign || !list) return d->failed = true, false;
   *e = (expr){.op = EX_FUNCTION, .text = "pg_zoned_add", .text_n = 12, .list = list, .span = e->span};
   return true;
+}
+
+/* ---- enumerated types ---- */
+
+bool coerce_is_enum(describe *d, typed t) { return d->coerce && d->rc == HDB_OK && pg_is_own_type(t.type) && t.type < PG_ENUM_ARRAYS && pg_enum_by_oid(d->db, t.type); }
+
+/* e becomes name(e, labels). */
+static void with_list(describe *d, expr *e, const char *name, const pg_enum *of) {
+  expr *inner = arena_zero(d->memory, sizeof *inner), *list = arena_zero(d->memory, sizeof *list);
+  const char *labels = pg_enum_list(d->memory, of);
+  expr_list *both = NULL;
+  if (inner && list && labels) {
+    *inner = *e;
+    *list = (expr){.op = EX_TEXT, .text = labels, .text_n = (uint32_t)strlen(labels), .span = e->span};
+    both = ast_list_add(d->memory, ast_list_add(d->memory, NULL, inner), list);
+  }
+  if (both) *e = (expr){.op = EX_FUNCTION, .text = name, .text_n = (uint32_t)strlen(name), .list = both, .span = inner->span};
+  else d->failed = true;
+}
+
+void coerce_enum_order(describe *d, expr *e, typed t, typed other) {
+  typed of = coerce_is_enum(d, t) ? t : coerce_is_enum(d, other) ? other : (typed){0, -1};
+  bool done = e->op == EX_FUNCTION && strcmp(e->text, "pg_enum_order") == 0;
+  if (of.type && !done) with_list(d, e, "pg_enum_order", pg_enum_by_oid(d->db, of.type));
+}
+
+bool coerce_enum_choice(describe *d, expr *e, typed t) {
+  if (!coerce_is_enum(d, t)) return false;
+  for (int i = 0; i < e->list->n; i++) coerce_enum_order(d, e->list->items[i].e, t, t);
+  with_list(d, e, "pg_enum_label", pg_enum_by_oid(d->db, t.type));
+  return true;
+}
+
+typed coerce_enum_call(describe *d, expr *e, typed t) {
+  bool range = strcmp(e->text, "enum_range") == 0;
+  expr *which = d->coerce && coerce_is_enum(d, t) ? arena_zero(d->memory, sizeof *which) : NULL;
+  if (which) {
+    *which = (expr){.op = EX_INT, .i = range ? 0 : strcmp(e->text, "enum_first") == 0 ? -1 : 1, .span = e->span};
+    *e = *which;
+    with_list(d, e, "pg_enum_range", pg_enum_by_oid(d->db, t.type));
+  }
+  return typed_of(range ? t.type + PG_ENUM_ARRAYS : t.type);
 }

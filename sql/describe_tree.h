@@ -8,6 +8,7 @@
 
 #include "sql/describe.h"
 #include "sql/internal.h"
+#include "sql/pg_enum.h"
 
 typedef struct typed {
   uint32_t type; /* 0: has none of its own */
@@ -40,6 +41,13 @@ typed coerce_to(describe *d, expr *e, typed from, typed to);
 bool coerce_zoned_call(describe *d, expr *e, const typed *arguments, int n, typed *result);
 /* CAST(e AS type), the tree's node or pg_cast's: its operand in the session's zone. */
 void coerce_cast(describe *d, expr *e, expr *operand, typed from, uint32_t to);
+/* Where an order is asked of an enumerated type: e becomes its place. other: what it is compared with. */
+bool coerce_is_enum(describe *d, typed t); /* false when nothing is changed anyway */
+void coerce_enum_order(describe *d, expr *e, typed t, typed other);
+/* min, max, greatest, least of one. */
+bool coerce_enum_choice(describe *d, expr *e, typed t);
+/* enum_range(x), enum_first(x), enum_last(x): of x's type. */
+typed coerce_enum_call(describe *d, expr *e, typed t);
 /* tz + interval, tz - interval, tz - timestamp */
 bool coerce_zoned_arithmetic(describe *d, expr *e, expr *left, expr *right, typed l, typed r, int op);
 

@@ -163,6 +163,7 @@ struct writer {
   int indexes_n;             /* without a WITHOUT ROWID table's primary */
   entry_encoder *new_entries, *old_entries;
   entry_encoder primary;     /* WITHOUT ROWID: the tree itself, of the new row */
+  const struct pg_enum **enums; /* by column; NULL: there are none */
   bool *affected;            /* UPDATE: indexes that must be looked at */
   int *order;                /* uniqueness: index numbers and KEY_STEP, in checking order */
   int order_n;

@@ -58,8 +58,8 @@ static status f_cast(function_call *call, int n, const value *a, value *result) 
   int32_t modifier;
   snprintf(name, sizeof name, "%.*s", (int)(a[1].n < 79 ? a[1].n : 79), a[1].type == VAL_TEXT ? a[1].p : "");
   const pg_type *t = pg_type_by_name(name, &modifier);
-  if (!t) return error_set(call->err, HDB_ERROR, "type \"%s\" does not exist", name);
   *result = a[0];
+  if (!t) return pg_enum_cast(call, name, result);
   if (a[0].type == VAL_NULL) return HDB_OK;
   if (t->oid == PG_REGCLASS || t->oid == PG_REGTYPE || t->oid == PG_REGNAMESPACE || t->oid == PG_REGROLE) return cast_to_reg(call, t, a, result);
   if (a[0].type == VAL_INTEGER && (t->category == 'S') && (a[0].subtype == 'r' || a[0].subtype == 't')) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "sql/pg_enum.h"
 #include "sql/func.h"
 #include "sql/func_text.h"
 #include "sql/internal.h"
@@ -17,6 +18,12 @@ static status give_text(function_call *call, const char *text, value *result) {
 
 static status f_format_type(function_call *call, int n, const value *a, value *result) {
   if (a[0].type == VAL_NULL) return *result = value_null(), HDB_OK;
+  uint32_t oid = (uint32_t)value_to_int(&a[0]);
+  if (pg_is_own_type(oid) && call->db) {
+    buf b = BUF_INIT;
+    if (pg_reg_text(call->db, PG_REGTYPE, oid, &b)) return function_result_buf(call, &b, VAL_TEXT, result);
+    buf_free(&b);
+  }
   return give_text(call, pg_format_type(call->memory, (uint32_t)value_to_int(&a[0]), a[1].type == VAL_NULL ? -1 : (int32_t)value_to_int(&a[1])), result);
 }
 

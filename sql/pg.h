@@ -35,6 +35,7 @@ typedef struct pg_type {
 extern const pg_type pg_types[];
 extern const int pg_types_n;
 const pg_type *pg_type_by_oid(uint32_t oid);          /* NULL: none */
+uint32_t pg_array_element(uint32_t oid);               /* also of arrays of enumerated types (pg_enum.h); 0: it is no array */
 /* By any spelling, with modifiers and [] ("character varying(10)", "int[]", "timestamp with time zone"); *modifier -1
  * when there is none. NULL: no such type. */
 const pg_type *pg_type_by_name(const char *name, int32_t *modifier);
@@ -78,6 +79,8 @@ void hdb_set_zone(hdb *db, const pg_zone *zone);
 /* Canonical value to text as PostgreSQL prints it, appended to out. */
 status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err);
 
+/* For a parameter of an own type: is the value one of it? Other types take all. */
+status hdb_type_accepts(hdb *db, uint32_t oid, const value *v, arena *memory, error *err);
 /* Dates: days since 1970-01-01 and back; microseconds. */
 int64_t pg_days(int year, int month, int day);
 void pg_civil(int64_t days, int *year, int *month, int *day);

@@ -16,6 +16,7 @@
 #include "sql/describe.h"
 #include "sql/internal.h"
 #include "sql/number.h"
+#include "sql/pg_enum.h"
 #include "sql/pg_objects.h"
 
 /* ---- rows ---- */
@@ -65,7 +66,7 @@ void pg_each_table(rowset *r, table_visitor visit) {
   for (int database = 0; database < 2; database++) {
     schema *x = schema_of(r->db, database);
     for (int k = 0; x && k < x->tables_n; k++)
-      if (is_shown(x->in_order[k]) && !pg_is_sequence(x->in_order[k])) visit(r, x->in_order[k], database == DB_TEMP);
+      if (is_shown(x->in_order[k]) && !pg_is_sequence(x->in_order[k]) && !x->in_order[k]->enumeration) visit(r, x->in_order[k], database == DB_TEMP);
   }
 }
 
@@ -78,7 +79,7 @@ static const char *index_name(rowset *r, const table *t, const index_ *x) { retu
 
 const pg_type *pg_column_type(rowset *r, const table *t, const column *c, int32_t *modifier) {
   const char *declared = pg_column_override(&r->memory, t->sql, c->name);
-  const pg_type *type = pg_type_of_column(declared ? declared : c->type, pg_table_is_postgres(t->sql), modifier);
+  const pg_type *type = pg_type_of_declared(r->db, declared ? declared : c->type, pg_table_is_postgres(t->sql), modifier);
   return type ? type : pg_type_by_oid(PG_TEXT);
 }
 
@@ -158,7 +159,7 @@ static void visit_attribute(rowset *r, const table *t, bool temp) {
   if (t->kind == TABLE_VIEW) {
     description d = pg_view_columns(r, t);
     for (int k = 0; k < d.columns_n; k++) {
-      const pg_type *type = pg_type_by_oid(d.columns[k].type);
+      const pg_type *type = pg_type_numbered(r->db, d.columns[k].type);
       attribute_row(r, pg_table_oid(t), d.columns[k].label, k + 1, type ? type : pg_type_by_oid(PG_TEXT), d.columns[k].modifier, false, false, "", "");
     }
     return;
@@ -341,15 +342,30 @@ static void build_namespace(rowset *r) {
     row_end(r);
   }
 }
+static void type_row(rowset *r, const pg_type *t) {
+  char category[2] = {t->category, 0};
+  bool own = pg_is_own_type(t->oid);
+  row_int(r, t->oid), row_text(r, t->name), row_int(r, own ? PUBLIC : PG_CATALOG), row_int(r, OWNER), row_int(r, t->size), row_int(r, t->size > 0 && t->size <= 8);
+  row_text(r, t->category == 'P' ? "p" : t->category == 'E' ? "e" : "b"), row_text(r, category), row_int(r, 0), row_int(r, 1), row_text(r, ",");
+  row_int(r, 0), row_int(r, t->element), row_int(r, t->array), row_int(r, 0), row_int(r, -1), row_int(r, 0), row_int(r, 0), row_int(r, t->category == 'S' ? 100 : 0), row_null(r), row_text(r, "i"), row_text(r, "x"), row_int(r, t->category == 'A' ? 750 : 0), row_int(r, t->category == 'A' ? 750 : 0), row_null(r);
+  row_end(r);
+}
+static void own_type_rows(void *context, const pg_enum *e) {
+  type_row(context, &e->type);
+  type_row(context, &e->array);
+}
 static void build_type(rowset *r) {
-  for (int k = 0; k < pg_types_n; k++) {
-    const pg_type *t = &pg_types[k];
-    char category[2] = {t->category, 0};
-    row_int(r, t->oid), row_text(r, t->name), row_int(r, PG_CATALOG), row_int(r, OWNER), row_int(r, t->size), row_int(r, t->size > 0 && t->size <= 8), row_text(r, t->category == 'P' ? "p" : "b"), row_text(r, category), row_int(r, 0), row_int(r, 1), row_text(r, ",");
-    row_int(r, 0), row_int(r, t->element), row_int(r, t->array), row_int(r, 0), row_int(r, -1), row_int(r, 0), row_int(r, 0), row_int(r, t->category == 'S' ? 100 : 0), row_null(r), row_text(r, "i"), row_text(r, "x"), row_int(r, t->category == 'A' ? 750 : 0), row_int(r, t->category == 'A' ? 750 : 0), row_null(r);
+  for (int k = 0; k < pg_types_n; k++) type_row(r, &pg_types[k]);
+  pg_enum_each(r->db, own_type_rows, r);
+}
+static void enum_rows(void *context, const pg_enum *e) {
+  rowset *r = context;
+  for (int i = 0; i < e->n; i++) {
+    row_int(r, (int64_t)e->type.oid * 1000 % 2000000000 + i), row_int(r, e->type.oid), row_int(r, i + 1), row_text(r, e->labels[i]);
     row_end(r);
   }
 }
+static void build_enum(rowset *r) { pg_enum_each(r->db, enum_rows, r); }
 static void build_database(rowset *r) {
   const char *path = r->db->databases[0].filename, *slash = path ? strrchr(path, '/') : NULL;
   char name[128];
@@ -492,7 +508,7 @@ static const struct definition {
     {"pg_publication_namespace", "oid oid pnpubid oid pnnspid oid", NULL},
     {"pg_subscription", "oid oid subdbid oid subskiplsn text subname name subowner oid subenabled bool subbinary bool substream bool subtwophasestate char subdisableonerr bool subconninfo text subslotname name subsynccommit text subpublications _text", NULL},
     {"pg_rewrite", "oid oid rulename name ev_class oid ev_type char ev_enabled char is_instead bool ev_qual text ev_action text", NULL},
-    {"pg_enum", "oid oid enumtypid oid enumsortorder float4 enumlabel name", NULL},
+    {"pg_enum", "oid oid enumtypid oid enumsortorder float4 enumlabel name", build_enum},
     {"pg_range", "rngtypid oid rngsubtype oid rngmultitypid oid rngcollation oid rngsubopc oid rngcanonical oid rngsubdiff oid", NULL},
     {"pg_extension", "oid oid extname name extowner oid extnamespace oid extrelocatable bool extversion text extconfig _oid extcondition _text", NULL},
     {"pg_event_trigger", "oid oid evtname name evtevent name evtowner oid evtfoid oid evtenabled char evttags _text", NULL},
@@ -782,8 +798,10 @@ bool pg_definition(hdb *db, int what, int64_t number, int64_t column, bool prett
 
 bool pg_reg_text(hdb *db, uint32_t reg_type, int64_t number, buf *out) {
   if (reg_type == PG_REGTYPE) {
-    const pg_type *t = pg_type_by_oid((uint32_t)number);
+    hdb_lock(db);
+    const pg_type *t = pg_type_numbered(db, (uint32_t)number);
     if (t) buf_text(out, t->sql);
+    hdb_unlock(db);
     return t != NULL;
   }
   if (reg_type == PG_REGNAMESPACE) {
@@ -804,8 +822,10 @@ bool pg_reg_number(hdb *db, uint32_t reg_type, const char *name, int64_t *number
   int32_t modifier;
   if (*name >= '0' && *name <= '9') return *number = strtoll(name, NULL, 10), true;
   if (reg_type == PG_REGTYPE) {
-    const pg_type *t = pg_type_by_name(name, &modifier);
+    hdb_lock(db);
+    const pg_type *t = pg_type_named(db, name, &modifier);
     if (t) *number = t->oid;
+    hdb_unlock(db);
     return t != NULL;
   }
   if (reg_type == PG_REGNAMESPACE) return *number = strcmp(name, "public") == 0 ? PUBLIC : PG_CATALOG, true;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "sql/pg_enum.h"
 #include "sql/pg_rows.h"
 
 const char *pg_catalog_name(rowset *r) {
@@ -17,7 +18,7 @@ void pg_build_is_tables(rowset *r) { pg_each_table(r, visit_is_tables); }
 static void is_column(rowset *r, const char *table_name, const char *schema_name, const char *name, int number, const char *default_, bool nullable, const pg_type *t, int32_t modifier) {
   bool text = t->oid == PG_VARCHAR || t->oid == PG_BPCHAR;
   int precision = t->oid == PG_INT2 ? 16 : t->oid == PG_INT4 ? 32 : t->oid == PG_INT8 ? 64 : t->oid == PG_FLOAT4 ? 24 : t->oid == PG_FLOAT8 ? 53 : 0;
-  row_text(r, pg_catalog_name(r)), row_text(r, schema_name), row_text(r, table_name), row_text(r, name), row_int(r, number), row_text(r, default_), row_text(r, nullable ? "YES" : "NO"), row_text(r, t->category == 'A' ? "ARRAY" : t->sql);
+  row_text(r, pg_catalog_name(r)), row_text(r, schema_name), row_text(r, table_name), row_text(r, name), row_int(r, number), row_text(r, default_), row_text(r, nullable ? "YES" : "NO"), row_text(r, t->category == 'A' ? "ARRAY" : t->category == 'E' ? "USER-DEFINED" : t->sql);
   if (text && modifier >= 4) row_int(r, modifier - 4), row_int(r, (modifier - 4) * 4);
   else if (t->category == 'S') row_null(r), row_int(r, 1073741824);
   else row_null(r), row_null(r);
@@ -27,7 +28,7 @@ static void is_column(rowset *r, const char *table_name, const char *schema_name
   else row_null(r), row_null(r), row_null(r);
   if (t->category == 'D') row_int(r, t->oid == PG_DATE ? 0 : 6);
   else row_null(r);
-  row_text(r, pg_catalog_name(r)), row_text(r, "pg_catalog"), row_text(r, t->name), row_text(r, "NO"), row_null(r), row_text(r, "NEVER"), row_null(r), row_text(r, "YES");
+  row_text(r, pg_catalog_name(r)), row_text(r, pg_is_own_type(t->oid) ? "public" : "pg_catalog"), row_text(r, t->name), row_text(r, "NO"), row_null(r), row_text(r, "NEVER"), row_null(r), row_text(r, "YES");
   row_end(r);
 }
 static void visit_is_columns(rowset *r, const table *t, bool temp) {
@@ -35,7 +36,7 @@ static void visit_is_columns(rowset *r, const table *t, bool temp) {
   if (t->kind == TABLE_VIEW) {
     description d = pg_view_columns(r, t);
     for (int k = 0; k < d.columns_n; k++) {
-      const pg_type *type = pg_type_by_oid(d.columns[k].type);
+      const pg_type *type = pg_type_numbered(r->db, d.columns[k].type);
       if (type) is_column(r, t->name, schema_name, d.columns[k].label, k + 1, NULL, true, type, d.columns[k].modifier);
     }
     return;

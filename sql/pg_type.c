@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "sql/pg.h"
+#include "sql/pg_enum.h"
 
 const pg_type pg_types[] = {
     {PG_BOOL, "bool", "boolean", 1, 'B', 0, 1000},
@@ -84,6 +84,12 @@ const pg_type *pg_type_by_oid(uint32_t oid) {
   for (int i = 0; i < pg_types_n; i++)
     if (pg_types[i].oid == oid) return &pg_types[i];
   return NULL;
+}
+
+uint32_t pg_array_element(uint32_t oid) {
+  const pg_type *t = pg_type_by_oid(oid);
+  if (t) return t->category == 'A' ? t->element : 0;
+  return oid >= PG_ENUM_ARRAYS + 16384 && oid < 1000000000 ? oid - PG_ENUM_ARRAYS : 0;
 }
 
 static const pg_type *plain_type(const char *name) {

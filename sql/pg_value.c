@@ -867,7 +867,6 @@ static status numeric_output(int32_t modifier, const value *v, buf *out, error *
 status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err) { return pg_output_in(NULL, oid, modifier, v, out, err); }
 
 status pg_output_in(const pg_zone *zone, uint32_t oid, int32_t modifier, const value *v, buf *out, error *err) {
-  const pg_type *t = pg_type_by_oid(oid);
   value w = *v;
   switch (oid) {
   case PG_BOOL:
@@ -901,8 +900,8 @@ status pg_output_in(const pg_zone *zone, uint32_t oid, int32_t modifier, const v
     buf_printf(out, "%lld", (long long)w.i);
   } else if (w.type == VAL_REAL) {
     pg_real_text(w.r, false, out);
-  } else if (t && t->category == 'A' && t->element && w.n && w.p[0] == '[') {
-    array_output(zone, w.p, w.n, t->element, out);
+  } else if (w.n && w.p[0] == '[' && pg_array_element(oid)) {
+    array_output(zone, w.p, w.n, pg_array_element(oid), out);
   } else {
     buf_append(out, w.p, w.n);
   }

@@ -10,6 +10,7 @@
 #include "sql/dml.h"
 #include "sql/violation.h"
 #include "sql/describe.h"
+#include "sql/pg_enum.h"
 
 #include <strings.h>
 
@@ -138,7 +139,21 @@ static status compile_not_null(compile *c, writer *w) {
   return HDB_OK;
 }
 
+/* The types of enumerated columns, as main's schema has them now. */
+static status compile_enums(compile *c, writer *w) {
+  const table *t = w->t;
+  for (int k = 0; k < t->columns_n; k++) {
+    if (!t->columns[k].enum_name) continue;
+    if (!w->enums && !(w->enums = arena_zero(c->memory, (size_t)t->columns_n * sizeof *w->enums))) return dml_no_memory(c->err);
+    w->enums[k] = pg_enum_by_name(c->db, t->columns[k].enum_name);
+    if (!w->enums[k]) return error_set(c->err, HDB_ERROR, "type \"%s\" does not exist", t->columns[k].enum_name);
+    c->program->reads |= (uint64_t)1 << DB_MAIN;
+  }
+  return HDB_OK;
+}
+
 status write_check_compile(compile *c, writer *w) {
+  TRY(compile_enums(c, w));
   TRY(compile_not_null(c, w));
   TRY(compile_generated(c, w));
   return compile_checks(c, w);
@@ -180,6 +195,10 @@ static status vector_store(exec *x, const table *t, const column *c, value *v) {
 static status store_as(exec *x, const writer *w, int k, value *v) {
   const column *c = &w->t->columns[k];
   if (c->vector_dimensions && v->type != VAL_NULL) return vector_store(x, w->t, c, v);
+  if (w->enums && w->enums[k] && v->type != VAL_NULL) {
+    TRY(pg_convert(c->pg_type, -1, false, v, &x->memory, x->err));
+    return pg_enum_check(w->enums[k], c->enum_array, v, &x->memory, x->err);
+  }
   if (c->pg_type && v->type != VAL_NULL) return pg_convert(c->pg_type, c->pg_modifier, false, v, &x->memory, x->err);
   if (c->affinity >= AFF_TEXT && v->type != VAL_NULL) TRY(value_apply_affinity(v, c->affinity, &x->memory));
   if (w->t->strict) TRY(strict_type(x, w->t, k, v));
