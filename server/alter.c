@@ -545,17 +545,31 @@ static status alter_column(alter *a, int i, int end) {
   return fail_at(a, i, "not supported yet: ALTER COLUMN %s", i < a->t->tokens_n ? a->t->tokens[i].text : "");
 }
 
+/* [COLUMN] [IF EXISTS] name [CASCADE | RESTRICT] */
+static status drop_column(alter *a, int i, int end) {
+  if (word(a, i, "column")) i++;
+  bool if_exists = word(a, i, "if") && word(a, i + 1, "exists");
+  if (if_exists) i += 2;
+  if (!name_at(a, i)) return syntax(a, i);
+  int behind = i + 1 + (word(a, i + 1, "cascade") || word(a, i + 1, "restrict"));
+  return behind < end ? syntax(a, behind) : alter_drop_column(a->s, a->schema, a->table, a->t->tokens[i].text, if_exists);
+}
+
 /* ---- the statement ---- */
 
 static status run_action(alter *a, const alter_action *action) {
   int i = action->from, end = action->to;
-  if (action->text) {
-    status rc = run_text(a->s, action->text);
-    return rc;
+  bool there = false;
+  if (action->unless) TRY(has_row(a, arena_printf(a->memory, "SELECT 1 FROM pragma_table_xinfo('%s') WHERE lower(name) = lower('%s')", escaped(a, a->table), escaped(a, action->unless)), &there));
+  if (there) {
+    session_notice(a->s, "NOTICE", "00000", arena_printf(a->memory, "column \"%s\" of relation \"%s\" already exists, skipping", action->unless, a->table));
+    return HDB_OK;
   }
+  if (action->text) return run_text(a->s, action->text);
   TRY(load(a));
   if (word(a, i, "add")) return add_constraint(a, i + 1, end);
   if (word(a, i, "drop") && word(a, i + 1, "constraint")) return drop_constraint(a, i + 2, end);
+  if (word(a, i, "drop")) return drop_column(a, i + 1, end);
   if (word(a, i, "rename") && word(a, i + 1, "constraint")) return rename_constraint(a, i + 2);
   if (word(a, i, "validate") && word(a, i + 1, "constraint")) {
     element e;

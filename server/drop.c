@@ -181,7 +181,7 @@ static status run(drop *d) {
   }
   for (int k = 0; k < d->t->texts_n; k++) {
     int i = order ? order[k] : k;
-    if (i < d->t->names_n && hdb_type_exists(d->s->db, d->t->names[i])) return session_fail(d->s, "42809", NULL, "Use DROP TYPE to remove a type.", "\"%s\" is not a %s", d->t->names[i], table ? "table" : "view");
+    if (i < d->t->names_n && hdb_type_exists(d->s->db, d->t->names[i])) return session_fail(d->s, "42P01", NULL, NULL, "%s \"%s\" does not exist", table ? "table" : "view", d->t->names[i]);
     status rc = run_text(d->s, d->t->texts[i]);
     const char *m = d->s->err.message;
     if (rc != HDB_OK && m && (strncmp(m, "no such table: ", 15) == 0 || strncmp(m, "no such view: ", 14) == 0))

@@ -253,6 +253,8 @@ const char *encoding_words(session *s, const char *text, buf *keep);    /* for o
 /* ---- alter.c ---- */
 const char *sql_escaped(arena *memory, const char *text); /* quotes doubled, for between them */
 status alter_run(session *s, const translation *t, const char *query);
+/* alter_drop.c: inside of a transaction. */
+status alter_drop_column(session *s, const char *schema, const char *table, const char *column, bool if_exists);
 status comment_run(session *s, const translation *t, const char *query);
 
 /* ---- maintenance.c ---- */

@@ -626,8 +626,12 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
     *at = call ? close + 1 : i + 1;
     return HDB_OK;
   }
-  if (rewrite_is(r, i, "default") && (rewrite_punct(r, i + 1, ',') || rewrite_punct(r, i + 1, ')')) && (rewrite_punct(r, i - 1, ',') || rewrite_punct(r, i - 1, '(')))
-    return rewrite_unsupported(r, i, "DEFAULT in VALUES");
+  bool among = rewrite_punct(r, i - 1, ',') || rewrite_punct(r, i - 1, '('), set = i > 0 && r->t[i - 1].kind == PT_OPERATOR && strcmp(r->t[i - 1].text, "=") == 0;
+  if (rewrite_is(r, i, "default") && (set || (among && (rewrite_punct(r, i + 1, ',') || rewrite_punct(r, i + 1, ')'))))) {
+    rewrite_put(r, i, "pg_default()");
+    *at = i + 1;
+    return HDB_OK;
+  }
   *done = false;
   return HDB_OK;
 }

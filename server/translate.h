@@ -54,6 +54,7 @@ typedef struct sequence_options {
 typedef struct alter_action {
   int from, to;
   const char *text;
+  const char *unless; /* ADD COLUMN IF NOT EXISTS: nothing is done when the table has this column */
 } alter_action;
 
 typedef struct translation {

@@ -658,11 +658,10 @@ static bool is_hint(const rewriter *r, int i) {
 }
 
 /* One action; nothing written: it is the server's (alter.c). */
-static status alter_clause(rewriter *r, int i, const char *schema, const char *table, int table_at, int end) {
+static status alter_clause(rewriter *r, int i, const char *schema, const char *table, int table_at, int end, const char **unless) {
   bool rename = rewrite_is(r, i, "rename") && !rewrite_is(r, i + 1, "constraint");
-  bool drop = rewrite_is(r, i, "drop") && !rewrite_is(r, i + 1, "constraint");
   bool add = rewrite_is(r, i, "add") && !is_table_constraint(r, i + 1);
-  if (!rename && !drop && !add) return HDB_OK;
+  if (!rename && !add) return HDB_OK;
   buf_text(&r->text, "ALTER TABLE");
   put_qualified(r, table_at, schema, table);
   if (rename) {
@@ -671,14 +670,10 @@ static status alter_clause(rewriter *r, int i, const char *schema, const char *t
   }
   int k = i + 1;
   if (rewrite_is(r, k, "column")) k++;
-  if (drop) {
-    if (rewrite_is(r, k, "if")) return rewrite_unsupported(r, k, "DROP COLUMN IF EXISTS");
-    buf_text(&r->text, " DROP COLUMN ");
-    rewrite_token(r, k++);
-    if (rewrite_is(r, k, "cascade") || rewrite_is(r, k, "restrict")) k++;
-    return k < end ? rewrite_syntax_error(r, k) : HDB_OK;
+  if (rewrite_is(r, k, "if") && rewrite_is(r, k + 1, "not") && rewrite_is(r, k + 2, "exists")) {
+    k += 3;
+    *unless = k < end ? r->t[k].text : NULL;
   }
-  if (rewrite_is(r, k, "if")) return rewrite_unsupported(r, k, "ADD COLUMN IF NOT EXISTS");
   buf_text(&r->text, " ADD COLUMN ");
   table_rewrite t = {.comment = BUF_INIT};
   status rc = rewrite_column(r, k, end, &t);
@@ -702,10 +697,11 @@ static status alter_table(rewriter *r, int i) {
     int stop = element_end(r, i, r->n);
     if (!is_hint(r, i)) {
       buf_clear(&r->text);
-      TRY(alter_clause(r, i, schema, table, table_at, stop));
+      const char *unless = NULL;
+      TRY(alter_clause(r, i, schema, table, table_at, stop, &unless));
       const char *text = r->text.n ? arena_strndup(r->memory, (const char *)r->text.p, r->text.n) : NULL;
-      special = special || !text;
-      actions[n++] = (alter_action){.from = i, .to = stop, .text = text};
+      special = special || !text || unless;
+      actions[n++] = (alter_action){.from = i, .to = stop, .text = text, .unless = unless};
     }
     i = stop + 1;
   }

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "server/session.h"
+#include "sql/pg_enum.h"
 
 static bool word(const translation *t, int at, const char *text) { return at < t->tokens_n && token_word(&t->tokens[at], text); }
 
@@ -100,12 +101,13 @@ static status run_prepare(session *s, const translation *t, const char *sql) {
       }
       int32_t modifier;
       const pg_type *type = one.n && buf_cstr(&one) ? pg_type_by_name((char *)one.p, &modifier) : NULL;
-      if (!type) {
+      uint32_t number = type ? type->oid : one.n && buf_cstr(&one) ? hdb_type_number(s->db, (char *)one.p) : 0;
+      if (!number) {
         error_set(&s->err, HDB_ERROR, "type \"%s\" does not exist", one.p ? (char *)one.p : "");
         buf_free(&one);
         return HDB_ERROR;
       }
-      if (n < 200) types[n++] = type->oid == PG_UNKNOWN ? 0 : type->oid;
+      if (n < 200) types[n++] = number == PG_UNKNOWN ? 0 : number;
       buf_clear(&one);
     }
     buf_free(&one);

@@ -91,7 +91,7 @@ static status add_table(load *l, table *t, const schema_row *row) {
     }
   }
   t->tree = (uint32_t)row->root;
-  if (t->kind == TABLE_ORDINARY) t->enumeration = pg_enum_of_text(&l->s->memory, t->name, pg_table_oid(t), t->sql);
+  if (t->kind == TABLE_ORDINARY) t->enumeration = pg_enum_of_text(&l->s->memory, t->name, PG_ENUMS + t->tree, t->sql);
   t->schema = s;
   for (index_ *i = t->indexes; i; i = i->next)
     if (i->is_primary) i->tree = t->tree;

@@ -320,6 +320,7 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   }
   if ((strcmp(name, "pg_add") == 0 || strcmp(name, "pg_sub") == 0) && list && list->n == 2)
     return arithmetic(d, f, e, list->items[0].e, list->items[1].e, name[3] == 'a' ? EX_ADD : EX_SUB, expected);
+  if (strcmp(name, "pg_typeof") == 0 && list && list->n == 1) return coerce_typeof(d, e, infer(d, f, list->items[0].e, 0));
   if (strcmp(name, "pg_array") == 0) return typed_of(array_of(infer_all_alike(d, f, list, PG_TEXT).type));
   if (strcmp(name, "pg_any_array") == 0 && list && list->n == 1) {
     typed t = infer(d, f, list->items[0].e, expected ? array_of(expected) : PG_TEXT_ARRAY);
@@ -548,17 +549,29 @@ static typed infer(describe *d, frame *f, expr *e, uint32_t expected) {
 
 /* ---- labels ---- */
 
+static const char *label_of(describe *d, const expr *e);
+
+/* The label of what is cast, when that is a column's or a function's; else the type's name. */
+static const char *cast_label(describe *d, const expr *of, const char *type) {
+  bool again = of->op == EX_CAST || (of->op == EX_FUNCTION && strcmp(of->text, "pg_cast") == 0 && of->list && of->list->n == 2);
+  const expr *inner = of;
+  while (again) {
+    inner = inner->op == EX_CAST ? inner->left : inner->list->items[0].e;
+    again = inner->op == EX_CAST || (inner->op == EX_FUNCTION && strcmp(inner->text, "pg_cast") == 0 && inner->list && inner->list->n == 2);
+  }
+  int32_t modifier;
+  const pg_type *t = pg_type_named(d->db, type, &modifier);
+  bool weak = inner->op == EX_CASE || is_boolean_word(inner);
+  const char *label = weak ? "?column?" : label_of(d, inner);
+  return strcmp(label, "?column?") != 0 ? label : t ? t->name + (t->category == 'A' && *t->name == '_') : type;
+}
+
 static const char *label_of(describe *d, const expr *e) {
   switch (e->op) {
   case EX_ID: return is_boolean_word(e) ? "bool" : e->text;
   case EX_DOT: return e->text;
   case EX_COLLATE: return label_of(d, e->left);
-  case EX_CAST: {
-    const char *inner = label_of(d, e->left);
-    int32_t modifier;
-    const pg_type *t = pg_type_named(d->db, e->text, &modifier);
-    return strcmp(inner, "?column?") != 0 ? inner : t ? t->name + (t->category == 'A' && *t->name == '_') : e->text;
-  }
+  case EX_CAST: return cast_label(d, e->left, e->text);
   case EX_CASE: {
     const char *inner = e->has_else && e->list->n ? label_of(d, e->list->items[e->list->n - 1].e) : "?column?";
     return strcmp(inner, "?column?") != 0 ? inner : "case";
@@ -572,12 +585,7 @@ static const char *label_of(describe *d, const expr *e) {
     return s->columns->items[0].name ? s->columns->items[0].name : label_of(d, s->columns->items[0].e);
   }
   case EX_FUNCTION:
-    if (strcmp(e->text, "pg_cast") == 0 && e->list && e->list->n == 2) {
-      const char *inner = label_of(d, e->list->items[0].e);
-      int32_t modifier;
-      const pg_type *t = pg_type_named(d->db, e->list->items[1].e->text, &modifier);
-      return strcmp(inner, "?column?") != 0 ? inner : t ? t->name + (t->category == 'A' && *t->name == '_') : e->list->items[1].e->text;
-    }
+    if (strcmp(e->text, "pg_cast") == 0 && e->list && e->list->n == 2) return cast_label(d, e->list->items[0].e, e->list->items[1].e->text);
     if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
     if (strcmp(e->text, "pg_extract") == 0) return "extract";
@@ -776,6 +784,7 @@ static void infer_set(describe *d, frame *f, const columns *target, set_list *se
 static columns describe_insert(describe *d, insert_statement *s) {
   frame outer = {0}, f = {.outer = &outer};
   if (s->with) open_with(d, &outer, s->with);
+  coerce_insert(d, s);
   columns target = target_columns(d, &f, &s->table);
   int n = s->columns ? s->columns->n : target.n;
   typed *wanted = arena_zero(d->memory, (size_t)(n + 1) * sizeof *wanted);
@@ -789,6 +798,7 @@ static columns describe_insert(describe *d, insert_statement *s) {
   frame excluded = {.outer = &f};
   add_source(d, &excluded, "excluded", target);
   for (upsert *u = s->upserts; u; u = u->next) {
+    coerce_set(d, &s->table, u->set);
     infer_set(d, &excluded, &target, u->set);
     if (u->where) infer(d, &excluded, u->where, PG_BOOL);
   }
@@ -798,6 +808,7 @@ static columns describe_insert(describe *d, insert_statement *s) {
 static columns describe_update(describe *d, update_statement *s) {
   frame outer = {0}, f = {.outer = &outer};
   if (s->with) open_with(d, &outer, s->with);
+  coerce_set(d, &s->table, s->set);
   columns target = target_columns(d, &f, &s->table);
   frame only = {.outer = &outer};
   add_source(d, &only, s->table.alias ? s->table.alias : s->table.name, target);

@@ -210,7 +210,7 @@ bool coerce_zoned_arithmetic(describe *d, expr *e, expr *left, expr *right, type
 
 /* ---- enumerated types ---- */
 
-bool coerce_is_enum(describe *d, typed t) { return d->coerce && d->rc == HDB_OK && pg_is_own_type(t.type) && t.type < PG_ENUM_ARRAYS && pg_enum_by_oid(d->db, t.type); }
+bool coerce_is_enum(describe *d, typed t) { return d->coerce && d->rc == HDB_OK && pg_is_own_type(t.type) && t.type < PG_ENUM_ARRAYS + PG_ENUMS && pg_enum_by_oid(d->db, t.type); }
 
 /* e becomes name(e, labels). */
 static void with_list(describe *d, expr *e, const char *name, const pg_enum *of) {
@@ -248,4 +248,10 @@ typed coerce_enum_call(describe *d, expr *e, typed t) {
     with_list(d, e, "pg_enum_range", pg_enum_by_oid(d->db, t.type));
   }
   return typed_of(range ? t.type + PG_ENUM_ARRAYS : t.type);
+}
+
+typed coerce_typeof(describe *d, expr *e, typed t) {
+  const pg_type *type = d->coerce ? pg_type_numbered(d->db, t.type ? t.type : PG_UNKNOWN) : NULL;
+  if (type) *e = (expr){.op = EX_TEXT, .text = type->sql, .text_n = (uint32_t)strlen(type->sql), .span = e->span};
+  return typed_of(PG_REGTYPE);
 }

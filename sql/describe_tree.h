@@ -48,6 +48,11 @@ void coerce_enum_order(describe *d, expr *e, typed t, typed other);
 bool coerce_enum_choice(describe *d, expr *e, typed t);
 /* enum_range(x), enum_first(x), enum_last(x): of x's type. */
 typed coerce_enum_call(describe *d, expr *e, typed t);
+/* describe_insert.c: DEFAULT among values, fewer values than columns. */
+void coerce_insert(describe *d, insert_statement *s);
+void coerce_set(describe *d, const qualified_name *table, set_list *set);
+/* pg_typeof: known before anything runs. */
+typed coerce_typeof(describe *d, expr *e, typed t);
 /* tz + interval, tz - interval, tz - timestamp */
 bool coerce_zoned_arithmetic(describe *d, expr *e, expr *left, expr *right, typed l, typed r, int op);
 

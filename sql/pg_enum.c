@@ -233,6 +233,16 @@ bool hdb_type_name(hdb *db, uint32_t oid, char name[64], bool *array) {
   return e != NULL;
 }
 
+uint32_t hdb_type_number(hdb *db, const char *name) {
+  int32_t modifier;
+  hdb_lock(db);
+  const pg_type *t = pg_type_named(db, name, &modifier);
+  uint32_t number = t ? t->oid : 0;
+  transaction_release(db);
+  hdb_unlock(db);
+  return number;
+}
+
 bool hdb_type_exists(hdb *db, const char *name) {
   hdb_lock(db);
   bool found = pg_enum_by_name(db, name) != NULL;

@@ -11,7 +11,7 @@
 
 #include "sql/pg.h"
 
-enum { PG_ENUM_ARRAYS = 900000000 }; /* an array type's number is its element's and this */
+enum { PG_ENUMS = 100000000, PG_ENUM_ARRAYS = 800000000 }; /* a type's number is PG_ENUMS and its tree's, an array type's PG_ENUM_ARRAYS more */
 struct table;
 
 typedef struct pg_enum {
@@ -39,7 +39,7 @@ const char *pg_enum_list(arena *memory, const pg_enum *e);
 const pg_type *pg_type_named(hdb *db, const char *name, int32_t *modifier);
 const pg_type *pg_type_numbered(hdb *db, uint32_t oid);
 const pg_type *pg_type_of_declared(hdb *db, const char *declared, bool postgres, int32_t *modifier);
-static inline bool pg_is_own_type(uint32_t oid) { return oid >= 16384 && oid != PG_VECTOR; }
+static inline bool pg_is_own_type(uint32_t oid) { return oid >= PG_ENUMS && oid < 1000000000; }
 
 /* CREATE TABLE, ADD COLUMN: the type that a column says it is of must be there. */
 status pg_enum_must_exist(hdb *db, const char *declared, error *err);
@@ -47,6 +47,7 @@ status pg_enum_must_exist(hdb *db, const char *declared, error *err);
 /* The name behind a number; false: there is no such type. */
 bool hdb_type_name(hdb *db, uint32_t oid, char name[64], bool *array);
 bool hdb_type_exists(hdb *db, const char *name);
+uint32_t hdb_type_number(hdb *db, const char *name); /* 0: none */
 /* The labels of a type, for the server's CREATE and ALTER TYPE: the comment that its text carries. */
 bool pg_enum_put(const char *const *labels, int n, buf *out);
 

@@ -89,7 +89,7 @@ const pg_type *pg_type_by_oid(uint32_t oid) {
 uint32_t pg_array_element(uint32_t oid) {
   const pg_type *t = pg_type_by_oid(oid);
   if (t) return t->category == 'A' ? t->element : 0;
-  return oid >= PG_ENUM_ARRAYS + 16384 && oid < 1000000000 ? oid - PG_ENUM_ARRAYS : 0;
+  return oid >= PG_ENUM_ARRAYS + PG_ENUMS && oid < 1000000000 ? oid - PG_ENUM_ARRAYS : 0;
 }
 
 static const pg_type *plain_type(const char *name) {
