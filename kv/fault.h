@@ -7,7 +7,8 @@
  * renames and deletions a sync of the directory has made lasting. kv_fault_power_cut: from now on no byte is written
  * any more (every change fails with an I/O error). Then close the store (its status does not matter), then
  * kv_fault_power_back brings the files to what a disk may hold: with seed 0 exactly what was synced; otherwise each
- * file keeps a random part of what was written after its last sync, sometimes with a damaged last sector.
+ * file keeps a random part of what was written after its last sync, sometimes with a damaged last sector, and each
+ * creation, rename and deletion that no sync of the directory made lasting has happened or not, in no order.
  *
  * One set of faults for the process; calls may come from any thread.
  */
@@ -26,7 +27,7 @@ enum kv_fault {
   KV_FAULT_WRITE,      /* the nth write fails, nothing of it is written */
   KV_FAULT_HALF_WRITE, /* the nth write fails after half of its bytes */
   KV_FAULT_NO_SPACE,   /* from the nth write on all fail: no space left */
-  KV_FAULT_SYNC,       /* the nth fsync fails; what was written since the last one is lost at a power cut */
+  KV_FAULT_SYNC,       /* the nth fsync (a directory's name ends with '/') fails; what was written since the last one is lost at a power cut */
   KV_FAULT_READ,       /* the nth read fails */
   KV_FAULT_SHORT_READ, /* the nth read gives half of its bytes */
   KV_FAULT_FLIP        /* the nth read gives one bit wrong */

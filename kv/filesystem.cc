@@ -4,17 +4,20 @@
 // and keeps what a power cut would leave. When neither is asked for, a call costs one relaxed load more.
 //
 // F1  A tracked file's `synced` is what the last successful sync covered; after a power cut nothing changes.
-// F2  A creation, deletion or rename is undone by power_back unless its directory was synced afterwards.
+// F2  A creation, deletion or rename may be undone by power_back, each for itself, unless its directory was synced afterwards.
 // F3  OPTIONS files are not written: RocksDB never reads them at open, its tools do without, and writing and checking
 //     one costs a third of an open (and of a creation, which would write eight, two thirds).
 // F4  A log that is being synced is extended by written zeros ahead of the data (64 KB, then doubling to 4 MB), so that a
 //     sync has neither a size nor an extent to write: about a third less time. RocksDB takes zeros for the end of a log;
 //     but data behind zeros (pages reach the disk in any order) must not be read, so a reader sees the log only up to
 //     the first zero record header.
-// F5  A new log begins only when the logs before it are durable: a later log never survives without an earlier one.
+// F5  A new log begins only when the logs before it are durable, bytes and names: a later log never survives without an
+//     earlier one. What was synced and what has a lasting name is counted here, under RocksDB, which syncs the directory of
+//     its logs at the next synced write or flush only: of two logs begun in between the older could be lost alone.
 // F7  An encrypted store has a file system of its own, whose files are sealed above all of this (filesystem_crypt.h):
 //     faults, extension and power cuts see what lies on the disk. It refuses to open a file for writing twice. Its log of
 //     messages is off: RocksDB's words may hold keys.
+// F8  CURRENT is renamed only when the name of the MANIFEST in it is lasting.
 // F6  The log of messages (LOG) is opened at its first warning only: most opens write none.
 //
 // The C handles are structs whose first member is `rep` (rocksdb/c.cc, 7.8 to 10.x).
@@ -149,6 +152,7 @@ public:
     if (!s.ok()) return s;
     s = put(data, o, d);
     if (s.ok()) wrote(data.size());
+    if (s.ok()) done(data.size());
     return s;
   }
   IOStatus Append(const Slice &data, const IOOptions &o, const DataVerificationInfo &, IODebugContext *d) override {
@@ -167,6 +171,7 @@ public:
   IOStatus Fsync(const IOOptions &o, IODebugContext *d) override {
     return synced([&] { return target()->Fsync(o, d); });
   }
+  virtual void done(size_t) {} // so much is in the file, and counted: a sync from now on covers it
 
 protected:
   const std::string path_;
@@ -184,7 +189,10 @@ private:
     }
     if (strikes(KV_FAULT_HALF_WRITE, path_)) {
       size_t half = data.size() / 2;
-      if (put(Slice(data.data(), half), o, d).ok() && tracking) files[path_].written += half;
+      if (put(Slice(data.data(), half), o, d).ok()) {
+        if (tracking) files[path_].written += half;
+        done(half);
+      }
       return IOStatus::IOError("half of a write failed on request", path_);
     }
     return IOStatus::OK();
@@ -222,6 +230,8 @@ const char zeros[64 << 10] = {0};
 class log_writable;
 std::mutex logs_mutex;
 std::set<log_writable *> open_logs; // F5
+uint64_t logs_created;
+std::map<std::string, uint64_t> unnamed_logs; // directory: its newest log (counted by logs_created) that may lose its name
 
 bool is_log(const std::string &path) { return path.size() > 4 && path.compare(path.size() - 4, 4, ".log") == 0; }
 
@@ -231,6 +241,7 @@ public:
       : faulty_writable(std::move(t), path) {
     std::lock_guard<std::mutex> lock(logs_mutex);
     open_logs.insert(this);
+    unnamed_logs[directory_of(path)] = ++logs_created;
   }
   ~log_writable() override {
     std::lock_guard<std::mutex> lock(logs_mutex);
@@ -266,9 +277,9 @@ protected:
       s = target()->PositionedAppend(data, at, o, d);
       if (s.ok() && end > zeroed_) extend(end, o, d);
     }
-    if (s.ok()) appended_.store(end);
     return s;
   }
+  void done(size_t n) override { appended_ += n; }
 
 private:
   std::atomic<uint64_t> appended_{0}, lasting_{0};
@@ -301,9 +312,10 @@ bool open_log_size(const std::string &path, uint64_t *size) {
   return false;
 }
 
-// F5
-IOStatus sync_open_logs(const std::string &directory, const IOOptions &o, IODebugContext *d) {
+// F5, but for the names: whether the directory is to be synced.
+IOStatus sync_open_logs(const std::string &directory, bool *names, const IOOptions &o, IODebugContext *d) {
   std::lock_guard<std::mutex> lock(logs_mutex);
+  *names = unnamed_logs.count(directory);
   for (log_writable *log : open_logs)
     if (directory_of(log->path()) == directory && !log->is_lasting()) {
       IOStatus s = log->Sync(o, d);
@@ -400,23 +412,35 @@ public:
     while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
   }
   IOStatus Fsync(const IOOptions &o, IODebugContext *d) override {
-    IOStatus s = before();
-    if (s.ok() && !tracking) s = FSDirectoryWrapper::Fsync(o, d);
-    return s.ok() ? after() : s;
+    return synced([&] { return FSDirectoryWrapper::Fsync(o, d); });
   }
   IOStatus FsyncWithDirOptions(const IOOptions &o, IODebugContext *d, const rocksdb::DirFsyncOptions &more) override {
-    IOStatus s = before();
-    if (s.ok() && !tracking) s = FSDirectoryWrapper::FsyncWithDirOptions(o, d, more);
-    return s.ok() ? after() : s;
+    return synced([&] { return FSDirectoryWrapper::FsyncWithDirOptions(o, d, more); });
   }
 
 private:
   std::string path_;
 
+  template <class call> IOStatus synced(call sync) {
+    IOStatus s = before();
+    uint64_t created;
+    {
+      std::lock_guard<std::mutex> lock(logs_mutex);
+      created = logs_created;
+    }
+    if (s.ok() && !tracking) s = sync();
+    if (s.ok()) s = after();
+    if (!s.ok()) return s;
+    std::lock_guard<std::mutex> lock(logs_mutex);
+    auto newest = unnamed_logs.find(path_);
+    if (newest != unnamed_logs.end() && newest->second <= created) unnamed_logs.erase(newest);
+    return s;
+  }
   IOStatus before() {
     if (!active.load(std::memory_order_relaxed)) return IOStatus::OK();
     std::lock_guard<std::mutex> lock(mutex);
-    return has_power() ? IOStatus::OK() : power_error();
+    if (!has_power()) return power_error();
+    return strikes(KV_FAULT_SYNC, path_ + "/") ? IOStatus::IOError("fsync failed on request", path_) : IOStatus::OK();
   }
   IOStatus after() { // F2
     if (!active.load(std::memory_order_relaxed)) return IOStatus::OK();
@@ -501,7 +525,9 @@ public:
     if (f.find("/OPTIONS-") != std::string::npos) return IOStatus::NotSupported(UNWANTED); // F3
     uint64_t link = key_ && is_log(f) ? crypt_link(f) : 0;
     if (is_log(f)) {
-      IOStatus s = sync_open_logs(directory_of(f), o.io_options, d);
+      bool names;
+      IOStatus s = sync_open_logs(directory_of(f), &names, o.io_options, d);
+      if (s.ok() && names) s = sync_directory(directory_of(f), o.io_options, d);
       if (!s.ok()) return s;
     }
     if (active.load(std::memory_order_relaxed)) {
@@ -597,6 +623,10 @@ public:
     return target()->DeleteFile(f, o, d);
   }
   IOStatus RenameFile(const std::string &from, const std::string &to, const IOOptions &o, IODebugContext *d) override {
+    if (to.size() > 8 && to.compare(to.size() - 8, 8, "/CURRENT") == 0) { // F8
+      IOStatus s = sync_directory(directory_of(to), o, d);
+      if (!s.ok()) return s;
+    }
     if (active.load(std::memory_order_relaxed)) {
       std::lock_guard<std::mutex> lock(mutex);
       if (!has_power()) return power_error();
@@ -624,6 +654,11 @@ public:
 private:
   crypt_key *key_ = nullptr;
 
+  IOStatus sync_directory(const std::string &path, const IOOptions &o, IODebugContext *d) {
+    std::unique_ptr<rocksdb::FSDirectory> directory;
+    IOStatus s = NewDirectory(path, o, &directory, d);
+    return s.ok() ? directory->FsyncWithDirOptions(o, d, rocksdb::DirFsyncOptions()) : s;
+  }
   IOStatus sealed_sequential(const std::string &f, const FileOptions &o, std::unique_ptr<rocksdb::FSSequentialFile> *r, IODebugContext *d) {
     std::unique_ptr<rocksdb::FSSequentialFile> t[2];
     uint64_t physical;
@@ -694,10 +729,21 @@ void lose_unsynced(const std::string &path, const tracked_file &f, uint64_t *see
     damage = random_next(seed) % 3 == 0 && keep > f.synced;
   }
   if (content.size() > keep) content.resize(keep);
+  uint64_t sector = (keep - 1) / SECTOR * SECTOR; // a disk writes whole ones
   if (damage)
-    for (uint64_t i = keep - (keep - f.synced < SECTOR ? keep - f.synced : SECTOR); i < content.size(); i++)
+    for (uint64_t i = sector > f.synced ? sector : f.synced; i < content.size(); i++)
       content[i] = (char)random_next(seed);
   write_whole(path, content);
+}
+
+// One time in four the newest log is the only one of those without a lasting name that is there (F5).
+bool name_survives(std::map<std::string, tracked_file>::iterator f, bool only_newest_log, uint64_t *seed) {
+  if (f->second.entry_lasting) return true;
+  if (!*seed || !only_newest_log || !is_log(f->first)) return *seed && random_next(seed) % 2;
+  std::string directory = directory_of(f->first);
+  while (++f != files.end())
+    if (is_log(f->first) && directory_of(f->first) == directory) return false;
+  return true;
 }
 
 // ---- messages ----
@@ -838,7 +884,7 @@ void kv_filesystem_before_fork(void) {
   crypt_before_fork();
 }
 void kv_filesystem_after_fork(bool child) {
-  if (child) open_logs.clear(); // the parent's: it writes on
+  if (child) open_logs.clear(), unnamed_logs.clear(); // the parent's: it writes on
   crypt_after_fork(child);
   mutex.unlock();
   logs_mutex.unlock();
@@ -907,15 +953,22 @@ int kv_filesystem_sync_found(const char *path) {
 
 void kv_fault_power_back(uint64_t seed) {
   std::lock_guard<std::mutex> lock(mutex);
-  for (auto &f : files) {
-    if (is_kept_anyway(f.first)) continue;
-    if (f.second.entry_lasting || (seed && random_next(&seed) % 2)) lose_unsynced(f.first, f.second, &seed);
-    else unlink(f.first.c_str());
+  std::set<std::string> done; // names whose last change lasted
+  bool only_newest_log = seed && random_next(&seed) % 4 == 0;
+  for (auto f = files.begin(); f != files.end(); f++) {
+    if (is_kept_anyway(f->first)) continue;
+    if (name_survives(f, only_newest_log, &seed)) {
+      lose_unsynced(f->first, f->second, &seed);
+      done.insert(f->first);
+    } else {
+      unlink(f->first.c_str());
+    }
   }
-  while (!undos.empty()) { // newest first, so that the oldest content wins
+  for (; !undos.empty(); undos.pop_back()) { // newest first, so that the oldest content wins
     const undo &u = undos.back();
-    if (u.existed) write_whole(u.path, u.content);
-    undos.pop_back();
+    if (done.count(u.path)) continue;
+    if (seed && !files.count(u.path) && random_next(&seed) % 2) done.insert(u.path); // a deletion that lasted
+    else if (u.existed) write_whole(u.path, u.content);
   }
   for (auto &f : files) f.second = tracked_file();
   files.clear();

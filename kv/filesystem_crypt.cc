@@ -195,12 +195,12 @@ public:
     if (data.empty()) return IOStatus::OK();
     out_.resize(CRYPT_RECORD + data.size() + CRYPT_TAG);
     crypt_record_put(bytes(out_), (uint32_t)data.size());
-    if (data.size() > INT32_MAX || !crypt_seal(key_.get(), CRYPT_MORE, frames_++, slice{bytes(out_), CRYPT_RECORD}, bytes(data), data.size(), bytes(out_) + CRYPT_RECORD)) {
+    if (data.size() > INT32_MAX || !crypt_seal(key_.get(), CRYPT_MORE, frames_, slice{bytes(out_), CRYPT_RECORD}, bytes(data), data.size(), bytes(out_) + CRYPT_RECORD)) {
       over_ = true;
       return sealing_failed(path_);
     }
-    IOStatus s = put(o, d);
-    if (s.ok()) size_ += data.size();
+    IOStatus s = put(o, d); // a failure is the last use of this number (S1)
+    if (s.ok()) size_ += data.size(), frames_++;
     if (out_.capacity() > 1 << 20) std::string().swap(out_);
     return s;
   }

@@ -330,6 +330,93 @@ START_TEST(any_power_cut_leaves_a_prefix_with_all_that_was_synced) {
 }
 END_TEST
 
+static int logs_in_directory(void) {
+  int n = 0;
+  DIR *d = opendir(directory);
+  for (struct dirent *e; (e = readdir(d));) n += strlen(e->d_name) > 4 && strcmp(e->d_name + strlen(e->d_name) - 4, ".log") == 0;
+  closedir(d);
+  return n;
+}
+
+static void start_anew(void) {
+  if (store) close_store();
+  kv_fault_track(false);
+  remove_directory(directory);
+  make_directory();
+  kv_fault_track(true);
+  must_open();
+}
+
+/* Two logs begin while nothing is synced and no flush syncs the directory either: the second never outlives the first. */
+START_TEST(a_later_log_never_survives_without_an_earlier_one) {
+  for (uint64_t seed = 0; seed < 12; seed++) {
+    start_anew();
+    for (uint32_t i = 1; i <= 10; i++) ck_assert_int_eq(write_batch(i, false), HDB_OK);
+    int before = logs_in_directory();
+    ck_assert_int_eq(kv_settle(store), HDB_OK); /* the background rests from here on */
+    uint32_t n = 10;
+    while (logs_in_directory() < before + 2) ck_assert_int_eq(write_batch(++n, false), HDB_OK);
+    for (uint32_t more = n + 5; n < more;) ck_assert_int_eq(write_batch(++n, false), HDB_OK);
+    kv_fault_power_cut();
+    close_store();
+    kv_fault_power_back(seed);
+    must_open();
+    ck_assert_uint_ge(newest(), 10);
+    check_prefix(newest(), n);
+  }
+}
+END_TEST
+
+/* The files of `from` are those of `to`. */
+static void copy_directory(const char *from, const char *to) {
+  remove_directory(to);
+  ck_assert_int_eq(mkdir(to, 0700), 0);
+  DIR *d = opendir(from);
+  for (struct dirent *e; (e = readdir(d));) {
+    char source[512], target[512], block[4096];
+    if (e->d_name[0] == '.') continue;
+    snprintf(source, sizeof source, "%s/%s", from, e->d_name);
+    snprintf(target, sizeof target, "%s/%s", to, e->d_name);
+    FILE *in = fopen(source, "rb"), *out = fopen(target, "wb");
+    for (size_t n; (n = fread(block, 1, sizeof block, in)) > 0;) ck_assert_uint_eq(fwrite(block, 1, n, out), n);
+    fclose(in);
+    ck_assert_int_eq(fclose(out), 0);
+  }
+  closedir(d);
+}
+
+/* What was synced before it is there after an opening that was cut short anywhere, and all names it made or not. */
+START_TEST(an_opening_cut_short_loses_nothing) {
+  char kept[160];
+  start_anew();
+  for (uint32_t i = 1; i <= 400; i++) ck_assert_int_eq(write_batch(i, false), HDB_OK);
+  ck_assert_int_eq(kv_flush(store), HDB_OK);
+  for (uint32_t i = 401; i <= 450; i++) ck_assert_int_eq(write_batch(i, i == 450), HDB_OK);
+  close_store();
+  kv_fault_track(false);
+  snprintf(kept, sizeof kept, "%s.kept", directory);
+  copy_directory(directory, kept);
+  bool done = false;
+  for (int nth = 1; !done; nth++)
+    for (uint64_t seed = 0; seed < 6; seed++) {
+      copy_directory(kept, directory);
+      kv_fault_track(true);
+      kv_fault_power_cut_at(nth);
+      status rc = try_open(false);
+      done = rc == HDB_OK && !kv_fault_power_is_cut();
+      kv_fault_power_cut();
+      if (rc == HDB_OK) close_store();
+      kv_fault_power_back(seed ? seed * 7919 + (uint64_t)nth : 0);
+      rc = try_open(false);
+      ck_assert_msg(rc == HDB_OK, "cut at %d, seed %d: %d %s", nth, (int)seed, rc, kv_message());
+      check_prefix(450, 450);
+      close_store();
+    }
+  remove_directory(kept);
+  must_open();
+}
+END_TEST
+
 /* A creation cut short anywhere: opening again gives a working store, or says that it is damaged; no data existed. */
 START_TEST(a_creation_cut_short_can_be_done_again) {
   for (int nth = 1; nth < 150; nth++) {
@@ -491,6 +578,8 @@ static TCase *cases(const char *name, void (*begin)(void)) {
   tcase_add_test(t, false_reads_are_errors_not_answers);
   tcase_add_test(t, a_false_read_during_compaction_loses_nothing);
   tcase_add_test(t, what_was_synced_survives_a_power_cut_and_only_that);
+  tcase_add_test(t, a_later_log_never_survives_without_an_earlier_one);
+  tcase_add_test(t, an_opening_cut_short_loses_nothing);
   tcase_add_test(t, a_creation_cut_short_can_be_done_again);
   tcase_add_test(t, damage_is_found_and_never_taken_for_a_new_store);
   tcase_add_test(t, what_cannot_be_opened_says_why);
