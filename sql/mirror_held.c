@@ -1,9 +1,10 @@
 /* The connection to app.db that is kept for a while after its work, and the journal that is kept with it.
  *
  * A program that connects for each request makes us write app.db at each close. Opening the file, reading its schema,
- * and making, syncing into its folder and deleting a journal cost more than the rows. So for some seconds after a write
- * the connection stays, and with it the journal: its head is overwritten with zeros and synced instead of its being
- * deleted (SQLite's PERSIST). Both go when nothing was written for HELD_MS: at the keeper's hand, or at exit.
+ * and making, syncing into its folder and deleting a journal cost more than the rows. So where writes come thick and fast
+ * (OFTEN of them, none HELD_MS after the one before) the connection stays, and with it the journal: its head is
+ * overwritten with zeros and synced instead of its being deleted (SQLite's PERSIST). Both go when nothing was written for
+ * HELD_MS: at the keeper's hand, or at exit. A program that writes now and then never finds a journal beside its file.
  *
  * H1  Kept is a connection whose file is the one the name leads to (device and inode) and looks as we left it: then its
  *     pages in memory are the file's. Otherwise it is closed, and another one opened.
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "sql/mirror_internal.h"
+
+enum { OFTEN = 8 };
 
 /* ---- the VFS: SQLite's own, but for H4 ---- */
 
@@ -111,11 +114,13 @@ void file_give(struct mirror *m, bool keep, bool wrote) {
   int64_t now = mirror_ticks();
   if (!sqlite3_get_autocommit(m->held)) sqlite3_exec(m->held, "ROLLBACK", NULL, NULL, NULL);
   sqlite3_progress_handler(m->held, 0, NULL, NULL);
-  bool often = wrote && m->held_at && now - m->held_at < HELD_MS;
-  if (wrote) m->held_at = now;
+  if (wrote) {
+    m->held_often = m->held_at && now - m->held_at < HELD_MS ? m->held_often + 1 : 0;
+    m->held_at = now;
+  }
   if (wrote && m->journal_made)
     m->journal = m->journal_made, m->journal_made = 0; /* H4: committed, so it was synced */
-  if (!keep || !(often || m->journal)) {
+  if (!keep || m->held_often < OFTEN) {
     drop_journal(m);
     close_held(m);
   }

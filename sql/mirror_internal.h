@@ -13,7 +13,7 @@
 
 struct sqlite3;
 
-enum { HELD_MS = 3000 }; /* mirror_held.c */
+enum { HELD_MS = 500 }; /* mirror_held.c */
 
 /* How the file looks from outside; a look that is equal needs no opening. */
 typedef struct file_look {
@@ -74,6 +74,7 @@ struct mirror {
   ino_t held_inode;
   ino_t journal, journal_made; /* H4; 0: none */
   bool held_ready;
+  int held_often; /* writes one soon after the other */
   int64_t held_at; /* ticks in ms: the last write; 0 never */
   /* the keeper's */
   int64_t due;             /* ticks in ms; 0: nothing to do */

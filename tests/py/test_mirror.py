@@ -109,15 +109,16 @@ def stock(sql):
 request("CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, x UNIQUE)")
 request("CREATE TABLE u(id INTEGER PRIMARY KEY, t REFERENCES t)")
 journals = set()
-for i in range(12):
+for i in range(24):
     request(f"INSERT INTO t(x) VALUES('x{i}')")
+    assert i >= 4 or not os.path.exists(path + "-journal")
     if i == 5:
         request("ALTER TABLE u ADD COLUMN y DEFAULT 7")
         assert "7" in stock("SELECT sql FROM sqlite_schema WHERE name = 'u'")[0][0]
         request("INSERT INTO u(t) VALUES(3)")
     if i == 7:
         request("DELETE FROM t WHERE x = 'x1'")
-    if i == 11:
+    if i == 23:
         request("UPDATE t SET id = id + 100 WHERE x = 'x2'")
     if i == 3:
         request("PRAGMA user_version = 5")
@@ -127,7 +128,7 @@ for i in range(12):
         journals.add(os.stat(path + "-journal").st_ino)
     assert stock("SELECT count(*) FROM t") == [(i + 1 - (i >= 7),)], i
     assert stock("PRAGMA integrity_check") == [("ok",)]
-assert len(journals) <= 2, journals
+assert 1 <= len(journals) <= 2, journals
 assert stock("SELECT * FROM u") == [(1, 3, 7)] and stock("PRAGMA user_version") == [(5,)]
 conn = helios.connect(path)
 for sql in ("SELECT * FROM t ORDER BY id", "SELECT * FROM sqlite_sequence", "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '_heliosdb%' ORDER BY 1, 2"):
@@ -141,6 +142,9 @@ assert conn.execute("SELECT * FROM heliosdb_mirror_log").fetchall() == []
 request("CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
 request("INSERT INTO t(x) VALUES('first')")
 request("INSERT INTO t(x) VALUES('second')")
+request("CREATE TABLE warm(x)")
+for i in range(12):
+    request("INSERT INTO warm VALUES(1)")
 shutil.copy(path, path + ".bak")
 for i in range(5):
     request(f"INSERT INTO t(x) VALUES('more {i}')")
