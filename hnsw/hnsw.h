@@ -83,6 +83,12 @@ bool hnsw_search_next(hnsw_search *s, int64_t *label, double *distance);
 /* Nothing whose true distance is nearer than this comes from hnsw_search_next any more, as far as the walk has come; the
  * rounding of ranks is allowed for (with copy8: three standard deviations of it). */
 double hnsw_search_bound(const hnsw_search *s);
+/* The distance of the nearest node met so far, whatever the filter says of it. Infinite: none. */
+double hnsw_search_nearest(const hnsw_search *s);
+/* For a query unlike the data, whose walk may have ended at the wrong side of it: some thousand nodes all over the graph are
+ * met as well, and the walk goes on from all until the bound holds for this ef. What is new comes next, and may be nearer than
+ * what was returned. */
+void hnsw_search_spread(hnsw_search *s, int ef);
 /* What the next calls will return, as things stand: at most n labels. */
 size_t hnsw_search_coming(hnsw_search *s, int64_t *labels, size_t n);
 /* The ef nearest were all returned: the next call widens the walk. */

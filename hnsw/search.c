@@ -28,6 +28,7 @@ struct hnsw_search {
   hnsw_filter filter;
   hnsw_announcer announce;
   void *context;
+  float nearest; /* rank of the nearest node met */
   size_t passed; /* nodes that the filter was asked for */
   heap near, best;
   heap later, spilled, ready; /* lists */
@@ -60,6 +61,7 @@ hnsw_search *hnsw_search_open(hnsw *g, const float *query, int ef, hnsw_filter f
   s->passed = 0;
   s->count = s->returned_n = 0;
   s->started = s->failed = s->restarted = false;
+  s->nearest = INFINITY;
   prepare_vector(g, query, s->query);
   return s;
 }
@@ -173,6 +175,7 @@ static void expect_links(const hnsw *g, uint32_t place) {
 }
 
 static void meet(hnsw_search *s, candidate c) {
+  if (c.rank < s->nearest) s->nearest = c.rank;
   if (beyond(s, c.rank)) {
     list_add(&s->later, c);
     return;
@@ -186,6 +189,7 @@ static void meet(hnsw_search *s, candidate c) {
 static void begin(hnsw_search *s) {
   hnsw *g = s->g;
   s->restarted = s->started;
+  s->nearest = INFINITY;
   s->started = true;
   s->generation = g->generation;
   s->near.n = s->best.n = s->later.n = s->spilled.n = s->ready.n = s->ready_at = 0;
@@ -331,6 +335,52 @@ static double rank_margin(const hnsw_search *s, double rank) {
   const byte_vector *x = vector_at(g, s->best.n ? s->best.items[0].place & PLACE : 0);
   return rounding +
          3 * sqrt((double)q->norm * (double)q->norm * theirs + (double)x->norm * (double)x->norm * own);
+}
+
+double hnsw_search_nearest(const hnsw_search *s) {
+  if (!s->started || s->nearest == INFINITY) return INFINITY;
+  return distance_from_rank((enum hnsw_metric)s->g->options.metric, (double)s->nearest);
+}
+
+static void meet_all_over(hnsw_search *s) {
+  enum { SEEDS = 2048, AT_ONCE = 32 };
+  const hnsw *g = s->g;
+  uint32_t step = g->used / SEEDS + 1, seeds[AT_ONCE], n = 0;
+  float ranks[AT_ONCE];
+  for (uint32_t place = step / 2; place < g->used || n; place += step) {
+    if (place < g->used && !g->nodes[place].free_place && first_met(s, place)) {
+      prefetch_vector(g, place);
+      seeds[n++] = place;
+    }
+    if (!n || (n < AT_ONCE && place < g->used)) continue;
+    ranks_to(g, s->query, seeds, n, ranks);
+    for (uint32_t i = 0; i < n; i++) {
+      if (ranks[i] < s->nearest) s->nearest = ranks[i];
+      list_add(&s->later, (candidate){ranks[i], seeds[i]});
+    }
+    s->count += n;
+    n = 0;
+  }
+}
+
+void hnsw_search_spread(hnsw_search *s, int ef) {
+  pthread_rwlock_rdlock(&s->g->lock);
+  if (s->started && s->generation == s->g->generation && !s->failed && seen_room(s)) {
+    size_t waiting = s->ready.n - s->ready_at;
+    candidate *ready = malloc((waiting + 1) * sizeof *ready); /* not returned yet */
+    if (ready && waiting) memcpy(ready, s->ready.items + s->ready_at, waiting * sizeof *ready);
+    s->failed = !ready;
+    if (ready) meet_all_over(s);
+    if (s->ef < (size_t)ef / 2) s->ef = (size_t)ef / 2;
+    if (!s->failed && widen(s)) {
+      walk(s);
+      gather(s);
+      for (size_t i = 0; i < waiting; i++) list_add(&s->ready, ready[i]);
+      sort_candidates(s->ready.items, s->ready.n);
+    }
+    free(ready);
+  }
+  pthread_rwlock_unlock(&s->g->lock);
 }
 
 size_t hnsw_search_coming(hnsw_search *s, int64_t *labels, size_t n) {

@@ -25,7 +25,14 @@ typedef struct found {
   slice row; /* a copy, when it is worth it; n 0: looked up again */
 } found;
 
-enum { AHEAD_MAX = 24, BATCH = 64, COPIED_ROWS = 128, COPIED_BYTES = 8192, AHEAD_ROWS = HNSW_TOGETHER };
+enum {
+  SCANNED_MOST = 500000,
+  AHEAD_MAX = 24,
+  BATCH = 64,
+  COPIED_ROWS = 128,
+  COPIED_BYTES = 8192,
+  AHEAD_ROWS = HNSW_TOGETHER
+};
 
 struct vector_run {
   access_state *s;
@@ -46,11 +53,13 @@ struct vector_run {
   double frontier; /* nothing nearer comes from the walk any more */
   int64_t need;    /* rows likely to be asked for */
   bool exactly;    /* ... and no more than these */
+  bool settled;    /* ... which are known: nothing is taken in between them any more */
   int64_t given;   /* rows returned */
   double query_norm2;
   int64_t asked, accepted, rows, bytes;
   int64_t passed_wanted; /* with filters: the walk has to pass this many nodes, the refused among them */
-  int ef;
+  int ef, ef_unlike;
+  double usual;  /* a query whose nearest is farther is unlike the data; an infinity: no matter */
   bool choosing; /* for EXPLAIN: no scan is made */
   bool filters; /* some rows do not qualify */
   bool gave_up;
@@ -388,13 +397,42 @@ static void own_write(void *context, slice key, bool whole) {
     o->failed = true;
 }
 
-/* Measured for ten rows; more of them need more, and queries unlike the data a little. */
-static int derived_ef(const vector_run *r) {
-  const hdb *db = r->s->x->db;
-  if (db->vector.ef_search > 0) return db->vector.ef_search;
-  int64_t ef = vector_view_ef(&r->view, db->vector.recall_target > 0 ? db->vector.recall_target : 0.95);
+/* Measured for ten rows; more of them need more. */
+static int ef_for_need(const vector_run *r, int measured) {
+  int64_t ef = measured ? measured : CALIBRATION_EF_MOST;
   if (ef < 2 * r->need + 12) ef = 2 * r->need + 12;
   return ef > 4096 ? 4096 : (int)ef;
+}
+
+/* No ef reaches the target (many equal vectors, say), and the rows can be scanned. */
+static bool is_hopeless(const vector_run *r, int measured) {
+  return !measured && r->rows <= SCANNED_MOST && r->s->x->db->vector.strategy != VECTOR_GRAPH;
+}
+
+static bool derive_ef(vector_run *r) {
+  const hdb *db = r->s->x->db;
+  vector_calibration c = vector_view_calibration(&r->view);
+  double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
+  int measured = vector_calibration_ef(&c, target);
+  r->usual = c.rows && !db->vector.ef_search ? c.usual : INFINITY;
+  r->ef_unlike = vector_calibration_ef_unlike(&c, target);
+  r->ef = db->vector.ef_search > 0 ? db->vector.ef_search : ef_for_need(r, measured);
+  return db->vector.ef_search > 0 || !is_hopeless(r, measured);
+}
+
+/* What the walk has met is all unusually far: the query is unlike the data, and the walk may have ended somewhere else than
+ * where its nearest are. It is spread once, or given up. Before the first row is returned. */
+static void spread_when_unlike(vector_run *r) {
+  if (!r->walking || r->scanned || r->given || r->usual == INFINITY) return;
+  double nearest = hnsw_search_nearest(r->search), norm = sqrt(r->query_norm2);
+  if (r->v->key.metric == HNSW_IP && norm > 0) nearest /= norm;
+  if (!(nearest > r->usual)) return;
+  r->usual = INFINITY;
+  r->frontier = -INFINITY;
+  r->gave_up = is_hopeless(r, r->ef_unlike);
+  if (r->gave_up) return;
+  r->passed_wanted = ef_for_need(r, r->ef_unlike);
+  hnsw_search_spread(r->search, r->filters ? r->ef : (int)r->passed_wanted);
 }
 
 /* ---- on a branch: main at the branch point, and whatever the branches down to here have written ---- */
@@ -466,7 +504,7 @@ static status walk_begin(vector_run *r, txn *t, bool *walks) {
     goto out;
   }
   r->walking = true;
-  r->ef = derived_ef(r);
+  if (!derive_ef(r)) goto out;
   r->passed_wanted = r->ef;
   if (r->filters && !s->x->db->vector.ef_search && r->ef > FILTERED_EF(r->need)) r->ef = (int)FILTERED_EF(r->need);
   r->search =
@@ -538,7 +576,9 @@ static void run_reset(vector_run *r) {
   r->sorted = true;
   r->given = 0;
   r->scanned = r->gave_up = false;
+  r->settled = false;
   r->unserved = NULL;
+  r->usual = INFINITY;
   r->frontier = -INFINITY;
   r->asked = r->accepted = 0;
   r->ahead = r->pulled = 0;
@@ -583,7 +623,7 @@ status vector_open(access_state *s) {
 /* Nothing that comes later belongs before the rows at the list's head. */
 static bool head_is_final(const vector_run *r) {
   size_t waiting = r->list_n - r->list_at, wanted = 1;
-  if (r->scanned) return true;
+  if (r->scanned || (r->settled && waiting)) return true;
   if (r->exactly && r->given < r->need) wanted = (size_t)(r->need - r->given);
   if (waiting < wanted) return false;
   if (r->exactly && r->walking && r->filters && r->asked < r->passed_wanted) return false;
@@ -598,7 +638,13 @@ status vector_step(access_state *s) {
   r->positioned = false; /* the statement may have written since */
   for (;;) {
     while (!head_is_final(r)) TRY(walk_step(r));
+    if (r->usual != INFINITY) {
+      spread_when_unlike(r);
+      r->usual = INFINITY;
+      continue;
+    }
     if (r->list_at == r->list_n) return HDB_DONE;
+    r->settled = r->exactly;
     found f = r->list[r->list_at++];
     r->given++;
     if (r->ahead) r->ahead--;
@@ -620,7 +666,9 @@ static status choose(vector_run *r, enum vector_choice *choice) {
   if (r->s->done || !r->query) return HDB_OK;
   *choice = r->unserved ? VECTOR_SCANS_UNBUILT : VECTOR_SCANS;
   if (!walks) return HDB_OK;
-  while (r->filters && !head_is_final(r)) TRY(walk_step(r));
+  while (!head_is_final(r)) TRY(walk_step(r));
+  spread_when_unlike(r);
+  while (r->filters && !r->gave_up && !head_is_final(r)) TRY(walk_step(r));
   *choice = r->gave_up ? VECTOR_SCANS_FEW : VECTOR_WALKS;
   return HDB_OK;
 }

@@ -83,7 +83,7 @@ static status check_graph(engine *e, uint32_t tree, int column, slice head_key, 
   *out = (vector_graph_check){.metric = p[2]};
   const uint8_t *q = varint_get(head.p, head.p + head.n, &version);
   if (q) q = varint_get(q, head.p + head.n, &dimensions);
-  if (!q || version != 1 || dimensions < 1 || dimensions > 65535) {
+  if (!q || version < 1 || version > 2 || dimensions < 1 || dimensions > 65535) {
     out->damaged++;
     return HDB_OK;
   }

@@ -374,11 +374,11 @@ void vector_view_count(const vector_view *v, bool scanned) {
   atomic_fetch_add(scanned ? &v->index->scans : &v->index->walks, 1);
 }
 
-int vector_view_ef(const vector_view *v, double target) {
+vector_calibration vector_view_calibration(const vector_view *v) {
   pthread_mutex_lock(&v->index->set->lock);
-  int ef = vector_calibration_ef(&v->graph->calibration, target);
+  vector_calibration c = v->graph->calibration;
   pthread_mutex_unlock(&v->index->set->lock);
-  return ef;
+  return c;
 }
 
 status vector_view_touched(vector_view *v, row_ids *out) {

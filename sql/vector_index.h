@@ -48,11 +48,17 @@ enum { CALIBRATION_STEPS = 13, CALIBRATION_QUERIES = 64 };
 typedef struct vector_calibration {
   int64_t rows;
   double recall[CALIBRATION_STEPS];
+  /* queries unlike the data: those whose nearest node is farther than `usual` (ip: per unit of the query's norm), and what
+   * recall they had by hnsw_search_spread */
+  double usual, recall_unlike[CALIBRATION_STEPS];
 } vector_calibration;
 /* held_back: sorted row ids that the graph does not have, NULL: none. */
 status vector_calibrate(hnsw *g, const vector_key *key, cursor *c, const row_ids *held_back,
                         const atomic_bool *stop, vector_calibration *out);
+/* 0: none reaches it. */
 int vector_calibration_ef(const vector_calibration *c, double target);
+int vector_calibration_ef_unlike(const vector_calibration *c, double target);
+enum { CALIBRATION_EF_MOST = 1280 }; /* where none does, and a scan is too much */
 
 typedef struct vector_index vector_index;
 typedef struct vector_view {
@@ -79,8 +85,8 @@ hnsw *vector_view_graph(const vector_view *v);
 void vector_index_scanning(vector_index *i, bool begins);
 /* A search is over: did the graph give all its rows? */
 void vector_view_count(const vector_view *v, bool scanned);
-/* The ef that is expected to reach this recall. */
-int vector_view_ef(const vector_view *v, double target);
+/* What was measured of the graph. */
+vector_calibration vector_view_calibration(const vector_view *v);
 /* Adds the row ids touched that were not given by an earlier call. HDB_NOTFOUND: the log went too far: scan. */
 status vector_view_touched(vector_view *v, row_ids *out);
 /* Adds the rows that the graph cannot hold: no vector in them. */

@@ -1,8 +1,10 @@
 /* Graphs on disk: beside the rows (mvcc's aside), under the tree's number.
  *
  *   key                                               value
- *   column (2 bytes) metric (1) m (1) ef (2) 'h'      varint version 1 · varint dimensions · varint flags (1: floats) ·
- *                                                     varint rows at the last calibration · its recalls, 4 bytes each
+ *   column (2 bytes) metric (1) m (1) ef (2) 'h'      varint version 2 · varint dimensions · varint flags (1: floats) ·
+ *                                                     varint rows at the last calibration · its recalls, 4 bytes each,
+ *                                                     those of queries unlike the data · the usual distance, a double's
+ *                                                     bits, 8 bytes (version 1 ends before: it is measured again)
  *   column (2 bytes) metric (1) m (1) ef (2) 'n' row  the node (hnsw.h)
  *
  * Numbers in keys are big-endian, row ids as in the tree, so that nodes lie in the order of the rows: loading walks both
@@ -18,7 +20,7 @@
 #include "kv/base/key.h"
 #include "sql/vector_internal.h"
 
-enum { VERSION = 1, BATCH_BYTES = 1 << 20, FLAG_FLOATS = 1 };
+enum { VERSION = 2, BATCH_BYTES = 1 << 20, FLAG_FLOATS = 1 };
 
 void store_prefix(const vector_key *k, buf *out) {
   uint8_t b[6] = {(uint8_t)(k->column >> 8),          (uint8_t)k->column,         k->metric, (uint8_t)k->m,
@@ -32,7 +34,13 @@ static void put_head(const vector_index *i, const vector_graph *g, buf *out) {
   buf_varint(out, (uint64_t)i->key.dimensions);
   buf_varint(out, i->floats ? FLAG_FLOATS : 0);
   buf_varint(out, (uint64_t)g->calibration.rows);
-  for (int k = 0; k < CALIBRATION_STEPS; k++) buf_be32(out, (uint32_t)(g->calibration.recall[k] * 1e6));
+  const vector_calibration *c = &g->calibration;
+  for (int k = 0; k < CALIBRATION_STEPS; k++) buf_be32(out, (uint32_t)(c->recall[k] * 1e6));
+  for (int k = 0; k < CALIBRATION_STEPS; k++) buf_be32(out, (uint32_t)(c->recall_unlike[k] * 1e6));
+  uint64_t usual;
+  memcpy(&usual, &c->usual, 8);
+  buf_be32(out, (uint32_t)(usual >> 32));
+  buf_be32(out, (uint32_t)usual);
 }
 
 /* false: of another version or shape. */
@@ -43,12 +51,19 @@ static bool read_head(vector_index *i, vector_graph *g, slice head) {
   if (p) p = varint_get(p, end, &dimensions);
   if (p) p = varint_get(p, end, &flags);
   if (p) p = varint_get(p, end, &rows);
-  if (!p || version != VERSION || dimensions != (uint64_t)i->key.dimensions ||
-      end - p != 4 * CALIBRATION_STEPS)
+  if (!p || version < 1 || version > VERSION || dimensions != (uint64_t)i->key.dimensions ||
+      end - p != (version == 1 ? 4 * CALIBRATION_STEPS : 8 * CALIBRATION_STEPS + 8))
     return false;
   i->floats = flags & FLAG_FLOATS;
-  g->calibration.rows = (int64_t)(rows >> 1 << 1);
-  for (int k = 0; k < CALIBRATION_STEPS; k++) g->calibration.recall[k] = get_be32(p + 4 * k) / 1e6;
+  if (version == 1) return true;
+  vector_calibration *c = &g->calibration;
+  c->rows = (int64_t)(rows >> 1 << 1);
+  for (int k = 0; k < CALIBRATION_STEPS; k++) c->recall[k] = get_be32(p + 4 * k) / 1e6;
+  for (int k = 0; k < CALIBRATION_STEPS; k++)
+    c->recall_unlike[k] = get_be32(p + 4 * (CALIBRATION_STEPS + k)) / 1e6;
+  uint64_t usual =
+      (uint64_t)get_be32(p + 8 * CALIBRATION_STEPS) << 32 | get_be32(p + 8 * CALIBRATION_STEPS + 4);
+  memcpy(&c->usual, &usual, 8);
   return true;
 }
 

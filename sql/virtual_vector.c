@@ -166,9 +166,10 @@ static status list_index(void *context, const vector_info *i) {
                               value_int(i->scans)};
   const hdb *db = l->x->db;
   double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
-  if (i->built)
-    row[11] = value_int(db->vector.ef_search ? db->vector.ef_search
-                                             : vector_calibration_ef(&i->calibration, target));
+  if (i->built) { /* NULL: none reaches the target, the rows are scanned */
+    int ef = db->vector.ef_search ? db->vector.ef_search : vector_calibration_ef(&i->calibration, target);
+    if (ef) row[11] = value_int(ef);
+  }
   return listing_add(l, row);
 }
 
