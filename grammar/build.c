@@ -394,6 +394,11 @@ expr *build_binary(parser *p, enum expr_op op, expr *left, expr *right) {
   return settled(p, e);
 }
 
+/* Only the postgres dialect's lexer knows ^. */
+expr *build_power(parser *p, expr *left, expr *right) {
+  return left && right ? postgres_call(p, "pg_power", left, right, NULL, left->span.p) : NULL;
+}
+
 static bool is_false(const expr *e) { return e->op == EX_INT && e->i == 0; }
 
 /* A conjunction with the literal 0 is 0, and what stands on its other side is not even looked up. */

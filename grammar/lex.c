@@ -240,7 +240,6 @@ static int two(size_t *length, bool condition, int both, int one) {
 }
 
 int lex_raw(slice text, size_t at, uint8_t dialect, size_t *length) {
-  (void)dialect; /* the postgres lexer's own tokens ($tag$, E'', [) branch off here */
   *length = 0;
   if (at >= text.n || text.p[at] == 0) return 0;
   const uint8_t *z = text.p + at;
@@ -280,6 +279,7 @@ int lex_raw(slice text, size_t at, uint8_t dialect, size_t *length) {
   case ',': return TK_COMMA;
   case '&': return TK_BITAND;
   case '~': return TK_BITNOT;
+  case '^': return dialect == DIALECT_POSTGRES ? TK_POWER : LEX_ILLEGAL;
   case '`': case '"': case '\'': return quoted(z, n, length);
   case '[': return bracketed(z, n, length);
   case '.': return is_digit(AT(1)) ? number(z, n, length) : TK_DOT;

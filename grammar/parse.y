@@ -34,6 +34,7 @@
 %left BITAND BITOR LSHIFT RSHIFT VEC_L2 VEC_COS VEC_IP VEC_L1.
 %left PLUS MINUS.
 %left STAR SLASH REM.
+%left POWER.
 %left CONCAT PTR.
 %left COLLATE CAST_SUFFIX.
 %right BITNOT.
@@ -573,6 +574,7 @@ expr(A) ::= expr(X) VEC_L2 expr(Y). { A = build_binary(p, EX_VEC_L2, X, Y); }
 expr(A) ::= expr(X) VEC_COS expr(Y). { A = build_binary(p, EX_VEC_COS, X, Y); }
 expr(A) ::= expr(X) VEC_IP expr(Y). { A = build_binary(p, EX_VEC_IP, X, Y); }
 expr(A) ::= expr(X) VEC_L1 expr(Y). { A = build_binary(p, EX_VEC_L1, X, Y); }
+expr(A) ::= expr(X) POWER expr(Y). { A = build_power(p, X, Y); }
 expr(A) ::= expr(X) PLUS expr(Y). { A = build_binary(p, EX_ADD, X, Y); }
 expr(A) ::= expr(X) MINUS expr(Y). { A = build_binary(p, EX_SUB, X, Y); }
 expr(A) ::= expr(X) STAR expr(Y). { A = build_binary(p, EX_MUL, X, Y); }

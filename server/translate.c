@@ -276,10 +276,9 @@ static status rewrite_operator(rewriter *r, int at, const char *op) {
   } words[] = {{"~", "REGEXP"}, {"~*", "MATCH"}, {"!~", "NOT REGEXP"}, {"!~*", "NOT MATCH"}, {"~~", "LIKE"},
                {"~~*", "GLOB"}, {"!~~", "NOT LIKE"}, {"!~~*", "NOT GLOB"}};
   static const char *const plain[] = {"+", "-", "*", "/", "%", "<", ">", "=", "<=", ">=", "<>", "!=", "||", "&", "|",
-                                      "<<", ">>", "->", "->>", "<->", "<=>", "<#>", "<+>"};
+                                      "<<", ">>", "^", "->", "->>", "<->", "<=>", "<#>", "<+>"};
   r->last_operator = r->text.n;
   r->operator_text = op;
-  if (strcmp(op, "^") == 0) return rewrite_unsupported(r, at, "operator ^ (power() does the same)");
   if (strcmp(op, "~") == 0 && !after_operand(r, at)) {
     rewrite_put(r, at, "~");
     return HDB_OK;
@@ -484,6 +483,77 @@ static bool in_from_list(const rewriter *r, int at) {
   return false;
 }
 
+/* SIMILAR TO pattern: REGEXP with a mark before the pattern, which || binds to it (func_pg.c). */
+static status rewrite_similar(rewriter *r, int *at, int end) {
+  int depth = 0;
+  for (int i = *at + 2; i < end && depth >= 0; i++) {
+    depth += (rewrite_punct(r, i, '(') ? 1 : 0) - (rewrite_punct(r, i, ')') ? 1 : 0);
+    if (depth == 0 && rewrite_is(r, i, "escape")) return rewrite_unsupported(r, i, "SIMILAR TO .. ESCAPE");
+    if (depth == 0 && (rewrite_is(r, i, "and") || rewrite_is(r, i, "or") || rewrite_is(r, i, "then") || rewrite_punct(r, i, ','))) break;
+  }
+  rewrite_put(r, *at, "REGEXP '***similar:' ||");
+  buf_byte(&r->text, ' ');
+  *at += 2;
+  return HDB_OK;
+}
+
+/* f(args) WITHIN GROUP (ORDER BY x [DESC]): at f; false: it is none. */
+static bool is_within_group(const rewriter *r, int at, int close) { return rewrite_is(r, close + 1, "within") && rewrite_is(r, close + 2, "group") && rewrite_punct(r, close + 3, '(') && at > 0; }
+
+/* -> pg_percentile_cont(x, fraction, descending), pg_mode(x, descending) */
+static status rewrite_within_group(rewriter *r, int *at, int close, int end) {
+  static const char *const names[] = {"percentile_cont", "percentile_disc", "mode"};
+  int open = close + 3, last = rewrite_close(r, open, end), which = -1;
+  for (int k = 0; k < 3; k++)
+    if (rewrite_is(r, *at, names[k])) which = k;
+  if (which < 0) return rewrite_unsupported(r, *at, "this function WITHIN GROUP");
+  if (last == end || !rewrite_is(r, open + 1, "order") || !rewrite_is(r, open + 2, "by")) return rewrite_syntax_error(r, open + 1);
+  int stop = last;
+  bool nulls = rewrite_is(r, stop - 2, "nulls"), descending;
+  if (nulls) stop -= 2; /* they do not count */
+  descending = rewrite_is(r, stop - 1, "desc");
+  if (descending || rewrite_is(r, stop - 1, "asc")) stop--;
+  for (int i = open + 3, depth = 0; i < stop; i++) {
+    depth += (rewrite_punct(r, i, '(') ? 1 : 0) - (rewrite_punct(r, i, ')') ? 1 : 0);
+    if (depth == 0 && rewrite_punct(r, i, ',')) return rewrite_unsupported(r, i, "WITHIN GROUP with several columns");
+  }
+  rewrite_put(r, *at, which == 0 ? "pg_percentile_cont(" : which == 1 ? "pg_percentile_disc(" : "pg_mode(");
+  TRY(rewrite_range(r, open + 3, stop));
+  if (which < 2) {
+    buf_text(&r->text, ", ");
+    TRY(rewrite_range(r, *at + 2, close));
+  }
+  buf_text(&r->text, descending ? ", 1)" : ", 0)");
+  *at = last + 1;
+  return HDB_OK;
+}
+
+/* LATERAL (query) [AS] alias [(columns)] -> pg_lateral((query)) AS alias, which the resolver knows. */
+static status rewrite_lateral(rewriter *r, int *at, int end) {
+  int open = *at + 1, close = rewrite_close(r, open, end), i = close + 1;
+  if (close == end) return rewrite_syntax_error(r, end);
+  if (rewrite_is(r, i, "as")) i++;
+  if (!rewrite_is_name(r, i)) return rewrite_syntax_error(r, i);
+  int list = rewrite_punct(r, i + 1, '(') ? rewrite_close(r, i + 1, end) : 0;
+  rewrite_put(r, *at, "pg_lateral((");
+  if (list) {
+    buf_text(&r->text, "WITH ");
+    rewrite_name(r, i, r->t[i].text);
+    buf_byte(&r->text, '(');
+    for (int k = i + 2; k < list; k++) rewrite_token(r, k);
+    buf_text(&r->text, ") AS (");
+  }
+  TRY(rewrite_range(r, open + 1, close));
+  if (list) {
+    buf_text(&r->text, ") SELECT * FROM ");
+    rewrite_name(r, i, r->t[i].text);
+  }
+  buf_text(&r->text, ")) AS ");
+  rewrite_name(r, i, r->t[i].text);
+  *at = (list ? list : i) + 1;
+  return HDB_OK;
+}
+
 /* A word that begins something of PostgreSQL's own; *done false: an ordinary word. */
 static status special_word(rewriter *r, int *at, int end, bool *done) {
   static const char *const from_for[] = {"from", "for", NULL}, *const in_only[] = {"in", NULL},
@@ -495,6 +565,7 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   bool after_from = before >= 0 && (rewrite_is(r, before, "from") || rewrite_is(r, before, "join") || (call && in_from_list(r, before + 1)));
   *done = true;
   if (call && close == end) return rewrite_syntax_error(r, end);
+  if (call && is_within_group(r, i, close)) return rewrite_within_group(r, at, close, end);
   if (call) {
     *at = close + 1;
     if (rewrite_is(r, i, "extract") && rewrite_is(r, i + 3, "from")) {
@@ -586,9 +657,10 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   }
   if (rewrite_is(r, i, "select") && rewrite_is(r, i + 1, "distinct") && rewrite_is(r, i + 2, "on")) return rewrite_distinct_on(r, at, end);
   if (rewrite_is(r, i, "select") && rewrite_has_rows_function(r, i, end)) return rewrite_rows_function(r, at, end);
-  if (rewrite_is(r, i, "similar") && rewrite_is(r, i + 1, "to")) return rewrite_unsupported(r, i, "SIMILAR TO");
+  if (rewrite_is(r, i, "similar") && rewrite_is(r, i + 1, "to")) return rewrite_similar(r, at, end);
   if (rewrite_is(r, i, "lateral")) {
-    if (!rewrite_is_name(r, i + 1) || !rewrite_punct(r, i + 2, '(')) return rewrite_unsupported(r, i, "LATERAL");
+    if (rewrite_punct(r, i + 1, '(')) return rewrite_lateral(r, at, end);
+    if (!rewrite_is_name(r, i + 1) || !rewrite_punct(r, i + 2, '(')) return rewrite_unsupported(r, i, "LATERAL of other than a query or a function");
     *at = i + 1; /* a function sees what stands left of it anyway */
     if (!rewrite_is(r, i + 1, "generate_series") && !rewrite_is(r, i + 1, "unnest")) return HDB_OK;
     return rewrite_table_function(r, at, end);

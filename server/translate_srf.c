@@ -217,18 +217,19 @@ status rewrite_table_function(rewriter *r, int *at, int end) {
     for (int k = i + 1; k < list && names_n < TABLE_COLUMNS_MAX; k += 2) names[names_n++] = r->t[k].text;
     i = list + 1;
   }
-  rewrite_put(r, *at, "(SELECT ");
+  bool first = rewrite_is(r, *at - 1, "from"); /* another sees what stands left of it */
+  rewrite_put(r, *at, first ? "(SELECT " : "pg_lateral((SELECT ");
   if (unnest) {
     TRY(unnest_columns(r, open, close, names, names_n, alias, ordinality));
     buf_text(&r->text, " FROM pg_elements(pg_any_array(");
     TRY(rewrite_range(r, open + 1, argument_end(r, open + 1, close)));
-    buf_text(&r->text, "))) AS ");
+    buf_text(&r->text, first ? "))) AS " : ")))) AS ");
   } else {
     buf_text(&r->text, "value AS ");
     rewrite_name(r, *at, names_n ? names[0] : alias);
     buf_text(&r->text, " FROM generate_series(");
     TRY(rewrite_range(r, open + 1, close));
-    buf_text(&r->text, ")) AS ");
+    buf_text(&r->text, first ? ")) AS " : "))) AS ");
   }
   rewrite_name(r, *at, alias);
   *at = i;

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "sql/number.h"
+#include "sql/resolve.h"
 
 enum { VIEW_DEPTH = 20 };
 
@@ -31,6 +32,7 @@ typedef struct frame {
   struct frame *outer;
 } frame;
 
+static void name_columns(describe *d, select *s);
 static columns infer_select(describe *d, select *s, frame *outer, const typed *expected, int expected_n);
 static typed infer(describe *d, frame *f, expr *e, uint32_t expected);
 static const typed no_type = {0, -1};
@@ -118,9 +120,15 @@ static void open_sources(describe *d, frame *f, source_list *list) {
     if (s->nested && !s->name) {
       open_sources(d, f, s->nested);
     } else if (s->select && !s->name) {
+      name_columns(d, s->select);
       add_source(d, f, name, infer_select(d, s->select, f, NULL, 0));
     } else if (s->name) {
       const named *cte = s->schema || s->is_call ? NULL : find_cte(f, s->name);
+      if (source_lateral(s)) {
+        name_columns(d, source_lateral(s));
+        add_source(d, f, name, infer_select(d, source_lateral(s), f, NULL, 0));
+        continue;
+      }
       if (s->arguments)
         for (int k = 0; k < s->arguments->n; k++) infer(d, f, s->arguments->items[k].e, strcasecmp(s->name, "generate_series") == 0 ? PG_INT8 : PG_TEXT);
       int database;
@@ -225,7 +233,7 @@ static const struct known_function {
   const char *name;
   uint32_t result, arguments; /* arguments: expected of untyped ones, 0: text */
 } known_functions[] = {
-    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
+    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"pg_vector_text", PG_TEXT, 0}, {"pg_percentile_cont", PG_FLOAT8, PG_FLOAT8}, {"pg_percentile_disc", FIRST, PG_FLOAT8}, {"pg_mode", FIRST, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
     {"any_value", FIRST, 0}, {"array_length", PG_INT4, 0},
     {"array_to_string", PG_TEXT, 0}, {"ascii", PG_INT4, 0}, {"bool_and", PG_BOOL, PG_BOOL}, {"bool_or", PG_BOOL, PG_BOOL},
     {"btrim", PG_TEXT, 0}, {"cardinality", PG_INT4, 0}, {"ceil", FIRST, PG_FLOAT8}, {"ceiling", FIRST, PG_FLOAT8},
@@ -260,7 +268,7 @@ static const struct known_function {
     {"sqrt", PG_FLOAT8, PG_FLOAT8}, {"statement_timestamp", PG_TIMESTAMPTZ, 0}, {"strpos", PG_INT4, 0},
     {"substr", PG_TEXT, PG_INT4}, {"substring", PG_TEXT, PG_INT4}, {"to_date", PG_DATE, 0}, {"to_timestamp", PG_TIMESTAMPTZ, 0}, {"total", PG_FLOAT8, 0}, {"transaction_timestamp", PG_TIMESTAMPTZ, 0},
     {"trunc", FIRST, PG_NUMERIC}, {"txid_current", PG_INT8, 0}, {"vector_distance", PG_FLOAT8, 0}, {"vector_dims", PG_INT4, 0},
-    {"regexp_like", PG_BOOL, 0}, {"ilike", PG_BOOL, 0}, {"json_valid", PG_BOOL, 0}, {"to_json", PG_JSON, 0}, {"to_jsonb", PG_JSONB, 0}, {"json_object", PG_JSON, 0}, {"json_array", PG_JSON, 0}, {"json_group_array", PG_JSON, 0}, {"json_group_object", PG_JSON, 0},
+    {"regexp_like", PG_BOOL, 0}, {"pg_regexp", PG_BOOL, 0}, {"pg_iregexp", PG_BOOL, 0}, {"pg_ilike", PG_BOOL, 0}, {"ilike", PG_BOOL, 0}, {"json_valid", PG_BOOL, 0}, {"to_json", PG_JSON, 0}, {"to_jsonb", PG_JSONB, 0}, {"json_object", PG_JSON, 0}, {"json_array", PG_JSON, 0}, {"json_group_array", PG_JSON, 0}, {"json_group_object", PG_JSON, 0},
     {"jsonb_build_object", PG_JSONB, 0}, {"json_agg", PG_JSON, 0}, {"jsonb_agg", PG_JSONB, 0}, {"row_to_json", PG_JSON, 0}, {"lo_get", PG_BYTEA, 0}, {"decode", PG_BYTEA, 0}, {"encode", PG_TEXT, 0}, {"regexp_replace", PG_TEXT, 0}, {"regexp_match", PG_TEXT_ARRAY, 0}, {"translate", PG_TEXT, 0}, {"to_hex", PG_TEXT, PG_INT4}, {"to_char", PG_TEXT, 0},
 };
 
@@ -589,7 +597,7 @@ static const char *label_of(describe *d, const expr *e) {
     if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
     if (strcmp(e->text, "pg_extract") == 0) return "extract";
-    static const char *const json[][2] = {{"json_object", "json_build_object"}, {"json_array", "json_build_array"}, {"json_group_array", "json_agg"}, {"json_group_object", "json_object_agg"}};
+    static const char *const json[][2] = {{"pg_percentile_cont", "percentile_cont"}, {"pg_percentile_disc", "percentile_disc"}, {"pg_mode", "mode"}, {"json_object", "json_build_object"}, {"json_array", "json_build_array"}, {"json_group_array", "json_agg"}, {"json_group_object", "json_object_agg"}};
     for (size_t i = 0; i < sizeof json / sizeof *json; i++)
       if (strcmp(e->text, json[i][0]) == 0) return json[i][1];
     if (strcmp(e->text, "pg_array_concat") == 0) return "?column?";
@@ -598,6 +606,17 @@ static const char *label_of(describe *d, const expr *e) {
     if (strcmp(e->text, "trim") == 0) return "btrim";
     return e->text;
   default: return "?column?";
+  }
+}
+
+/* A subquery's columns are called as PostgreSQL calls them: sum(x) is "sum". */
+static void name_columns(describe *d, select *s) {
+  while (s && s->prior) s = s->prior;
+  for (int i = 0; d->coerce && s && !s->is_values && s->columns && i < s->columns->n; i++) {
+    struct expr_item *item = &s->columns->items[i];
+    if (item->name || !item->e || item->e->op == EX_ID || item->e->op == EX_DOT || item->e->op == EX_STAR) continue;
+    const char *label = label_of(d, item->e);
+    if (strcmp(label, "?column?") != 0) item->name = label;
   }
 }
 
@@ -683,6 +702,7 @@ static void open_with(describe *d, frame *f, with *w) {
     select *first = c->select;
     while (first && first->prior) first = first->prior;
     bool recursive = w->recursive && first != c->select;
+    if (!c->columns) name_columns(d, c->select);
     x->c = infer_select(d, recursive ? first : c->select, f, NULL, 0);
     for (int k = 0; k < x->c.n && c->columns && k < c->columns->n; k++) x->c.list[k].label = c->columns->items[k].name;
     for (int k = 0; k < x->c.n; k++) x->c.list[k].table = 0, x->c.list[k].column = 0;
@@ -842,6 +862,7 @@ static status coerce(hdb *db, arena *memory, statement *tree, select *s, int par
   describe d = {.db = db, .memory = memory, .parameters_n = parameters, .coerce = true, .err = err, .text = text};
   d.parameters = arena_zero(memory, (size_t)(parameters + 1) * sizeof *d.parameters);
   if (!d.parameters) return sql_nomem(err);
+  if (s) name_columns(&d, s);
   if (tree) describe_tree(&d, tree);
   else infer_select(&d, s, NULL, NULL, 0);
   return d.rc != HDB_OK ? d.rc : d.failed ? sql_nomem(err) : HDB_OK;

@@ -109,6 +109,10 @@ typed coerce_to(describe *d, expr *e, typed from, typed to) {
     wrap(d, e, "pg_zoned_text", NULL);
     return typed_of(PG_TEXT);
   }
+  if (from.type == PG_VECTOR && is_text(to.type)) {
+    wrap(d, e, "pg_vector_text", NULL);
+    return typed_of(PG_TEXT);
+  }
   if (!d->db->pragmas.zone) return from;
   if (to.type == PG_TIMESTAMPTZ && e->op == EX_TEXT) {
     coerce_literal(d, e, to);

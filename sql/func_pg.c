@@ -322,13 +322,43 @@ static status pattern_find(function_call *call, pattern_cache *c, slice text, bo
   return HDB_OK;
 }
 
+/* SIMILAR TO's pattern as a regular expression of the whole text: % and _ as in LIKE, | * + ? {} () [] as they are. */
+static void similar_pattern(slice p, buf *out) {
+  bool inside = false;
+  buf_text(out, "(?s)\\A(?:");
+  for (size_t i = 0; i < p.n; i++) {
+    char c = (char)p.p[i];
+    if (c == '\\' && i + 1 < p.n) buf_byte(out, '\\'), buf_byte(out, p.p[++i]);
+    else if (inside) {
+      inside = c != ']';
+      buf_byte(out, (uint8_t)c);
+    } else if (c == '%') buf_text(out, ".*");
+    else if (c == '_') buf_byte(out, '.');
+    else if (strchr(".^$", c)) buf_byte(out, '\\'), buf_byte(out, (uint8_t)c);
+    else {
+      inside = c == '[';
+      buf_byte(out, (uint8_t)c);
+    }
+  }
+  buf_text(out, ")\\z");
+}
+
 /* a[0] the pattern, a[1] the text, as LIKE's function has them. */
 static status regexp(function_call *call, const value *a, bool fold, value *result) {
   TEXT_OR_NULL(pattern, &a[0]);
   TEXT_OR_NULL(text, &a[1]);
+  static const char mark[] = "***similar:"; /* what the server writes for SIMILAR TO */
   pattern_cache *c = cache_get();
   if (!c) return function_nomem(call);
   pcre2_code *code;
+  if (pattern.n >= sizeof mark - 1 && memcmp(pattern.p, mark, sizeof mark - 1) == 0) {
+    buf b = BUF_INIT;
+    similar_pattern(slice_of(pattern.p + sizeof mark - 1, pattern.n - (sizeof mark - 1)), &b);
+    const char *made = b.failed ? NULL : arena_strndup(call->memory, (const char *)b.p, b.n);
+    if (made) pattern = slice_of(made, b.n);
+    buf_free(&b);
+    if (!made) return function_nomem(call);
+  }
   TRY(pattern_find(call, c, pattern, fold, &code));
   int rc = pcre2_match(code, text.p, text.n, 0, 0, c->match, c->limits);
   if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) return error_set(call->err, HDB_ERROR, "invalid regular expression: it takes too long on this text, or the text is no UTF-8");

@@ -373,7 +373,10 @@ status pg_to_char(function_call *call, slice text, slice format, const char *abb
 }
 
 static status f_to_char(function_call *call, int n, const value *a, value *result) {
-  if (a[0].type == VAL_INTEGER || a[0].type == VAL_REAL) return error_set(call->err, HDB_ERROR, "not supported yet: to_char of numbers");
+  if (a[0].type == VAL_INTEGER || a[0].type == VAL_REAL) {
+    TEXT_OR_NULL(picture, &a[1]);
+    return pg_to_char_number(call, &a[0], picture, result);
+  }
   TEXT_OR_NULL(text, &a[0]);
   TEXT_OR_NULL(format, &a[1]);
   return pg_to_char(call, text, format, "", 0, result);

@@ -168,6 +168,14 @@ static void mark_before_right(where_plan *w) {
   }
 }
 
+/* A LATERAL query reads what stands left of it, nothing else of this FROM. */
+static status lateral_needs(where_plan *w, where_item *item) {
+  expr whole = {.op = EX_SUBQUERY, .select = item->s->select};
+  item->needs = where_mask(w, &whole);
+  if (item->needs >= item->self) return error_set(w->c->err, HDB_ERROR, "invalid reference to FROM-clause entry: LATERAL sees what stands left of it");
+  return HDB_OK;
+}
+
 status plan_from(compile *c, select *s, const from_request *r, join_node **out, int *ordered, log_estimate *rows) {
   where_plan *w = plan_alloc(c, sizeof *w);
   if (!w) return plan_no_memory(c);
@@ -186,6 +194,7 @@ status plan_from(compile *c, select *s, const from_request *r, join_node **out, 
   mark_before_right(w);
   for (int i = 0; i < w->items_n; i++)
     if (w->items[i].module) w->items[i].needs = where_mask_list(w, w->items[i].s->arguments) & ~w->items[i].self;
+    else if (w->items[i].s->lateral) TRY(lateral_needs(w, &w->items[i]));
   expr *where = r->where;
   where_reduce_joins(w, where);
   TRY(where_analyze_begin(w));

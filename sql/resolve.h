@@ -28,6 +28,7 @@ status open_expr(compile *c, expr *e);
 status open_list(compile *c, expr_list *list);
 status open_from(compile *c, source_list *from);
 /* resolve_source.c: table, view, CTE or function behind a name */
+select *source_lateral(const source *s); /* the query of pg_lateral((query)); NULL: it is another */
 status open_source(compile *c, select *query, source *s);
 /* resolve_star.c */
 status expand_stars(compile *c, select *s);

@@ -158,6 +158,7 @@ static status name_from_select(compile *c, source *s, scope *q) {
   if (rc != HDB_OK) return rc;
   s->correlated = references > 0;
   int beyond = s->lateral ? references - 1 : references;
+  s->lateral = s->lateral && s->correlated;
   if (beyond > q->references_outer) q->references_outer = beyond;
   query_table_types(c, (table *)s->table, s->select); /* made by the resolver: ours to fill */
   return HDB_OK;

@@ -430,9 +430,24 @@ static status open_named(compile *c, source *s) {
   return HDB_OK;
 }
 
+/* LATERAL (query), as the server writes it: pg_lateral((query)). The query sees what stands left of it. */
+select *source_lateral(const source *s) {
+  bool is = s->is_call && !s->schema && s->name && strcmp(s->name, "pg_lateral") == 0 && s->arguments && s->arguments->n == 1;
+  const expr *e = is ? s->arguments->items[0].e : NULL;
+  return e && e->op == EX_SUBQUERY ? e->select : NULL;
+}
+
 status open_source(compile *c, select *query, source *s) {
   (void)query;
   if (s->table) return HDB_OK; /* opened by whoever built it, or a recursive reference */
+  select *lateral = source_lateral(s);
+  if (lateral) {
+    s->select = lateral;
+    s->lateral = true;
+    s->is_call = false;
+    s->name = NULL;
+    s->arguments = NULL;
+  }
   if (s->nested && s->alias) {
     if (!(s->select = star_select(c, s->nested, s->offset))) return resolve_no_memory(c);
     s->select->is_join = true;

@@ -240,7 +240,7 @@ def test_functions(c, expression, expected):
     assert c.query(f"SELECT {expression}").rows == [(expected,)]
 
 
-@pytest.mark.parametrize("expression,state", [("decode('6', 'hex')", "22023"), ("regexp_replace('a', '(', 'x')", "2201B"), ("to_char(1.5, '9.9')", "0A000"), ("now() AT TIME ZONE 'Mars/Olympus'", "22023")])
+@pytest.mark.parametrize("expression,state", [("decode('6', 'hex')", "22023"), ("regexp_replace('a', '(', 'x')", "2201B"), ("now() AT TIME ZONE 'Mars/Olympus'", "22023")])
 def test_functions_refuse(c, expression, state):
     fails(c, f"SELECT {expression}", C=state)
 
