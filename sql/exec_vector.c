@@ -664,7 +664,7 @@ static status choose(vector_run *r, enum vector_choice *choice) {
   r->choosing = true;
   TRY(run_begin(r, &walks));
   if (r->s->done || !r->query) return HDB_OK;
-  *choice = r->unserved ? VECTOR_SCANS_UNBUILT : VECTOR_SCANS;
+  *choice = !r->unserved ? VECTOR_SCANS : vector_index_is_over(r->unserved) ? VECTOR_SCANS_OVER : VECTOR_SCANS_UNBUILT;
   if (!walks) return HDB_OK;
   while (!head_is_final(r)) TRY(walk_step(r));
   spread_when_unlike(r);

@@ -111,6 +111,7 @@ status vector_explain(exec *x, const vector_line *line, const char **detail) {
   case VECTOR_SCANS: *detail = scan_line(memory, line, ""); break;
   case VECTOR_SCANS_FEW: *detail = scan_line(memory, line, " FEW ROWS QUALIFY"); break;
   case VECTOR_SCANS_UNBUILT: *detail = scan_line(memory, line, " UNTIL THE INDEX IS BUILT"); break;
+  case VECTOR_SCANS_OVER: *detail = scan_line(memory, line, " NO ROOM UNDER heliosdb_vector_memory"); break;
   case VECTOR_UNKNOWN: break;
   }
   return HDB_OK;

@@ -99,6 +99,7 @@ const pragma_definition pragma_definitions[] = {
     {"heliosdb_dialect", 0, pragma_dialect, NULL, 1, 0},
     {"heliosdb_recall_target", 0, pragma_recall_target, NULL, 1, 0},
     {"heliosdb_ef_search", 0, pragma_ef_search, NULL, 1, 0},
+    {"heliosdb_vector_memory", 0, pragma_vector_memory, NULL, 1, 0},
     {"heliosdb_vector_strategy", 0, pragma_vector_strategy, NULL, 1, 0},
     {"heliosdb_rekey", 0, pragma_rekey, NULL, 1, 0},
     {"heliosdb_retention", 0, pragma_retention, NULL, 1, 0},

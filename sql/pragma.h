@@ -85,6 +85,7 @@ status pragma_nothing(pragma_call *p);
 /* virtual_vector.c */
 status pragma_recall_target(pragma_call *p);
 status pragma_ef_search(pragma_call *p);
+status pragma_vector_memory(pragma_call *p);
 status pragma_vector_strategy(pragma_call *p);
 /* pragma_schema.c */
 status pragma_table_info(pragma_call *p);

@@ -31,7 +31,7 @@ typedef struct vector_line {
 /* Changes detail when it is known. */
 status vector_explain(exec *x, const vector_line *line, const char **detail);
 /* exec_vector.c: makes the choice. VECTOR_UNKNOWN: the query is NULL, as a parameter without a value is. */
-enum vector_choice { VECTOR_UNKNOWN, VECTOR_WALKS, VECTOR_SCANS, VECTOR_SCANS_FEW, VECTOR_SCANS_UNBUILT };
+enum vector_choice { VECTOR_UNKNOWN, VECTOR_WALKS, VECTOR_SCANS, VECTOR_SCANS_FEW, VECTOR_SCANS_UNBUILT, VECTOR_SCANS_OVER };
 status vector_choose(exec *x, const access *a, enum vector_choice *choice);
 
 /* CREATE INDEX ... USING: HDB_ERROR when it says what cannot be. */

@@ -34,15 +34,8 @@ enum {
   GATHER_MS = 20, /* few changes wait a moment for more */
   LINGER_MS = 500,
   SCANS_MS = 200,
-  BYTES_FROM = 64, /* dimensions; below, bytes are coarse and floats small */
   SAMPLE = 256
 };
-
-static int64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static int cores(void) {
 #ifdef __linux__
@@ -62,7 +55,7 @@ static vector_graph *graph_new(const vector_index *i) {
                                   .metric = k->metric,
                                   .m = k->m,
                                   .ef_construction = k->ef_construction,
-                                  .copy8 = !i->floats && k->dimensions >= BYTES_FROM});
+                                  .copy8 = !i->floats && k->dimensions >= VECTOR_BYTES_FROM});
   if (g->g) return g;
   free(g);
   return NULL;
@@ -220,7 +213,7 @@ out:
 
 /* Bytes rank so coarsely that no ef is enough. */
 static bool too_coarse(const vector_index *i, const vector_graph *g) {
-  return !i->floats && i->key.dimensions >= BYTES_FROM && g->calibration.rows &&
+  return !i->floats && i->key.dimensions >= VECTOR_BYTES_FROM && g->calibration.rows &&
          g->calibration.recall[CALIBRATION_STEPS - 1] < 0.98;
 }
 
@@ -256,8 +249,8 @@ static bool wait_for(vector_set *s, int ms) {
 
 /* Whoever came first after a start scans the rows: reading them all beside him would only slow him down. Under the lock. */
 static void let_scans_go_first(vector_set *s) {
-  int64_t until = now_ms() + SCANS_MS;
-  for (int64_t now; s->scanning && !atomic_load(&s->stop) && (now = now_ms()) < until;)
+  int64_t until = vector_now_ms() + SCANS_MS;
+  for (int64_t now; s->scanning && !atomic_load(&s->stop) && (now = vector_now_ms()) < until;)
     wait_for(s, (int)(until - now));
 }
 
@@ -279,6 +272,9 @@ static status index_fill(vector_index *i, bool anew) {
   engine_settle(s->e);
   CHECK(reading_begin(i, &r));
   if (too_few(i, r.t)) goto out;
+  int64_t rows, bytes;
+  txn_estimate(r.t, i->key.tree, &rows, &bytes);
+  if (!i->graph && !memory_make_room(i, rows)) goto out;
   CHECK(graph_make(i, r.c, r.floats, anew, &g));
   if (too_coarse(i, g)) {
     graph_release(g);
@@ -403,9 +399,9 @@ out:
 }
 
 /* ---- the thread ---- */
-static status index_save(vector_index *i, bool now) {
+status index_save(vector_index *i, bool now) {
   if (!i->unsaved) return HDB_OK;
-  if (!now && i->unsaved < SAVE_CHANGES && now_ms() - i->saved_ms < SAVE_MS) return HDB_OK;
+  if (!now && i->unsaved < SAVE_CHANGES && vector_now_ms() - i->saved_ms < SAVE_MS) return HDB_OK;
   pthread_mutex_lock(&i->set->lock);
   vector_graph *g = i->graph;
   if (g) atomic_fetch_add(&g->references, 1);
@@ -413,7 +409,7 @@ static status index_save(vector_index *i, bool now) {
   if (!g) return HDB_OK;
   status rc = store_save(i, g);
   graph_release(g);
-  i->saved_ms = now_ms();
+  i->saved_ms = vector_now_ms();
   return rc;
 }
 
@@ -456,6 +452,7 @@ static void *builder(void *context) {
   while (!atomic_load(&s->stop)) {
     if (few_changes(s)) wait_for(s, GATHER_MS);
     s->work = false;
+    memory_keep(s);
     for (vector_index *i = s->first; i && !atomic_load(&s->stop); i = i->next) {
       if (index_has_work(i)) index_work(i);
       s->work = s->work || index_has_work(i);

@@ -302,9 +302,14 @@ static void drop_unasked(vector_set *s, const vector_index *found) {
   }
 }
 
-vector_index *vector_index_get(engine *e, const vector_key *key, const char *label) {
+vector_set *vector_set_of(engine *e) {
   vector_set *s = set_get(e);
-  if (!s || s->pid != getpid()) return NULL; /* a forked child: its builder stayed behind */
+  return s && s->pid == getpid() ? s : NULL; /* a forked child: its builder stayed behind */
+}
+
+vector_index *vector_index_get(engine *e, const vector_key *key, const char *label) {
+  vector_set *s = vector_set_of(e);
+  if (!s) return NULL;
   pthread_mutex_lock(&s->lock);
   vector_index *i = find_index(s, key);
   bool fresh = !i;
@@ -313,6 +318,7 @@ vector_index *vector_index_get(engine *e, const vector_key *key, const char *lab
     if (fresh) drop_unasked(s, i);
     if (i->waiting) i->unread = 0;
     i->waiting = i->unasked = i->unwanted = false;
+    memory_asked(i);
     if (index_has_work(i)) builder_start(s);
   }
   pthread_mutex_unlock(&s->lock);
@@ -320,8 +326,8 @@ vector_index *vector_index_get(engine *e, const vector_key *key, const char *lab
 }
 
 bool vector_index_await(engine *e, const vector_key *key, const char *label) {
-  vector_set *s = set_get(e);
-  if (!s || s->pid != getpid()) return false;
+  vector_set *s = vector_set_of(e);
+  if (!s) return false;
   pthread_mutex_lock(&s->lock);
   vector_index *i = find_index(s, key);
   if (!i && (i = index_new(s, key, label))) i->waiting = i->unasked = true;
@@ -361,6 +367,13 @@ void vector_view_leave(vector_view *v) {
 
 hnsw *vector_view_graph(const vector_view *v) {
   return v->graph->g;
+}
+
+bool vector_index_is_over(vector_index *i) {
+  pthread_mutex_lock(&i->set->lock);
+  bool over = i->over;
+  pthread_mutex_unlock(&i->set->lock);
+  return over;
 }
 
 void vector_index_scanning(vector_index *i, bool begins) {
@@ -411,7 +424,7 @@ status vector_index_rebuild(engine *e, uint32_t tree) {
     for (vector_index *i = s->first; i; i = i->next) {
       if (i->key.tree != tree) continue;
       i->wanted = any = true;
-      i->failed = false;
+      i->failed = i->parked = i->over = false;
       builder_start(s);
     }
     pthread_mutex_unlock(&s->lock);
@@ -436,6 +449,9 @@ status vector_indexes_each(engine *e, vector_visitor visit, void *context) {
                         .label = i->label,
                         .built = i->graph != NULL,
                         .waiting = i->waiting,
+                        .parked = i->parked,
+                        .over = i->over,
+                        .limit = memory_limit(s),
                         .rebuilding = i->graph && (i->making || i->wanted)};
     info.done = atomic_load(&i->done);
     info.total = atomic_load(&i->total);

@@ -83,6 +83,8 @@ void vector_view_leave(vector_view *v);
 hnsw *vector_view_graph(const vector_view *v);
 /* A search that could not enter scans the rows: loading a graph lets it go first, for a moment. */
 void vector_index_scanning(vector_index *i, bool begins);
+/* ... because there was no room for its graph. */
+bool vector_index_is_over(vector_index *i);
 /* A search is over: did the graph give all its rows? */
 void vector_view_count(const vector_view *v, bool scanned);
 /* What was measured of the graph. */
@@ -91,6 +93,9 @@ vector_calibration vector_view_calibration(const vector_view *v);
 status vector_view_touched(vector_view *v, row_ids *out);
 /* Adds the rows that the graph cannot hold: no vector in them. */
 status vector_view_unplaced(const vector_view *v, row_ids *out);
+
+/* Bytes that all graphs of the engine may take in this process: sets it (0: half of the machine's memory), and says it. */
+int64_t vector_memory_limit(engine *e, const int64_t *wanted);
 
 typedef struct vector_info {
   vector_key key;
@@ -101,7 +106,8 @@ typedef struct vector_info {
   int64_t walks,
       scans; /* searches that the graph answered, and those that began there and went on to a scan */
   vector_calibration calibration;
-  bool built, rebuilding, waiting;
+  bool built, rebuilding, waiting, parked, over;
+  int64_t limit;
 } vector_info;
 /* The graphs of this tree are built anew from its rows, in the background; they answer until then. */
 status vector_index_rebuild(engine *e, uint32_t tree);

@@ -31,6 +31,10 @@ struct vector_index {
   int64_t time;        /* what it equals */
   bool logging, stale; /* stale: to be built anew */
   bool failed;         /* out of memory: not tried again */
+  bool parked;         /* left memory for others: comes back when somebody searches */
+  bool over;           /* no room for it under the limit, */
+  int64_t over_ms;     /* at that time */
+  int64_t asked_ms;    /* the last search */
   touch *log;
   size_t log_n, log_capacity;
   uint64_t log_first; /* number of log[0] */
@@ -59,6 +63,7 @@ struct vector_set {
   pthread_mutex_t lock;
   pthread_cond_t ended, wake;
   bool running, work;
+  _Atomic int64_t limit; /* bytes of all graphs; 0: the default */
   int scanning; /* searches that go through the rows for want of a graph */
   atomic_bool stop;
   atomic_int indexes_n;
@@ -76,10 +81,23 @@ void index_reset(vector_index *i);
 /* Something to do for this index? Under the lock. */
 static inline bool index_has_work(const vector_index *i) {
   if (i->unwanted) return i->graph || i->logging;
-  return !i->failed && !i->waiting && ((!i->graph && !i->logging) || (i->graph && (i->unread || i->wanted)));
+  return !i->failed && !i->waiting && !i->parked && !i->over && ((!i->graph && !i->logging) || (i->graph && (i->unread || i->wanted)));
 }
 
+vector_set *vector_set_of(engine *e); /* made when it is not there; NULL: out of memory, or a forked child */
+
+/* vector_memory.c */
+enum { VECTOR_BYTES_FROM = 64 }; /* dimensions; below, bytes are coarse and floats small */
+int64_t vector_now_ms(void);
+int64_t memory_limit(vector_set *s);
+/* Before a graph of so many rows is made; false: there is none, its searches scan. */
+bool memory_make_room(vector_index *i, int64_t rows);
+void memory_keep(vector_set *s);     /* under the lock, which it may leave meanwhile */
+void memory_asked(vector_index *i);  /* a search; under the lock */
+
 /* vector_build.c */
+/* Stores what changed, now or when it is time. */
+status index_save(vector_index *i, bool now);
 void builder_start(vector_set *s); /* under the lock */
 /* The builder has ended: what is not stored yet is stored. */
 void builder_leave(vector_set *s);

@@ -42,6 +42,16 @@ status pragma_ef_search(pragma_call *p) {
   return pragma_emit_int(p, p->db->vector.ef_search);
 }
 
+/* Of the whole engine, in this process. */
+status pragma_vector_memory(pragma_call *p) {
+  int64_t bytes = 0;
+  double r;
+  engine *e = p->db->databases[p->database < 0 ? 0 : p->database].engine;
+  if (p->argument && (text_to_number(p->argument, strlen(p->argument), &bytes, &r) != 1 || bytes < 0))
+    return error_set(p->err, HDB_ERROR, "heliosdb_vector_memory must be a number of bytes, or 0 for half of the machine's");
+  return pragma_emit_int(p, e ? vector_memory_limit(e, p->argument ? &bytes : NULL) : 0);
+}
+
 /* auto: by cost; graph: the walk never gives up for a scan; exact: every row is measured. */
 status pragma_vector_strategy(pragma_call *p) {
   static const char *const names[] = {
@@ -58,7 +68,7 @@ status pragma_vector_strategy(pragma_call *p) {
 }
 
 /* ---- rows made at once ---- */
-enum { INDEX_COLUMNS = 18, RECALL_COLUMNS = 4 };
+enum { INDEX_COLUMNS = 19, RECALL_COLUMNS = 4 };
 typedef struct listing {
   exec *x;
   arena memory;
@@ -133,10 +143,19 @@ static const virtual_column index_columns[] = {{"database", "TEXT", false},
                                                {"building", "INTEGER", false},
                                                {"loaded", "INTEGER", false},
                                                {"walks", "INTEGER", false},
-                                               {"scans", "INTEGER", false}};
+                                               {"scans", "INTEGER", false},
+                                               {"memory_limit", "INTEGER", false}};
 
 static value text_value(const char *text) {
   return value_text(text, strlen(text));
+}
+
+/* stored: it left memory for others; over limit: there was no room for it. */
+static const char *state_name(const vector_info *i) {
+  if (i->waiting) return "waiting";
+  if (i->rebuilding) return "rebuilding";
+  if (i->built) return "ready";
+  return i->parked ? "stored" : i->over ? "over limit" : "building";
 }
 
 static status list_index(void *context, const vector_info *i) {
@@ -146,9 +165,7 @@ static status list_index(void *context, const vector_info *i) {
                               text_value(i->label),
                               text_value(metric_names[k->metric]),
                               value_int(k->dimensions),
-                              text_value(i->waiting ? "waiting" : i->rebuilding ? "rebuilding"
-                                         : i->built    ? "ready"
-                                                       : "building"),
+                              text_value(state_name(i)),
                               value_int(i->count),
                               value_int(i->pending),
                               value_int(i->removed),
@@ -163,7 +180,8 @@ static status list_index(void *context, const vector_info *i) {
                               value_int(i->total),
                               value_int(i->loaded),
                               value_int(i->walks),
-                              value_int(i->scans)};
+                              value_int(i->scans),
+                              value_int(i->limit)};
   const hdb *db = l->x->db;
   double target = db->vector.recall_target > 0 ? db->vector.recall_target : 0.95;
   if (i->built) { /* NULL: none reaches the target, the rows are scanned */
