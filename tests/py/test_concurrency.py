@@ -387,3 +387,41 @@ def test_a_cursor_left_open_over_its_own_writes_is_what_keeps_a_transaction_from
         con.execute("rollback")
     assert value(con, "select n from t where id = 1") == (11 if fine else 10)
     beside.close()
+
+
+def test_statements_of_a_transaction_that_runs_again_are_kept_and_follow_the_schema(path, tmp_path):
+    """The programs of the second run stay for the next one: through other texts, a changed table, a branch, DETACH and close."""
+    a = make(path, "CREATE TABLE t(id INTEGER PRIMARY KEY, n); INSERT INTO t VALUES(1, 0), (2, 0); CREATE TABLE log(x)")
+    b = connect(path)
+    aside = tmp_path / "aside.db"
+    make(aside, "CREATE TABLE s(n); INSERT INTO s VALUES(0)").close()
+    expected = 0
+
+    def overtaken(*texts):
+        nonlocal expected
+        a.execute("BEGIN")
+        for sql in ("UPDATE t SET n = n + ? WHERE id = 1",) + texts:
+            a.execute(sql, (10,) if "?" in sql else ())
+        b.execute("UPDATE t SET n = n + 1 WHERE id = 1")
+        a.execute("COMMIT")
+        expected += 11
+        assert b.execute("SELECT n FROM t WHERE id = 1").fetchone() == (expected,)
+
+    for i in range(20):
+        overtaken(f"INSERT INTO log VALUES('{i % 9}')", "INSERT INTO log VALUES(?)")
+    assert b.execute("SELECT count(*), count(DISTINCT x) FROM log").fetchone() == (40, 10)
+    b.execute("ALTER TABLE t ADD COLUMN more DEFAULT 'x'")
+    b.execute("CREATE TRIGGER counts AFTER UPDATE ON t BEGIN UPDATE t SET more = new.n WHERE id = 2; END")
+    overtaken("INSERT INTO log VALUES(?)")
+    assert b.execute("SELECT more FROM t WHERE id = 2").fetchone() == (expected,)
+    a.execute("ATTACH ? AS aside", (str(aside),))
+    overtaken()
+    a.execute("DETACH aside")
+    overtaken("UPDATE t SET n = n WHERE id = 2")
+    a.execute("CREATE BRANCH other")
+    a.execute("USE BRANCH other")
+    a.execute("UPDATE t SET n = -1 WHERE id = 1")
+    a.execute("USE BRANCH main")
+    overtaken()
+    a.close()
+    b.close()
