@@ -230,6 +230,27 @@ class BadInput(unittest.TestCase):
         self.assertEqual(rows, 1_000_000)
         self.assertLess(most, 20_000)
 
+    def test_a_large_table_streams_past_the_caches(self):
+        """The first look at it, and the second: what is read once does not stay in memory."""
+        rows = 1_000_000 if LONG else 400_000
+        with ServerProcess(os.path.join(self.directory, "large.db"), "--password", "pw") as server, server.client(password="pw", timeout=60) as c:
+            c.query(f"create table large as select i as id, i * 7 as a, 'some text of the row with the number ' || i || repeat('.', i % 60) as b from generate_series(1, {rows}) i")
+        with ServerProcess(os.path.join(self.directory, "large.db"), "--password", "pw") as server, server.client(password="pw", timeout=60) as c:
+            c.query("select count(*) from (select * from large limit 10) x")
+            before = server.rss_kb()
+            for turn in range(2):
+                c.send(b"Q", text("select * from large"))
+                seen = most = 0
+                while True:
+                    kind, body = c.receive()
+                    seen += kind == b"D"
+                    if seen % 50_000 == 0:
+                        most = max(most, server.rss_kb() - before)
+                    if kind == b"Z":
+                        break
+                self.assertEqual(seen, rows)
+                self.assertLess(most, 20_000, turn)
+
     # ---- clients that go ----
     def count(self):
         return int(self.bystander.query("select count(*) from t").rows[0][0])
