@@ -101,6 +101,7 @@ fuzz:
 	@$(MAKE) --no-print-directory build PRESET=asan
 	@$(PYTHON) tests/fuzz/fuzz_sql.py --seconds $(or $(SECONDS),60)
 	@$(PYTHON) tests/fuzz/fuzz_files.py --seconds $(or $(SECONDS),60)
+	@cmake --build build/asan --target fuzz_hnsw >/dev/null && build/asan/tests/fuzz_hnsw 20000 $$(date +%s)
 
 # Hostile sessions and mutated messages under both sanitizers; how much of the parser the corpus reaches.
 fuzz-wire:

@@ -105,8 +105,8 @@ void hnsw_search_close(hnsw_search *s);
  * binds the links and drops those whose target is missing (removed since, or a crash between two batches). So a stored
  * node that is late costs links, never a wrong row. */
 status hnsw_store_node(hnsw *g, int64_t label, buf *out); /* HDB_NOTFOUND */
-/* HDB_NOTFOUND: the node was another vector's; HDB_CORRUPT: damaged, or the label is there. */
-status hnsw_load_node(hnsw *g, slice bytes, const float *vector);
+/* HDB_NOTFOUND: the node was another vector's; HDB_CORRUPT: damaged, another label's, or the label is there. */
+status hnsw_load_node(hnsw *g, int64_t label, slice bytes, const float *vector);
 status hnsw_load_finish(hnsw *g); /* HDB_CORRUPT: the graph is of no use */
 /* Labels whose links changed since the last call (insertions change their neighbours'): to be stored again. */
 typedef void (*hnsw_visitor)(void *context, int64_t label);

@@ -98,9 +98,10 @@ static status load(hnsw *g, const stored_node *n, const float *vector) {
   return buf_failed(&g->loaded) ? HDB_NOMEM : HDB_OK;
 }
 
-status hnsw_load_node(hnsw *g, slice bytes, const float *vector) {
+status hnsw_load_node(hnsw *g, int64_t label, slice bytes, const float *vector) {
   stored_node n;
   TRY(read_head(bytes, &n));
+  if (n.label != label) return HDB_CORRUPT;
   if (n.stamp != stamp_of(g, vector)) return HDB_NOTFOUND;
   pthread_mutex_lock(&g->writer);
   pthread_rwlock_wrlock(&g->lock);

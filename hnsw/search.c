@@ -312,7 +312,7 @@ static bool widen(hnsw_search *s) {
   sort_candidates(s->spilled.items, spilled);
   size_t back = 0;
   while (back < spilled && s->best.n < s->ef) heap_push_far(&s->best, s->spilled.items[back++]);
-  memmove(s->spilled.items, s->spilled.items + back, (spilled - back) * sizeof *s->spilled.items);
+  if (back) memmove(s->spilled.items, s->spilled.items + back, (spilled - back) * sizeof *s->spilled.items);
   s->spilled.n = spilled - back;
   for (size_t i = 0; i < s->later.n; i++)
     heap_push_near(&s->near, (candidate){s->later.items[i].rank, s->later.items[i].place | NOT_OFFERED});

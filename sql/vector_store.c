@@ -100,7 +100,7 @@ static status load_row(vector_index *i, vector_graph *g, aside_cursor *nodes, si
   bool stored = nodes && nodes->valid && rowid_decode(nodes->key.p + at) == id,
        placed = vector_of_row(&i->key, record, floats);
   status rc = HDB_NOTFOUND;
-  if (stored && placed) rc = hnsw_load_node(g->g, nodes->value, floats);
+  if (stored && placed) rc = hnsw_load_node(g->g, id, nodes->value, floats);
   if (rc != HDB_OK && rc != HDB_NOTFOUND) return rc;
   if (rc == HDB_OK) atomic_fetch_add_explicit(&i->loaded, 1, memory_order_relaxed);
   if (stored && !placed && !row_ids_add(&i->gone, id)) return HDB_NOMEM;

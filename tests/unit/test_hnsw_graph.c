@@ -180,7 +180,7 @@ START_TEST(a_stored_graph_comes_back_and_damage_is_refused) {
     ck_assert_int_eq(hnsw_store_node(g, i, &b), HDB_OK);
     bytes += b.n;
     if (i == 17) continue; /* lost in a crash */
-    ck_assert_int_eq(hnsw_load_node(h, buf_slice(&b), vectors[i]), HDB_OK);
+    ck_assert_int_eq(hnsw_load_node(h, i, buf_slice(&b), vectors[i]), HDB_OK);
   }
   ck_assert_int_eq(hnsw_load_finish(h), HDB_OK);
   present[17] = false;
@@ -194,7 +194,7 @@ START_TEST(a_stored_graph_comes_back_and_damage_is_refused) {
       buf_clear(&b);
       hnsw_store_node(g, i, &b);
       for (int k = 0; k < 3; k++) b.p[(size_t)(uniform(&state) * (double)b.n)] = (uint8_t)(uniform(&state) * 256);
-      hnsw_load_node(bad, slice_of(b.p, (size_t)(uniform(&state) * (double)b.n)), vectors[i]);
+      hnsw_load_node(bad, i, slice_of(b.p, (size_t)(uniform(&state) * (double)b.n)), vectors[i]);
     }
     hnsw_load_finish(bad);
     int64_t label;
