@@ -57,11 +57,13 @@ typedef struct backend {
   int (*many_end)(hdb_stmt *s, int64_t *changes);
   /* The database as an SQLite file, written to a descriptor. */
   int (*save)(hdb *db, const char *schema, int fd);
+  bool (*is_lost)(hdb *db); /* the server has closed the connection; without a word to it */
 } backend;
 
 extern const backend *backend_remote; /* NULL until heliosdb_sqlite._wire is there */
 
 static inline bool backend_is_remote(const void *handle) { return ((uintptr_t)handle & 1) != 0; }
+static inline bool backend_is_lost(hdb *db) { return backend_is_remote(db) && backend_remote->is_lost(db); }
 #define BACKEND_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 #define BACKEND_DB(type, name, call, ...)                                                                              \

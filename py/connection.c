@@ -464,6 +464,12 @@ static PyObject *get_in_transaction(PyObject *self, void *unused) {
   return connection_check_open(c) ? PyBool_FromLong(!hdb_get_autocommit(c->db)) : NULL;
 }
 
+/* For pools: a connection whose server is gone is of no use any more. */
+static PyObject *get_lost(PyObject *self, void *unused) {
+  connection *c = (connection *)self;
+  return PyBool_FromLong(!c->db || backend_is_lost(c->db));
+}
+
 static PyObject *get_last_commit_timestamp(PyObject *self, void *unused) {
   connection *c = (connection *)self;
   if (!connection_check_open(c)) return NULL;
@@ -492,6 +498,7 @@ static PyGetSetDef connection_getset[] = {
     {"isolation_level", connection_get_isolation_level, connection_set_isolation_level, NULL, NULL},
     {"total_changes", get_total_changes, NULL, NULL, NULL},
     {"in_transaction", get_in_transaction, NULL, NULL, NULL},
+    {"_lost", get_lost, NULL, NULL, NULL},
 #if PY_AT_LEAST(12)
     {"autocommit", connection_get_autocommit, connection_set_autocommit, NULL, NULL},
 #endif

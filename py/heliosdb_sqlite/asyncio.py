@@ -313,8 +313,13 @@ class AsyncConnectionPool:
             raise _sync.ProgrammingError("Cannot operate on a closed pool.")
         if not self._filled:
             await self._fill()
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            conn = self._idle.pop()
+            if not conn.sync._lost:
+                return conn
+            self._size -= 1  # its server is gone
+            with contextlib.suppress(_sync.Error):
+                await conn.close()
         if self._size < self._max_size:
             self._size += 1
             try:
@@ -350,7 +355,7 @@ class AsyncConnectionPool:
 
     async def _take_back(self, conn):
         try:
-            if conn.sync is not None and not self._closed:
+            if conn.sync is not None and not conn.sync._lost and not self._closed:
                 if conn.in_transaction:
                     await conn.rollback()
                 if not self._wake(conn):

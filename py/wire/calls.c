@@ -46,6 +46,7 @@ static int wire_busy_timeout(hdb *db, int ms) {
   DB(db)->busy_ms = ms;
   return link_config(DB(db), 1, ms, 0, NULL) < 0 ? DB(db)->code : HDB_OK;
 }
+static bool wire_is_lost(hdb *db) { return link_is_lost(DB(db)); }
 static int wire_get_autocommit(hdb *db) { return DB(db)->autocommit; }
 
 /* Behind an error the counts may have moved. */
@@ -483,7 +484,7 @@ static int64_t wire_column_bytes(hdb_stmt *handle, int i) {
 
 const backend wire_backend = {
     .open = wire_open, .close = wire_close, .close_v2 = wire_close_v2, .extended_errcode = wire_extended_errcode, .errmsg = wire_errmsg,
-    .conflict = wire_conflict, .busy_timeout = wire_busy_timeout, .get_autocommit = wire_get_autocommit,
+    .conflict = wire_conflict, .busy_timeout = wire_busy_timeout, .get_autocommit = wire_get_autocommit, .is_lost = wire_is_lost,
     .changes = wire_changes, .total_changes = wire_total_changes, .last_insert_rowid = wire_last_insert_rowid,
     .last_commit_timestamp = wire_last_commit_timestamp, .interrupt = wire_interrupt, .limit = wire_limit,
     .db_config = wire_db_config, .branch = wire_branch, .filename = wire_filename, .checkpoint = wire_checkpoint,

@@ -132,6 +132,16 @@ static PGresult *wait_answer(wire_db *db) {
   }
 }
 
+/* What the server said at its end, and its end, lie in the socket; a connection at work is asked by its calls. */
+bool link_is_lost(wire_db *db) {
+  if (!db->link) return true;
+  if (db->pid != (int)getpid() || atomic_load(&db->calling)) return false;
+  struct pollfd p = {.fd = PQsocket(db->link), .events = POLLIN};
+  while (PQstatus(db->link) == CONNECTION_OK && poll(&p, 1, 0) == 1)
+    if (!PQconsumeInput(db->link)) break;
+  return PQstatus(db->link) != CONNECTION_OK;
+}
+
 static int connect_anew(wire_db *db);
 
 PGresult *link_call(wire_db *db, const char *command, reader *answer) {

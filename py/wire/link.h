@@ -26,6 +26,7 @@ void link_close(wire_db *db);
 PGresult *link_call(wire_db *db, const char *command, reader *answer);
 int link_config(wire_db *db, int which, int a, int b, int *now);
 int link_info(wire_db *db);
+bool link_is_lost(wire_db *db);
 void link_interrupt(wire_db *db); /* from any thread */
 
 #endif

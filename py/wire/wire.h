@@ -7,6 +7,8 @@
  * W4  What a statement's finalize or a reader's reset leaves open on the server goes with the next call (`let_go`);
  *     the reset of a statement that writes is a call of its own, for it may end a transaction.
  * W5  A forked child never speaks on its parent's socket: it connects anew and prepares its statements anew.
+ * W6  A connection whose server has gone stays an error, as psycopg's does: what it had set (pragmas, a branch, temporary
+ *     tables, an open transaction) would be gone, and nobody would hear of it. Pools replace it (is_lost).
  */
 #ifndef HDB_PY_WIRE_H
 #define HDB_PY_WIRE_H

@@ -177,6 +177,41 @@ class AsyncioTest(unittest.TestCase):
                 await db.interrupt()
         self.run_async(main())
 
+    def test_a_pool_outlives_its_server(self):
+        """Connections whose server has gone are not handed out again, whether they were idle or out; a plain one stays an error."""
+        async def main():
+            server = sqlite3.start_server(self.path, port=0, password="pw")
+            keywords = {"heliosdb_mode": "server", "dsn": server.dsn}
+            pool = AsyncConnectionPool("app", max_size=3, **keywords)
+            alone = await connect("app", **keywords)
+            async with pool.connection() as one, pool.connection() as two:
+                await one.execute("create table t(a)")
+                await two.execute("select 1")
+            idle, out = await pool.acquire(), await pool.acquire()
+            await pool.release(idle)
+            await out.execute("insert into t values(1)")
+            server.stop()
+            with self.assertRaises(sqlite3.OperationalError):
+                await out.execute("insert into t values(2)")
+            self.assertFalse(out.in_transaction)
+            server = sqlite3.start_server(self.path, port=server.port, password="pw")
+            try:
+                await pool.release(out)
+                for _ in range(5):
+                    async with pool.connection() as three, pool.connection() as four:
+                        await three.execute("insert into t values(3)")
+                        self.assertNotIn(out, (three, four))
+                        self.assertEqual(await four.execute_fetchall("select count(*) from t where a < 3"), [(0,)])
+                self.assertLessEqual(pool.size, 2)
+                for _ in range(2):
+                    with self.assertRaises(sqlite3.OperationalError):
+                        await alone.execute("select 1")
+                await alone.close()
+                await pool.close()
+            finally:
+                server.stop()
+        self.run_async(main())
+
     def test_over_the_wire(self):
         with sqlite3.start_server(self.path, port=0, password="pw") as server:
             keywords = {"heliosdb_mode": "server", "dsn": server.dsn}
