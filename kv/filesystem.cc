@@ -17,6 +17,8 @@
 // F7  An encrypted store has a file system of its own, whose files are sealed above all of this (filesystem_crypt.h):
 //     faults, extension and power cuts see what lies on the disk. It refuses to open a file for writing twice. Its log of
 //     messages is off: RocksDB's words may hold keys.
+// F9  What is durable is not synced again. So no sync of a log with a successor fails (F5): RocksDB has two threads that may sync
+//     such a log, and asserts when the second comes to a file whose sync failed for the first.
 // F8  CURRENT is renamed only when the name of the MANIFEST in it is lasting.
 // F6  The log of messages (LOG) is opened at its first warning only: most opens write none.
 //
@@ -250,8 +252,11 @@ public:
   IOStatus Sync(const IOOptions &o, IODebugContext *d) override {
     uint64_t upto = appended_.load();
     sync_seen_.store(true, std::memory_order_relaxed);
+    if (lasting_.load() == upto) return IOStatus::OK(); // F9
+    if (sync_failed_) return IOStatus::IOError("an earlier sync failed", path_); // and may have dropped what a later one would not miss
     IOStatus s = faulty_writable::Sync(o, d);
     if (s.ok()) lasting_.store(upto);
+    else sync_failed_ = true;
     return s;
   }
   IOStatus Close(const IOOptions &o, IODebugContext *d) override {
@@ -283,7 +288,7 @@ protected:
 
 private:
   std::atomic<uint64_t> appended_{0}, lasting_{0};
-  std::atomic<bool> sync_seen_{false};
+  std::atomic<bool> sync_seen_{false}, sync_failed_{false};
   bool positioned_ = false;
   uint64_t zeroed_ = 0; // the file's size; what is behind appended_ is zeros
 

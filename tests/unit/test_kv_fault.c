@@ -367,6 +367,29 @@ START_TEST(a_later_log_never_survives_without_an_earlier_one) {
 }
 END_TEST
 
+/* A log with a successor is durable, so its sync cannot fail: RocksDB asserts where a flush comes to sync it after a writer's
+ * sync of it failed. */
+START_TEST(a_log_with_a_successor_is_not_synced_again) {
+  start_anew();
+  char first[64] = "";
+  DIR *d = opendir(directory);
+  for (struct dirent *e; (e = readdir(d));)
+    if (strstr(e->d_name, ".log")) snprintf(first, sizeof first, "%.60s", e->d_name);
+  closedir(d);
+  ck_assert_int_eq(write_batch(1, true), HDB_OK);
+  ck_assert_int_eq(kv_settle(store), HDB_OK); /* no flush comes between */
+  uint32_t n = 1;
+  for (int before = logs_in_directory(); logs_in_directory() == before;) ck_assert_int_eq(write_batch(++n, false), HDB_OK);
+  kv_fault_set(KV_FAULT_SYNC, first, 1);
+  ck_assert_int_eq(write_batch(++n, true), HDB_OK);
+  ck_assert_int_eq(kv_fault_hits(), 0);
+  kv_fault_clear();
+  kv_wake(store);
+  ck_assert_int_eq(kv_flush(store), HDB_OK);
+  check_prefix(n, n);
+}
+END_TEST
+
 /* The files of `from` are those of `to`. */
 static void copy_directory(const char *from, const char *to) {
   remove_directory(to);
@@ -579,6 +602,7 @@ static TCase *cases(const char *name, void (*begin)(void)) {
   tcase_add_test(t, a_false_read_during_compaction_loses_nothing);
   tcase_add_test(t, what_was_synced_survives_a_power_cut_and_only_that);
   tcase_add_test(t, a_later_log_never_survives_without_an_earlier_one);
+  tcase_add_test(t, a_log_with_a_successor_is_not_synced_again);
   tcase_add_test(t, an_opening_cut_short_loses_nothing);
   tcase_add_test(t, a_creation_cut_short_can_be_done_again);
   tcase_add_test(t, damage_is_found_and_never_taken_for_a_new_store);
