@@ -1,6 +1,7 @@
 /* CREATE INDEX i ON t USING hnsw (column vector_cosine_ops) WITH (m = 16, ef_construction = 200): what it may say, and
  * what a search takes from it. Its row in sqlite_schema is all there is on disk; the graph is the automatic one with
- * these parameters. As pgvector has it, vector_l2_ops is meant when no class is named. */
+ * these parameters. With WHERE it says which rows it is for: the graph has all of the column's, so that searches of these rows
+ * walk it with the condition as their filter, and others may use it too. As pgvector has it, vector_l2_ops is meant when no class is named. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -60,7 +61,6 @@ status vector_index_check(compile *c, const create_index_statement *s, const tab
   if (!hnsw) return HDB_OK;
   if (s->unique)
     return error_set(c->err, HDB_ERROR, "access method \"hnsw\" does not support unique indexes");
-  if (s->where) return error_set(c->err, HDB_ERROR, "not supported yet: a partial index USING hnsw");
   const char *name = indexed_name(s);
   int column = name ? table_column(t, name) : -1;
   if (column < 0 || !t->columns[column].vector_dimensions)
