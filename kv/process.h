@@ -17,6 +17,8 @@
 #ifndef HDB_KV_PROCESS_H
 #define HDB_KV_PROCESS_H
 
+#include <stdatomic.h>
+
 #include "kv/kv.h"
 
 typedef struct owner_who { /* the process that has a directory */
@@ -96,12 +98,28 @@ static inline void put_bytes(buf *b, slice s) {
   buf_append(b, s.p, s.n);
 }
 
+/* ---- permits ----
+ * A page of memory that a client and the owner share, a word for each commit that is asked for. The client sets it before
+ * it asks; who changes it first decides: the owner when the commit begins, or the client when it has waited long enough.
+ * So a commit that was given up never comes late, whatever lies in a socket, and no answer is needed to know that. */
+enum { PERMITS = 512, PERMITS_NONE = PERMITS };
+enum { PERMIT_OPEN = 1, PERMIT_TAKEN = 2, PERMIT_WITHDRAWN = 3 }; /* the word: a number << 2 | one of these; 0 free */
+typedef _Atomic uint64_t permit_word;
+typedef struct permit {
+  uint32_t place; /* PERMITS_NONE: there was none left */
+  uint64_t number;
+} permit;
+static inline bool permit_change(permit_word *w, uint64_t number, uint64_t to) {
+  uint64_t open = number << 2 | PERMIT_OPEN;
+  return atomic_compare_exchange_strong(w, &open, number << 2 | to);
+}
+
 /* ---- serve.c ---- */
 enum { ASK_GET = 1, ASK_FETCH = 2, ASK_MORE = 16 }; /* from ASK_MORE on: serve_calls.call */
 typedef struct serve serve;
 typedef struct serve_calls {
   /* A client has come: its session, and what it is told at once. May wait. Not HDB_OK: it is sent away with that. */
-  status (*begin)(void *context, uint64_t client, unsigned user, void **session, buf *greeting);
+  status (*begin)(void *context, uint64_t client, unsigned user, permit_word *permits, void **session, buf *greeting);
   void (*gone)(void *context,
                void *session); /* it is gone: what others wait for is given back; calls may be at work */
   void (*end)(void *context, void *session); /* ... and none is */
@@ -134,6 +152,11 @@ status remote_open(const char *directory, uint64_t client, struct crypt_key *key
 /* HDB_BUSY_RECOVERY: the owner is gone (also for kv_get and iterators on it). HDB_BUSY: no sign of life in time; a call may
  * take as long as it takes. */
 status remote_call(kv *store, uint32_t ask, slice request, buf *reply);
+permit remote_permit(kv *store);
+bool remote_withdraw(kv *store, permit p); /* true: the commit will not be made, and was not */
+void remote_permit_done(kv *store, permit p);
+/* remote_call for a commit: waits longer where the permit cannot be withdrawn any more. */
+status remote_call_permitted(kv *store, uint32_t ask, slice request, permit p, buf *reply);
 void remote_tell(kv *store, uint32_t ask, slice request); /* without a reply */
 void remote_patience(kv *store, int timeout_ms);          /* how long calls wait for an answer from now on */
 /* Did a call say HDB_BUSY_RECOVERY because the owner has let go of the snapshot? Asked once: then it is forgotten. */

@@ -16,7 +16,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,6 +45,8 @@ typedef struct remote {
   int control;
   atomic_int patience_ms;
   atomic_bool lost, stale;
+  permit_word *permits;          /* NULL: none */
+  _Atomic uint64_t permit_numbers;
   pthread_mutex_t lock;
   channel *idle[IDLE_MAX];
   int idle_n;
@@ -107,26 +111,36 @@ static status introduce(const remote *r, uint32_t kind, int patience_ms, int *ou
   return HDB_OK;
 }
 
-static int receive_page(int fd) {
-  char byte, space[CMSG_SPACE(sizeof(int))];
+static permit_word *map_permits(int fd) {
+  struct stat st;
+  size_t n = PERMITS * sizeof(permit_word);
+  void *page = fstat(fd, &st) == 0 && st.st_size >= (off_t)n ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  close(fd);
+  return page == MAP_FAILED ? NULL : page;
+}
+
+/* The owner's page, and behind it the permits'. */
+static int receive_page(remote *r, int fd) {
+  char byte, space[CMSG_SPACE(2 * sizeof(int))];
+  int pages[2] = {-1, -1};
   struct iovec io = {&byte, 1};
   struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
   ssize_t n;
-  int page = -1;
   while ((n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
   }
   if (n != 1) return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -3 : -2;
   struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-  if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-    memcpy(&page, CMSG_DATA(c), sizeof page);
-  return page;
+  if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(sizeof pages))
+    memcpy(pages, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+  if (pages[1] >= 0) r->permits = map_permits(pages[1]);
+  return pages[0];
 }
 
 static status receive_greeting(remote *r, remote_greeting *greeting) {
   inbox in = {.fd = r->control};
   uint32_t what = HDB_OK;
   slice body;
-  greeting->page = receive_page(r->control);
+  greeting->page = receive_page(r, r->control);
   if (greeting->page < -1) return greeting->page == -3 ? HDB_BUSY : HDB_CANTOPEN;
   status rc = HDB_OK;
   if (!message_receive(&in, &what, &body))
@@ -156,6 +170,7 @@ static status remote_close(kv *store) {
     free(r->idle[i]);
   }
   owner_close(r->control);
+  if (r->permits) munmap(r->permits, PERMITS * sizeof(permit_word));
   pthread_mutex_destroy(&r->lock);
   free(r->directory);
   free(r);
@@ -290,9 +305,9 @@ static bool is_alive(remote *r) {
   return true;
 }
 
-static status receive_reply(remote *r, channel *c, slice *body) {
+static status receive_reply(remote *r, channel *c, const permit *p, slice *body) {
   uint32_t what;
-  for (;;) {
+  for (bool begun = false;;) {
     if (message_receive(&c->in, &what, body)) {
       if (what != HDB_ABORT_ROLLBACK) return (status)what;
       atomic_store(&r->stale, true);
@@ -300,17 +315,20 @@ static status receive_reply(remote *r, channel *c, slice *body) {
     }
     if (errno == ENOMEM) return kv_fail(HDB_NOMEM, "out of memory");
     if (errno != EAGAIN && errno != EWOULDBLOCK) return lost(r);
-    if (!is_alive(r)) return atomic_load(&r->lost) ? lost(r) : no_answer(r);
+    if (is_alive(r)) continue;
+    if (atomic_load(&r->lost)) return lost(r);
+    if (!p || begun || remote_withdraw(&r->base, *p)) return no_answer(r);
+    begun = true; /* what was begun is a matter of a moment, unless the owner was stopped just then: once more the time */
   }
 }
 
 /* One request and its reply; the channel is the caller's afterwards when *c is not NULL. The reply lies in it. */
-static status exchange(remote *r, uint32_t ask, slice request, channel **c, slice *body) {
+static status exchange(remote *r, uint32_t ask, slice request, const permit *p, channel **c, slice *body) {
   *c = NULL;
   TRY(channel_take(r, c));
   status rc = send_request(r, *c, ask, request);
   bool sent = rc == HDB_OK;
-  if (sent) rc = receive_reply(r, *c, body);
+  if (sent) rc = receive_reply(r, *c, p, body);
   if (!sent || (*c)->in.at != (*c)->in.bytes.n || (*c)->in.bytes.n == 0) { /* C3: no whole reply */
     channel_free(*c);
     *c = NULL;
@@ -318,15 +336,49 @@ static status exchange(remote *r, uint32_t ask, slice request, channel **c, slic
   return rc;
 }
 
-status remote_call(kv *store, uint32_t ask, slice request, buf *reply) {
+/* ---- permits ---- */
+
+permit remote_permit(kv *store) {
   remote *r = (remote *)store;
+  permit p = {.place = PERMITS_NONE, .number = atomic_fetch_add(&r->permit_numbers, 1) + 1};
+  for (uint32_t i = 0; r->permits && i < PERMITS; i++) {
+    uint64_t none = 0;
+    uint32_t place = (uint32_t)((p.number + i) % PERMITS);
+    if (!atomic_compare_exchange_strong(&r->permits[place], &none, p.number << 2 | PERMIT_OPEN)) continue;
+    p.place = place;
+    break;
+  }
+  return p;
+}
+
+bool remote_withdraw(kv *store, permit p) {
+  remote *r = (remote *)store;
+  if (p.place == PERMITS_NONE) return false;
+  permit_word *w = &r->permits[p.place];
+  return permit_change(w, p.number, PERMIT_WITHDRAWN) || atomic_load(w) == (p.number << 2 | PERMIT_WITHDRAWN);
+}
+
+void remote_permit_done(kv *store, permit p) {
+  remote *r = (remote *)store;
+  if (p.place != PERMITS_NONE) atomic_store(&r->permits[p.place], 0);
+}
+
+static status call_with(remote *r, uint32_t ask, slice request, const permit *p, buf *reply) {
   channel *c;
   slice body = {0};
-  status rc = exchange(r, ask, request, &c, &body);
+  status rc = exchange(r, ask, request, p, &c, &body);
   if (!c) return rc;
   buf_append(reply, body.p, body.n);
   channel_give(r, c);
   return buf_failed(reply) ? HDB_NOMEM : rc;
+}
+
+status remote_call(kv *store, uint32_t ask, slice request, buf *reply) {
+  return call_with((remote *)store, ask, request, NULL, reply);
+}
+
+status remote_call_permitted(kv *store, uint32_t ask, slice request, permit p, buf *reply) {
+  return call_with((remote *)store, ask, request, p.place == PERMITS_NONE ? NULL : &p, reply);
 }
 
 void remote_tell(kv *store, uint32_t ask, slice request) {
@@ -399,7 +451,7 @@ static status remote_get(kv *store, const kv_snapshot *s, enum kv_family family,
   buf_varint(&request, snapshot_id(s));
   buf_varint(&request, family);
   put_bytes(&request, key);
-  status rc = buf_failed(&request) ? HDB_NOMEM : exchange(r, ASK_GET, buf_slice(&request), &c, &body);
+  status rc = buf_failed(&request) ? HDB_NOMEM : exchange(r, ASK_GET, buf_slice(&request), NULL, &c, &body);
   buf_free(&request);
   if (rc == HDB_NOMEM || !c) return rc;
   if (rc == HDB_OK) {
@@ -518,7 +570,7 @@ static void ask_ahead(remote_iter *i) {
 
 static status receive_batch(remote_iter *i, channel *c) {
   slice body = {0};
-  status rc = receive_reply(i->r, c, &body);
+  status rc = receive_reply(i->r, c, NULL, &body);
   if (rc != HDB_OK || c->in.at != c->in.bytes.n) {
     channel_free(c);
     return rc == HDB_OK ? HDB_PROTOCOL : rc;

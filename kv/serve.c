@@ -8,10 +8,12 @@
  * Cost: a call is two messages and two wake-ups, about 15 us; a fetch besides a seek (5 us) and 1 us a group.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -37,6 +39,7 @@ struct session {
   uint64_t client;
   uint8_t token[GREETING_TOKEN];
   void *data; /* serve_calls' */
+  permit_word *permits; /* NULL: none */
   int channels;
   bool gone;
 };
@@ -174,19 +177,37 @@ static void serve_channel(serve *s, session *of, int fd) {
   buf_free(&in.bytes);
 }
 
-static bool send_page(int fd, int page) {
-  char byte = 0, space[CMSG_SPACE(sizeof(int))] = {0};
+/* The owner's page, and the permits' if there is one. */
+static bool send_pages(int fd, int page, int permits) {
+  char byte = 0, space[CMSG_SPACE(2 * sizeof(int))] = {0};
+  int pages[2] = {page, permits};
+  size_t n = (page < 0 ? 0 : permits < 0 ? 1 : 2) * sizeof(int);
   struct iovec io = {&byte, 1};
-  struct msghdr m = {.msg_iov = &io,
-                     .msg_iovlen = 1,
-                     .msg_control = page < 0 ? NULL : space,
-                     .msg_controllen = page < 0 ? 0 : sizeof space};
-  if (page >= 0) {
+  struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = n ? space : NULL, .msg_controllen = n ? CMSG_SPACE(n) : 0};
+  if (n) {
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &page, sizeof page);
+    c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(n);
+    memcpy(CMSG_DATA(c), pages, n);
   }
   return sendmsg(fd, &m, MSG_NOSIGNAL) == 1;
+}
+
+/* A page for a session's permits, of a size that nobody can change: touching it is safe whatever the client does. */
+static permit_word *make_permits(int *fd) {
+  void *page = MAP_FAILED;
+  *fd = memfd_create("heliosdb-permits", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (*fd >= 0 && ftruncate(*fd, PERMITS * sizeof(permit_word)) == 0 &&
+      fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+    page = mmap(NULL, PERMITS * sizeof(permit_word), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+  if (page != MAP_FAILED) return page;
+  if (*fd >= 0) close(*fd);
+  *fd = -1;
+  return NULL;
+}
+
+static void session_free(session *x) {
+  if (x && x->permits) munmap(x->permits, PERMITS * sizeof(permit_word));
+  free(x);
 }
 
 static void session_over(serve *s, session *x) {
@@ -207,7 +228,7 @@ static void session_over(serve *s, session *x) {
     if (c->of == x) c->of = NULL;
   pthread_mutex_unlock(&s->lock);
   s->calls->end(s->calls->context, x->data);
-  free(x);
+  session_free(x);
 }
 
 static void serve_control(serve *s, connection *c, const greeting_client *hello) {
@@ -216,11 +237,13 @@ static void serve_control(serve *s, connection *c, const greeting_client *hello)
   socklen_t who_n = sizeof who;
   getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &who_n);
   session *x = calloc(1, sizeof *x);
+  int permits = -1;
   status rc = x && getrandom(x->token, sizeof x->token, 0) == sizeof x->token ? HDB_OK : HDB_NOMEM;
   if (rc == HDB_OK) {
     x->client = hello->client;
+    x->permits = make_permits(&permits);
     buf_append(&greeting, x->token, sizeof x->token);
-    rc = s->calls->begin(s->calls->context, hello->client, who.uid, &x->data, &greeting);
+    rc = s->calls->begin(s->calls->context, hello->client, who.uid, x->permits, &x->data, &greeting);
     if (rc == HDB_OK && buf_failed(&greeting)) rc = HDB_NOMEM;
   }
   if (rc == HDB_OK) {
@@ -231,13 +254,16 @@ static void serve_control(serve *s, connection *c, const greeting_client *hello)
     pthread_mutex_unlock(&s->lock);
     slice part = buf_slice(&greeting);
     char byte;
-    if (!stopping && send_page(c->fd, s->page) && message_send(c->fd, HDB_OK, &part, 1))
+    bool sent = !stopping && send_pages(c->fd, s->page, permits);
+    if (permits >= 0) close(permits);
+    if (sent && message_send(c->fd, HDB_OK, &part, 1))
       while (recv(c->fd, &byte, 1, 0) < 0 && errno == EINTR) {
       }
     session_over(s, x);
   } else {
-    if (send_page(c->fd, -1)) message_send(c->fd, (uint32_t)rc, NULL, 0);
-    free(x);
+    if (permits >= 0) close(permits);
+    if (send_pages(c->fd, -1, -1)) message_send(c->fd, (uint32_t)rc, NULL, 0);
+    session_free(x);
   }
   buf_free(&greeting);
 }
@@ -276,7 +302,7 @@ static bool receive_hello(serve *s, int fd, greeting_client *hello) {
   if (!s->key || hello->kind == GREETING_CHANNEL ||
       crypt_verify(s->key, "client", ours.challenge, hello->proof))
     return true;
-  if (send_page(fd, -1)) message_send(fd, HDB_NOTADB, NULL, 0);
+  if (send_pages(fd, -1, -1)) message_send(fd, HDB_NOTADB, NULL, 0);
   return false;
 }
 

@@ -168,6 +168,11 @@ static status fold_batch_of(engine *e, request *batch, bool alone, bool *any) {
   for (request *r = batch; r; r = r->next) {
     bool changed;
     int64_t time = next_time(e);
+    if (r->owner->permit && !permit_change(r->owner->permit, r->owner->permit_number, PERMIT_TAKEN)) {
+      r->result = HDB_BUSY_SNAPSHOT; /* nobody waits for it any more */
+      r->time = 0;
+      continue;
+    }
     TRY(fold_request(e->fold, r->owner, time, alone, &r->result, &changed));
     r->time = r->result == HDB_OK && changed ? time : 0;
     *any = *any || r->time;

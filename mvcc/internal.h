@@ -289,6 +289,8 @@ struct txn {
   uint32_t claims_generation; /* a client's: the owner who gave it row ids; 0: none. They are lost with him */
   uint32_t turn_generation; /* a client's turn: of which owner; 0: none */
   bool guest;          /* another process's, here for its commit (serve.c) */
+  _Atomic uint64_t *permit; /* a guest's: whether its commit may begin (kv/process.h); NULL: it may */
+  uint64_t permit_number;
   uint64_t number;     /* the client's: with it names a commit request; a guest's: it as the feed shows it */
   uint64_t client;
   bool in_doubt;       /* a client's commit that may have been made */
@@ -484,6 +486,7 @@ void process_show(engine *e);
 status remote_view_newest(engine *e, view **out);
 status remote_begin_turn(txn *t, int timeout_ms);
 status remote_commit(txn *t, int timeout_ms, int64_t *time); /* HDB_BUSY_RECOVERY: the storage is here now: commit here */
+status remote_settle_doubt(txn *t); /* HDB_ABORT: it was made */
 void remote_end(txn *t);                                     /* what the owner keeps for it */
 status remote_new_rowid(txn *t, uint32_t tree, write_tree *w, int64_t above, int64_t *rowid);
 status remote_new_tree(engine *e, uint32_t *tree);

@@ -148,6 +148,10 @@ bool txn_is_doomed(const txn *t);
  * commit_time: the time given, 0 when nothing was written. */
 status txn_commit(txn *t, int timeout_ms, int64_t *commit_time);
 void txn_rollback(txn *t);
+/* Before a rollback that the application asks for: what became of a commit that another process had begun with when it ceased
+ * to answer. HDB_OK: nothing, it may be rolled back; HDB_ABORT: it was made, the transaction is over; HDB_BUSY: it cannot be
+ * told yet. */
+status txn_settle_doubt(txn *t);
 void txn_conflict(const txn *t, uint32_t *tree, slice *key);
 int64_t txn_view_time(const txn *t);
 

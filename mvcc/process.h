@@ -10,8 +10,10 @@
  *     from the cache before anybody can use the view. So H1 and H2 of cache.c hold as they do beside the leader.
  * A3  When the owner is gone whoever notices takes the lock and opens the store in its own engine, or connects to who did.
  *     The generation moves; views of before are over. An open transaction goes on AS OF its view's time (view_restore).
- * A4  A commit is named by (client, number). In doubt it is sent again, and the owner looks in the feed, after the view's
- *     time, whether it is there. Numbers are never used twice.
+ * A4  A commit is named by (client, number). Its client may give it up as long as the owner has not begun with it (permits,
+ *     kv/process.h): then it is not made, ever. In doubt is what was begun and not answered: it is sent again, and the owner
+ *     looks in the feed, after the view's time, whether it is there; a rollback asks the same first. Numbers are never used
+ *     twice.
  * A5  A turn lost with its owner: the commit then succeeds only if nothing was committed since its view.
  * A6  A child after a fork has its engines as clients of whoever owns the directory; transactions that were open are over.
  * Locks: refresh (a client's new view) and recovery are outside of all of the engine's; sessions' inside the queue's.

@@ -207,7 +207,7 @@ static void put_writes(txn *t, buf *b) {
   }
 }
 
-static void put_commit(txn *t, buf *b, int timeout_ms, bool again) {
+static void put_commit(txn *t, permit p, buf *b, int timeout_ms, bool again) {
   bool turn_lost = t->turn_generation && t->turn_generation != atomic_load(&t->engine->generation);
   buf_clear(b);
   buf_varint(b, t->number);
@@ -217,6 +217,7 @@ static void put_commit(txn *t, buf *b, int timeout_ms, bool again) {
   buf_varint(b, txn_branch(t));
   buf_varint(b, t->policy);
   put_signed(b, t->view_time);
+  buf_varint(b, p.place), buf_varint(b, p.number);
   put_writes(t, b);
   if (t->setting_name.n) put_bytes(b, buf_slice(&t->setting_name)), put_bytes(b, buf_slice(&t->setting_value));
 }
@@ -228,6 +229,20 @@ static status resolve_here(txn *t, int64_t *time) {
   if (rc == HDB_NOTFOUND) return HDB_BUSY_SNAPSHOT;
   if (rc == HDB_OK && *time) return t->sync == TXN_SYNC_FULL ? engine_sync_to(e, *time) : HDB_OK;
   return rc == HDB_OK ? HDB_BUSY_RECOVERY : rc;
+}
+
+/* One request for it. It is in doubt only if the owner had begun with it, and then went or was stopped. */
+static status ask_commit(txn *t, int timeout_ms, buf *request, buf *reply) {
+  kv *far = atomic_load(&t->engine->processes->far);
+  permit p = remote_permit(far);
+  put_commit(t, p, request, timeout_ms, t->in_doubt);
+  buf_clear(reply);
+  status_explain_nothing();
+  status rc = buf_failed(request) ? HDB_NOMEM : remote_call_permitted(far, ASK_COMMIT, buf_slice(request), p, reply);
+  bool unanswered = rc == HDB_BUSY_RECOVERY || (rc == HDB_BUSY && reply->n == 0);
+  if (unanswered && !remote_withdraw(far, p)) t->in_doubt = true;
+  remote_permit_done(far, p);
+  return rc;
 }
 
 status remote_commit(txn *t, int timeout_ms, int64_t *time) {
@@ -242,12 +257,9 @@ status remote_commit(txn *t, int timeout_ms, int64_t *time) {
       rc = t->in_doubt ? resolve_here(t, time) : HDB_BUSY_RECOVERY;
       break;
     }
-    put_commit(t, &request, timeout_ms, t->in_doubt);
     t->known = true;
-    rc = ask_once(e, ASK_COMMIT, &request, &reply);
-    if (rc == HDB_BUSY && reply.n == 0) t->in_doubt = true; /* no answer: perhaps it is made all the same */
+    rc = ask_commit(t, timeout_ms, &request, &reply);
     if (rc != HDB_BUSY_RECOVERY) break;
-    t->in_doubt = true;
     rc = process_recover(e, generation);
     if (rc != HDB_OK) break;
   }
@@ -263,6 +275,38 @@ status remote_commit(txn *t, int timeout_ms, int64_t *time) {
   buf_free(&request);
   buf_free(&reply);
   return rc;
+}
+
+/* The request once more under a permit that was withdrawn before: it tells what became of it, and never commits. */
+status remote_settle_doubt(txn *t) {
+  engine *e = t->engine;
+  buf request = BUF_INIT, reply = BUF_INIT;
+  int64_t time;
+  status rc;
+  for (;;) {
+    uint32_t generation = atomic_load(&e->generation);
+    if (!is_remote(e)) {
+      rc = resolve_here(t, &time);
+      break;
+    }
+    kv *far = atomic_load(&e->processes->far);
+    permit p = remote_permit(far);
+    rc = HDB_BUSY_SNAPSHOT; /* no permits: it stays as it is */
+    if (!remote_withdraw(far, p)) break;
+    put_commit(t, p, &request, 0, true);
+    buf_clear(&reply);
+    rc = buf_failed(&request) ? HDB_NOMEM : remote_call_permitted(far, ASK_COMMIT, buf_slice(&request), p, &reply);
+    remote_permit_done(far, p);
+    if (rc != HDB_BUSY_RECOVERY) break;
+    rc = process_recover(e, generation);
+    if (rc != HDB_OK) break;
+  }
+  bool unknown = (rc == HDB_BUSY && reply.n == 0) || rc == HDB_NOMEM;
+  buf_free(&request);
+  buf_free(&reply);
+  if (unknown) return rc;
+  t->in_doubt = false;
+  return rc == HDB_OK ? HDB_ABORT : HDB_OK;
 }
 
 void remote_end(txn *t) {

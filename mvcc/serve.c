@@ -10,7 +10,8 @@
  * S5  The leases of a client that has not read for a minute may go (sessions_drop_idle). If it reads on, it is told that
  *     they are gone, and reads AS OF their times.
  * S6  A commit that its client gave up waiting for may still lie in a socket, and be read after the client has asked again
- *     or rolled back. So numbers that committed or ended are remembered, and never commit (again).
+ *     or rolled back. So each needs its permit (kv/process.h), which the client has then withdrawn. Numbers that committed
+ *     or ended are remembered, and never commit (again).
  * Cost: a commit request is copied once into the guest's write set, 100 ns a row.
  */
 #include <stdlib.h>
@@ -45,6 +46,7 @@ struct session {
   session *next;
   engine *e;
   uint64_t client;
+  permit_word *permits; /* NULL: none */
   uid_t user;
   pthread_mutex_t lock;
   pthread_cond_t freed;
@@ -392,9 +394,10 @@ static status find_again(session *s, guest *g, int64_t view_time, int64_t *time)
 static status run_commit(session *s, guest *g, reader *r, buf *reply) {
   uint64_t flags = read_number(r), timeout = read_number(r), branch = read_number(r), policy = read_number(r);
   int64_t view_time = read_signed(r), time = 0;
+  uint64_t place = read_number(r), permit_number = read_number(r);
   engine *e = s->e;
   txn *t = g->t;
-  if (r->failed || timeout > INT32_MAX || branch > UINT32_MAX || policy > TXN_SERIALIZABLE)
+  if (r->failed || timeout > INT32_MAX || branch > UINT32_MAX || policy > TXN_SERIALIZABLE || place > PERMITS_NONE)
     return HDB_PROTOCOL;
   pthread_mutex_lock(&s->lock);
   bool over = is_over(s, g->number);
@@ -415,6 +418,8 @@ static status run_commit(session *s, guest *g, reader *r, buf *reply) {
     t->policy = (enum txn_policy)policy;
     t->exclusive = flags & COMMIT_EXCLUSIVE;
     TRY(read_commit(t, flags, r));
+    t->permit = place == PERMITS_NONE || !s->permits ? NULL : &s->permits[place];
+    t->permit_number = permit_number;
     rc = queue_commit(e, t, (int)timeout);
     time = rc == HDB_OK ? t->request.time : 0;
   }
@@ -607,13 +612,13 @@ static void begin_noting(engine *e) {
   pthread_mutex_unlock(&p->touched_lock);
 }
 
-static status begin(void *context, uint64_t client, unsigned user, void **out, buf *greeting) {
+static status begin(void *context, uint64_t client, unsigned user, permit_word *permits, void **out, buf *greeting) {
   engine *e = context;
   processes *p = e->processes;
   session *s = calloc(1, sizeof *s);
   (void)greeting;
   if (!s) return HDB_NOMEM;
-  s->e = e, s->client = client, s->user = user;
+  s->e = e, s->client = client, s->permits = permits, s->user = user;
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->freed, NULL);
   pthread_mutex_lock(&p->sessions_lock);

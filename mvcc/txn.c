@@ -240,6 +240,12 @@ void txn_rollback(txn *t) {
   if (t->open) txn_finish(t, false);
 }
 
+status txn_settle_doubt(txn *t) {
+  status rc = t->open && t->in_doubt ? remote_settle_doubt(t) : HDB_OK;
+  if (rc == HDB_ABORT) txn_finish(t, true);
+  return rc;
+}
+
 void txn_set_conflict(txn *t, uint32_t tree, slice key) {
   t->conflict_tree = tree;
   buf_clear(&t->conflict_key);

@@ -260,8 +260,16 @@ static status commit_start(exec *x) {
 
 static status rollback_start(exec *x) {
   if (x->db->autocommit) return error_set(x->err, HDB_ERROR, "cannot rollback - no transaction is active");
+  bool made = false;
+  for (int i = 0; i < x->db->databases_n; i++) {
+    database *d = &x->db->databases[i];
+    if (!has_open(d)) continue;
+    status rc = txn_settle_doubt(d->txn);
+    if (rc != HDB_OK && rc != HDB_ABORT) return error_set(x->err, rc, "%s", status_text(rc));
+    made = made || rc == HDB_ABORT;
+  }
   transaction_rollback(x->db);
-  return HDB_OK;
+  return made ? error_set(x->err, HDB_ERROR, "cannot rollback - the commit that was not answered has been made") : HDB_OK;
 }
 
 static status savepoint_start(exec *x) {

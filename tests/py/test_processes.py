@@ -385,7 +385,7 @@ class Ends(Base):
         owner.run("CREATE TABLE t(x)")
         client(f"conn = connect({self.path!r}, timeout=0.5)")
         client.all("SELECT * FROM t")
-        owner.kill(signal.SIGSTOP)
+        self.stopped(owner)
         try:
             with self.assertRaisesRegex(Failed, rf"OperationalError: database is locked.*\b{owner.pid}\b.*python"):
                 client.all("INSERT INTO t VALUES(1)")
@@ -395,6 +395,74 @@ class Ends(Base):
         client("conn.rollback()")
         client.run("INSERT INTO t VALUES(2)")
         self.assertEqual(owner.all("SELECT max(x) FROM t"), [(2,)])
+
+    def stopped(self, owner, wait=True):
+        owner.kill(signal.SIGSTOP)
+        if wait:
+            os.waitpid(owner.pid, os.WUNTRACED)
+
+    def test_a_commit_that_was_given_up_never_comes(self):
+        owner, client = self.peer(self.path), self.peer()
+        owner.run("CREATE TABLE t(x)")
+        client(f"conn = connect({self.path!r}, timeout=0.1)")
+        client.all("SELECT * FROM t")
+        for how in ("rollback", "rollback", "autocommit", "schema", "repeat", "close"):
+            with self.subTest(how):
+                sql = "CREATE TABLE u(x)" if how == "schema" else "INSERT INTO t VALUES(1)"
+                client(f"conn.isolation_level = {None if how == 'autocommit' else ''!r}")
+                if how == "schema":
+                    client.all("BEGIN")
+                if how != "autocommit":
+                    client.all(sql)
+                self.stopped(owner)
+                try:
+                    with self.assertRaisesRegex(Failed, "database is locked"):
+                        client.all(sql) if how == "autocommit" else client("conn.commit()")
+                    if how in ("rollback", "schema"):
+                        client("conn.rollback()")
+                    if how == "close":
+                        client("conn.close()")
+                finally:
+                    owner.kill(signal.SIGCONT)
+                if how == "repeat":
+                    client("conn.commit()")
+                if how == "close":
+                    client(f"conn = connect({self.path!r})")
+                for peer in (client, owner):
+                    self.assertEqual(peer.all("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM sqlite_schema)"), [(how in ("repeat", "close"), 1)])
+        client.run("CREATE TABLE u(x)")
+        self.assertEqual(owner.all("SELECT count(*) FROM u"), [(0,)])
+
+    def test_a_commit_whose_owner_is_stopped_in_the_midst(self):
+        """Whenever that is: what commit() and rollback() say is what comes out."""
+        owner, client = self.peer(self.path), self.peer()
+        owner.run("CREATE TABLE t(x)")
+        client(f"conn = connect({self.path!r}, timeout=0.05)")
+        rows = 0
+        for i in range(8):
+            client.all("INSERT INTO t VALUES(1)")
+            self.stopped(owner, wait=False)
+            try:
+                try:
+                    client("conn.commit()")
+                    rows += 1
+                except Failed as error:
+                    self.assertRegex(str(error), "database is locked")
+                try:
+                    client("conn.rollback()")
+                except Failed as error:
+                    self.assertRegex(str(error), "database is locked")
+                    self.assertTrue(client("conn.in_transaction"))
+            finally:
+                owner.kill(signal.SIGCONT)
+            try:
+                client("conn.rollback()")
+            except Failed as error:
+                self.assertRegex(str(error), "has been made")
+                rows += 1
+            self.assertFalse(client("conn.in_transaction"))
+            self.assertEqual(client.all("SELECT count(*) FROM t"), [(rows,)])
+            self.assertEqual(owner.all("SELECT count(*) FROM t"), [(rows,)])
 
     def test_a_client_is_killed(self):
         conn = self.connect()
