@@ -16,7 +16,6 @@ STATEMENTS = [
     ("UPDATE t SET (b, c) = (SELECT DISTINCT 1, 2)", "assigning a row of a compound or DISTINCT query"),
     ("UPDATE t SET (b, c) = (SELECT * FROM (SELECT 1, 2))", "assigning a row of SELECT *"),
     ("CREATE INDEX i ON w USING hnsw (e vector_l2_ops)", "USING hnsw on a WITHOUT ROWID table"),
-    ("CREATE INDEX i ON d USING hnsw (e vector_l2_ops) WHERE id > 1", "a partial index USING hnsw"),
     ("CREATE VIRTUAL TABLE f USING fts5(x, content='')", "contentless fts5 tables"),
     ("CREATE VIRTUAL TABLE f USING fts4(x, compress=zip, uncompress=unzip)", "compress= of fts4"),
 ]

@@ -118,7 +118,7 @@ class Shapes(unittest.TestCase):
         self.assertIn("WHERE g > 4", self.conn.execute("SELECT sql FROM sqlite_schema WHERE name = 'some'").fetchone()[0])
         with self.assertRaisesRegex(helios.OperationalError, "no such column"):
             self.conn.execute("CREATE INDEX bad ON d USING hnsw (e) WHERE nosuch > 4")
-        with self.assertRaisesRegex(helios.OperationalError, "not supported yet: USING hnsw on a WITHOUT ROWID table"):
+        with self.assertRaisesRegex(helios.NotSupportedError, "not supported yet: USING hnsw on a WITHOUT ROWID table"):
             self.conn.execute("CREATE INDEX bad ON keyed USING hnsw (e)")
 
     def change(self, conn, seed):
