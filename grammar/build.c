@@ -399,6 +399,12 @@ expr *build_power(parser *p, expr *left, expr *right) {
   return left && right ? postgres_call(p, "pg_power", left, right, NULL, left->span.p) : NULL;
 }
 
+/* #name: pg_op_name(left, right) */
+expr *build_named_operator(parser *p, token name, expr *left, expr *right) {
+  char *text = arena_printf(p->memory, "pg_op_%.*s", (int)name.n - 1, (const char *)name.p + 1);
+  return left && right && text ? postgres_call(p, text, left, right, NULL, left->span.p) : NULL;
+}
+
 static bool is_false(const expr *e) { return e->op == EX_INT && e->i == 0; }
 
 /* A conjunction with the literal 0 is 0, and what stands on its other side is not even looked up. */

@@ -210,6 +210,14 @@ static int blob(const uint8_t *z, size_t n, size_t *length) {
   return code;
 }
 
+/* #contains and the like: what the server makes of @>, <@, && and PostgreSQL's other operators. */
+static int named_operator(const uint8_t *z, size_t n, size_t *length) {
+  size_t i = 1;
+  while (AT(i) >= 'a' && AT(i) <= 'z') i++;
+  *length = i;
+  return i > 1 ? TK_PGOP : LEX_ILLEGAL;
+}
+
 static int less(const uint8_t *z, size_t n, size_t *length) {
   uint8_t second = AT(1), third = AT(2);
   *length = 3;
@@ -285,7 +293,8 @@ int lex_raw(slice text, size_t at, uint8_t dialect, size_t *length) {
   case '.': return is_digit(AT(1)) ? number(z, n, length) : TK_DOT;
   case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
     return number(z, n, length);
-  case '?': case '$': case '@': case ':': case '#': return variable(z, n, length);
+  case '#': return dialect == DIALECT_POSTGRES ? named_operator(z, n, length) : variable(z, n, length);
+  case '?': case '$': case '@': case ':': return variable(z, n, length);
   case 'x': case 'X':
     if (AT(1) == '\'') return blob(z, n, length);
     return word(z, n, length);

@@ -31,7 +31,7 @@
 %left IS MATCH LIKE_KW BETWEEN IN ISNULL NOTNULL NE EQ.
 %left GT LE LT GE.
 %right ESCAPE.
-%left BITAND BITOR LSHIFT RSHIFT VEC_L2 VEC_COS VEC_IP VEC_L1.
+%left BITAND BITOR LSHIFT RSHIFT VEC_L2 VEC_COS VEC_IP VEC_L1 PGOP.
 %left PLUS MINUS.
 %left STAR SLASH REM.
 %left POWER.
@@ -574,6 +574,7 @@ expr(A) ::= expr(X) VEC_L2 expr(Y). { A = build_binary(p, EX_VEC_L2, X, Y); }
 expr(A) ::= expr(X) VEC_COS expr(Y). { A = build_binary(p, EX_VEC_COS, X, Y); }
 expr(A) ::= expr(X) VEC_IP expr(Y). { A = build_binary(p, EX_VEC_IP, X, Y); }
 expr(A) ::= expr(X) VEC_L1 expr(Y). { A = build_binary(p, EX_VEC_L1, X, Y); }
+expr(A) ::= expr(X) PGOP(O) expr(Y). { A = build_named_operator(p, O, X, Y); }
 expr(A) ::= expr(X) POWER expr(Y). { A = build_power(p, X, Y); }
 expr(A) ::= expr(X) PLUS expr(Y). { A = build_binary(p, EX_ADD, X, Y); }
 expr(A) ::= expr(X) MINUS expr(Y). { A = build_binary(p, EX_SUB, X, Y); }

@@ -85,6 +85,7 @@ expr *build_unary(parser *p, enum expr_op op, token first, expr *operand); /* pr
 expr *build_postfix(parser *p, enum expr_op op, expr *operand);
 expr *build_binary(parser *p, enum expr_op op, expr *left, expr *right);
 expr *build_power(parser *p, expr *left, expr *right);
+expr *build_named_operator(parser *p, token name, expr *left, expr *right);
 expr *build_and(parser *p, expr *left, expr *right);
 expr *build_is(parser *p, bool negated, expr *left, expr *right);
 expr *build_like(parser *p, token operator_, bool negated, expr *left, expr *right, expr *escape);

@@ -274,6 +274,7 @@ static status rewrite_operator(rewriter *r, int at, const char *op) {
   static const struct {
     const char *from, *to;
   } words[] = {{"~", "REGEXP"}, {"~*", "MATCH"}, {"!~", "NOT REGEXP"}, {"!~*", "NOT MATCH"}, {"~~", "LIKE"},
+               {"@>", "#contains"}, {"<@", "#contained"}, {"&&", "#overlaps"}, {"?", "#has"}, {"?|", "#hasany"}, {"?&", "#hasall"}, {"#>", "#path"}, {"#>>", "#pathtext"},
                {"~~*", "GLOB"}, {"!~~", "NOT LIKE"}, {"!~~*", "NOT GLOB"}};
   static const char *const plain[] = {"+", "-", "*", "/", "%", "<", ">", "=", "<=", ">=", "<>", "!=", "||", "&", "|",
                                       "<<", ">>", "^", "->", "->>", "<->", "<=>", "<#>", "<+>"};
@@ -554,6 +555,19 @@ static status rewrite_lateral(rewriter *r, int *at, int end) {
   return HDB_OK;
 }
 
+/* INSERT .. SELECT .. FROM t ON CONFLICT: SQLite would take ON for the join's, unless a WHERE stands between. */
+static bool needs_where(const rewriter *r, int on) {
+  bool query = false, from = false, behind = false;
+  for (int i = 0, depth = 0; i < on; i++) {
+    depth += (rewrite_punct(r, i, '(') ? 1 : 0) - (rewrite_punct(r, i, ')') ? 1 : 0);
+    if (depth) continue;
+    if (rewrite_is(r, i, "select")) query = true, from = behind = false;
+    from = from || (query && rewrite_is(r, i, "from"));
+    behind = behind || rewrite_is(r, i, "where") || rewrite_is(r, i, "group") || rewrite_is(r, i, "having") || rewrite_is(r, i, "order") || rewrite_is(r, i, "limit") || rewrite_is(r, i, "offset");
+  }
+  return from && !behind;
+}
+
 /* A word that begins something of PostgreSQL's own; *done false: an ordinary word. */
 static status special_word(rewriter *r, int *at, int end, bool *done) {
   static const char *const from_for[] = {"from", "for", NULL}, *const in_only[] = {"in", NULL},
@@ -657,6 +671,11 @@ static status special_word(rewriter *r, int *at, int end, bool *done) {
   }
   if (rewrite_is(r, i, "select") && rewrite_is(r, i + 1, "distinct") && rewrite_is(r, i + 2, "on")) return rewrite_distinct_on(r, at, end);
   if (rewrite_is(r, i, "select") && rewrite_has_rows_function(r, i, end)) return rewrite_rows_function(r, at, end);
+  if (rewrite_is(r, i, "on") && rewrite_is(r, i + 1, "conflict") && rewrite_is(r, 0, "insert") && needs_where(r, i)) {
+    rewrite_put(r, i, "WHERE true ON");
+    *at = i + 1;
+    return HDB_OK;
+  }
   if (rewrite_is(r, i, "similar") && rewrite_is(r, i + 1, "to")) return rewrite_similar(r, at, end);
   if (rewrite_is(r, i, "lateral")) {
     if (rewrite_punct(r, i + 1, '(')) return rewrite_lateral(r, at, end);
@@ -780,6 +799,20 @@ static status subscript_of(rewriter *r, int *at, int close, int end) {
   return HDB_OK;
 }
 
+static bool is_set_word(const rewriter *r, int at) { return rewrite_is(r, at, "union") || rewrite_is(r, at, "intersect") || rewrite_is(r, at, "except"); }
+
+/* ( query ) as one side of UNION, INTERSECT, EXCEPT, or a whole statement in brackets. */
+static bool is_arm(const rewriter *r, int open, int close, int end) {
+  int inner = open + 1, before = open - 1;
+  while (rewrite_punct(r, inner, '(')) inner++;
+  if (close >= end || !(rewrite_is(r, inner, "select") || rewrite_is(r, inner, "values") || rewrite_is(r, inner, "with"))) return false;
+  if (rewrite_is(r, before, "all") || rewrite_is(r, before, "distinct")) before--;
+  if (is_set_word(r, before)) return true;
+  bool starts = open == 0 || rewrite_punct(r, before, '(') || rewrite_is(r, before, "as") || rewrite_is(r, before, "exists");
+  bool last = close + 1 >= r->n || rewrite_is(r, close + 1, "order") || rewrite_is(r, close + 1, "limit") || rewrite_is(r, close + 1, "offset");
+  return starts && (is_set_word(r, close + 1) || (open == 0 && last));
+}
+
 static status rewrite_punctuation(rewriter *r, int *at, int end) {
   int i = *at;
   const char *p = r->t[i].text;
@@ -798,6 +831,14 @@ static status rewrite_punctuation(rewriter *r, int *at, int end) {
   }
   if (*p == '[') return rewrite_unsupported(r, i, "array subscripts");
   if (strcmp(p, ":=") == 0) return rewrite_unsupported(r, i, "named arguments");
+  if (*p == '(' && is_arm(r, i, rewrite_close(r, i, end), end)) { /* SQLite has no brackets around what UNION puts together */
+    int close = rewrite_close(r, i, end);
+    rewrite_put(r, i, "SELECT * FROM (");
+    TRY(rewrite_range(r, i + 1, close));
+    buf_byte(&r->text, ')');
+    *at = close + 1;
+    return HDB_OK;
+  }
   if (*p == '(' && (rewrite_is(r, i + 1, "select") || rewrite_is(r, i + 1, "values") || rewrite_is(r, i + 1, "with"))) {
     int close = rewrite_close(r, i, end);
     if (close == end) return rewrite_syntax_error(r, end);

@@ -233,7 +233,7 @@ static const struct known_function {
   const char *name;
   uint32_t result, arguments; /* arguments: expected of untyped ones, 0: text */
 } known_functions[] = {
-    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"pg_vector_text", PG_TEXT, 0}, {"pg_percentile_cont", PG_FLOAT8, PG_FLOAT8}, {"pg_percentile_disc", FIRST, PG_FLOAT8}, {"pg_mode", FIRST, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
+    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"corr", PG_FLOAT8, PG_FLOAT8}, {"covar_pop", PG_FLOAT8, PG_FLOAT8}, {"covar_samp", PG_FLOAT8, PG_FLOAT8}, {"jsonb_exists", PG_BOOL, 0}, {"pg_vector_text", PG_TEXT, 0}, {"pg_percentile_cont", PG_FLOAT8, PG_FLOAT8}, {"pg_percentile_disc", FIRST, PG_FLOAT8}, {"pg_mode", FIRST, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
     {"any_value", FIRST, 0}, {"array_length", PG_INT4, 0},
     {"array_to_string", PG_TEXT, 0}, {"ascii", PG_INT4, 0}, {"bool_and", PG_BOOL, PG_BOOL}, {"bool_or", PG_BOOL, PG_BOOL},
     {"btrim", PG_TEXT, 0}, {"cardinality", PG_INT4, 0}, {"ceil", FIRST, PG_FLOAT8}, {"ceiling", FIRST, PG_FLOAT8},
@@ -328,6 +328,16 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   }
   if ((strcmp(name, "pg_add") == 0 || strcmp(name, "pg_sub") == 0) && list && list->n == 2)
     return arithmetic(d, f, e, list->items[0].e, list->items[1].e, name[3] == 'a' ? EX_ADD : EX_SUB, expected);
+  if (strncmp(name, "pg_op_", 6) == 0 && list && list->n == 2) {
+    typed l = infer(d, f, list->items[0].e, 0), r = infer(d, f, list->items[1].e, 0);
+    bool path = strncmp(name + 6, "path", 4) == 0, has = strncmp(name + 6, "has", 3) == 0, many = strncmp(name + 6, "hasa", 4) == 0;
+    typed to_right = path || many ? typed_of(PG_TEXT_ARRAY) : has ? typed_of(PG_TEXT) : l, to_left = path || has ? l : r;
+    if (!r.type) r = infer(d, f, list->items[1].e, to_right.type);
+    if (!l.type) l = infer(d, f, list->items[0].e, to_left.type);
+    coerce_literal(d, list->items[1].e, to_right);
+    coerce_literal(d, list->items[0].e, to_left);
+    return typed_of(!path ? PG_BOOL : strcmp(name + 6, "pathtext") == 0 ? PG_TEXT : l.type == PG_JSON ? PG_JSON : PG_JSONB);
+  }
   if (strcmp(name, "pg_typeof") == 0 && list && list->n == 1) return coerce_typeof(d, e, infer(d, f, list->items[0].e, 0));
   if (strcmp(name, "pg_array") == 0) return typed_of(array_of(infer_all_alike(d, f, list, PG_TEXT).type));
   if (strcmp(name, "pg_any_array") == 0 && list && list->n == 1) {
@@ -361,6 +371,7 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
     d->rc = error_set(d->err, HDB_ERROR, "not supported yet: %s of intervals", name);
   if (strcmp(name, "sum") == 0) return typed_of(first.type == PG_INT2 || first.type == PG_INT4 ? PG_INT8 : first.type == PG_INT8 ? PG_NUMERIC : first.type == PG_TEXT ? PG_NUMERIC : first.type);
   if (strcmp(name, "avg") == 0) return typed_of(first.type == PG_FLOAT4 || first.type == PG_FLOAT8 ? PG_FLOAT8 : PG_NUMERIC);
+  if (strncmp(name, "stddev", 6) == 0 || strncmp(name, "var_", 4) == 0 || strcmp(name, "variance") == 0) return typed_of(first.type == PG_FLOAT4 || first.type == PG_FLOAT8 ? PG_FLOAT8 : PG_NUMERIC);
   if (strcmp(name, "array_agg") == 0) return typed_of(array_of(first.type));
   if (strcmp(name, "round") == 0 && first.type == PG_FLOAT8) return first;
   if (strcmp(name, "timezone") == 0 && list && list->n == 2) {
@@ -594,7 +605,7 @@ static const char *label_of(describe *d, const expr *e) {
   }
   case EX_FUNCTION:
     if (strcmp(e->text, "pg_cast") == 0 && e->list && e->list->n == 2) return cast_label(d, e->list->items[0].e, e->list->items[1].e->text);
-    if (strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
+    if (strncmp(e->text, "pg_op_", 6) == 0 || strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
     if (strcmp(e->text, "pg_extract") == 0) return "extract";
     static const char *const json[][2] = {{"pg_percentile_cont", "percentile_cont"}, {"pg_percentile_disc", "percentile_disc"}, {"pg_mode", "mode"}, {"json_object", "json_build_object"}, {"json_array", "json_build_array"}, {"json_group_array", "json_agg"}, {"json_group_object", "json_object_agg"}};

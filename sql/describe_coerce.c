@@ -15,7 +15,7 @@ void coerce_literal(describe *d, expr *e, typed t) {
   const pg_type *type = d->coerce && e && e->op == EX_TEXT ? pg_type_numbered(d->db, t.type) : NULL;
   if (!d->coerce || d->rc != HDB_OK || !e || e->op != EX_TEXT || !type || (type->category == 'S' && type->oid != PG_BPCHAR)) return;
   bool reg = type->oid == PG_REGCLASS || type->oid == PG_REGTYPE || type->oid == PG_REGPROC || type->oid == PG_REGNAMESPACE || type->oid == PG_REGROLE || type->oid == PG_OID;
-  if (reg || type->oid == PG_CHAR || type->oid == PG_JSON || type->oid == PG_JSONB || type->oid == PG_VECTOR || type->category == 'P' || type->oid == PG_UNKNOWN) return;
+  if (reg || type->oid == PG_CHAR || type->oid == PG_JSON || type->oid == PG_VECTOR || type->category == 'P' || type->oid == PG_UNKNOWN) return;
   value v = value_text(e->text, e->text_n);
   error why = ERROR_INIT;
   const pg_enum *own = type->category == 'E' || pg_is_own_type(type->oid) ? pg_enum_by_oid(d->db, type->oid) : NULL;

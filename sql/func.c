@@ -130,7 +130,7 @@ static bool accepts(const function *f, int n) {
 static const function *postgres_find(const hdb *db, const char *name, int arguments, bool *exists) {
   bool all = db && db->pragmas.dialect == DIALECT_POSTGRES;
   if (!all && strncasecmp(name, "pg_", 3) != 0) return NULL;
-  static const function_table *const own[] = {&functions_pg, &functions_pg_catalog, &functions_pg_text, &functions_pg_zone, &functions_pg_number, &functions_pg_enum};
+  static const function_table *const own[] = {&functions_pg, &functions_pg_catalog, &functions_pg_text, &functions_pg_zone, &functions_pg_number, &functions_pg_json, &functions_pg_enum};
   for (int t = 0; t < COUNT(own); t++)
     for (int i = 0; i < own[t]->n; i++) {
       const function *f = &own[t]->functions[i];

@@ -130,6 +130,46 @@ static void ordered_release(function_call *call) {
   free(s->values);
 }
 
+/* ---- deviations: Welford's running sums ---- */
+
+typedef struct moments {
+  int64_t n;
+  double mean_x, mean_y, xx, yy, xy;
+} moments;
+
+static status moments_step(function_call *call, int n, const value *a) {
+  moments *m = call->state;
+  if (a[0].type == VAL_NULL || (n == 2 && a[1].type == VAL_NULL)) return HDB_OK;
+  double x = value_to_real(&a[0]), y = n == 2 ? value_to_real(&a[1]) : 0, dx = x - m->mean_x, dy = y - m->mean_y;
+  m->n++;
+  m->mean_x += dx / (double)m->n;
+  m->mean_y += dy / (double)m->n;
+  m->xx += dx * (x - m->mean_x);
+  m->yy += dy * (y - m->mean_y);
+  m->xy += dx * (y - m->mean_y);
+  return HDB_OK;
+}
+
+static status spread(function_call *call, double sum, bool sample, bool root, value *result) {
+  const moments *m = call->state;
+  *result = value_null();
+  if (m->n == 0 || (sample && m->n < 2)) return HDB_OK;
+  double v = sum / (double)(m->n - sample);
+  *result = value_real(root ? sqrt(v) : v);
+  return HDB_OK;
+}
+static status stddev_samp(function_call *call, value *result) { return spread(call, ((moments *)call->state)->xx, true, true, result); }
+static status stddev_pop(function_call *call, value *result) { return spread(call, ((moments *)call->state)->xx, false, true, result); }
+static status var_samp(function_call *call, value *result) { return spread(call, ((moments *)call->state)->xx, true, false, result); }
+static status var_pop(function_call *call, value *result) { return spread(call, ((moments *)call->state)->xx, false, false, result); }
+static status covar_samp(function_call *call, value *result) { return spread(call, ((moments *)call->state)->xy, true, false, result); }
+static status covar_pop(function_call *call, value *result) { return spread(call, ((moments *)call->state)->xy, false, false, result); }
+static status corr(function_call *call, value *result) {
+  const moments *m = call->state;
+  *result = m->n && m->xx > 0 && m->yy > 0 ? value_real(m->xy / sqrt(m->xx * m->yy)) : value_null();
+  return HDB_OK;
+}
+
 /* ---- to_char of numbers ---- */
 
 enum { PICTURE_MOST = 100 };
@@ -247,6 +287,9 @@ static status f_vector_text(function_call *call, int n, const value *a, value *r
 
 #define F(name, n, flags, f) {name, n, n, flags, 0, f, NULL, NULL, NULL, NULL, NULL, NULL}
 #define A(name, n, step, final) {name, n, n, FUNC_AGGREGATE, sizeof(ordered_state), NULL, step, final, NULL, NULL, ordered_release, NULL}
-static const function functions[] = {A("pg_percentile_cont", 3, percentile_step, cont_final), A("pg_percentile_disc", 3, percentile_step, disc_final), A("pg_mode", 2, mode_step, mode_final),
+#define M(name, n, final) {name, n, n, FUNC_AGGREGATE, sizeof(moments), NULL, moments_step, final, NULL, NULL, NULL, NULL}
+static const function functions[] = {M("stddev", 1, stddev_samp), M("stddev_samp", 1, stddev_samp), M("stddev_pop", 1, stddev_pop), M("variance", 1, var_samp), M("var_samp", 1, var_samp),
+                                     M("var_pop", 1, var_pop), M("covar_pop", 2, covar_pop), M("covar_samp", 2, covar_samp), M("corr", 2, corr),
+                                     A("pg_percentile_cont", 3, percentile_step, cont_final), A("pg_percentile_disc", 3, percentile_step, disc_final), A("pg_mode", 2, mode_step, mode_final),
                                      F("pg_vector_text", 1, FUNC_DETERMINISTIC | FUNC_INNOCUOUS, f_vector_text)};
 const function_table functions_pg_number = {functions, COUNT(functions)};

@@ -62,7 +62,7 @@ typedef struct function_table {
   int n;
 } function_table;
 extern const function_table functions_core, functions_math, functions_date, functions_json, functions_aggregate, functions_pg;
-extern const function_table functions_fts, functions_pg_catalog, functions_pg_text, functions_pg_zone, functions_pg_number, functions_pg_enum;
+extern const function_table functions_fts, functions_pg_catalog, functions_pg_text, functions_pg_zone, functions_pg_number, functions_pg_json, functions_pg_enum;
 
 /* The best match: the connection's own first, exact argument count before -1; NULL: none. *name_exists tells whether
  * another argument count would do ("wrong number of arguments to function f()" against "no such function: f"). */

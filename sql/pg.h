@@ -79,6 +79,8 @@ void hdb_set_zone(hdb *db, const pg_zone *zone);
 /* Canonical value to text as PostgreSQL prints it, appended to out. */
 status pg_output(uint32_t oid, int32_t modifier, const value *v, buf *out, error *err);
 
+/* A text must be JSON; canonical_form: it becomes jsonb's own text. */
+status pg_json_convert(bool canonical_form, value *v, arena *memory, error *err);
 /* For a parameter of an own type: is the value one of it? Other types take all. */
 status hdb_type_accepts(hdb *db, uint32_t oid, const value *v, arena *memory, error *err);
 /* Dates: days since 1970-01-01 and back; microseconds. */

@@ -746,6 +746,7 @@ status pg_convert_in(const pg_zone *zone, uint32_t oid, int32_t modifier, bool c
   case PG_UUID: rc = to_uuid(v, memory, err); break;
   case PG_DATE: case PG_TIME: case PG_TIMETZ: case PG_TIMESTAMP: case PG_TIMESTAMPTZ: rc = to_moment(oid, zone, v, memory, err); break;
   case PG_INTERVAL: rc = to_interval(v, memory, err); break;
+  case PG_JSON: case PG_JSONB: rc = pg_json_convert(oid == PG_JSONB, v, memory, err); break;
   default:
     if (t && t->category == 'A') rc = to_array(zone, oid, v, memory, err);
     break;
