@@ -55,6 +55,14 @@ static status write_meta(engine *e, slice key, slice value, bool sync) {
   return rc;
 }
 
+/* Under the lock: the newest point of all, 0 without branches. */
+static void note_newest(engine *e) {
+  int64_t newest = 0;
+  for (const branch *b = e->branches; b; b = b->next)
+    if (!b->dropped && b->point > newest) newest = b->point;
+  atomic_store(&e->branches_newest, newest);
+}
+
 static branch *find_id(engine *e, uint32_t id) {
   branch *b = e->branches;
   while (b && b->id != id) b = b->next;
@@ -177,6 +185,7 @@ status branches_load(engine *e) {
   if (e->memory) return HDB_OK;
   TRY(load_all(e, "branch/", "branch0", load_branch));
   TRY(load_all(e, "branch/", "branch0", relink));
+  note_newest(e);
   return load_all(e, "delta/", "delta0", load_delta);
 }
 
@@ -186,6 +195,7 @@ static status sync_locked(engine *e) {
   TRY(load_all(e, "branch/", "branch0", relink));
   TRY(load_all(e, "delta/", "delta0", load_delta));
   for (branch *b = e->branches; b; b = b->next) b->dropped = !b->there;
+  note_newest(e);
   return HDB_OK;
 }
 
@@ -248,7 +258,9 @@ static status create_locked(engine *e, const char *name, uint32_t parent, int64_
   buf_free(&key);
   buf_free(&value);
   TRY(rc);
-  return branch_make(e, *id, parent, point, created, slice_str(name)) ? HDB_OK : HDB_NOMEM;
+  if (!branch_make(e, *id, parent, point, created, slice_str(name))) return HDB_NOMEM;
+  note_newest(e);
+  return HDB_OK;
 }
 
 status branch_create(engine *e, const char *name, uint32_t parent, int64_t as_of, uint32_t *id) {
@@ -316,7 +328,7 @@ static status remove_branch(engine *e, branch *b) {
   status rc = buf_failed(&key) ? HDB_NOMEM : kv_write(e->store, batch, !e->memory);
   kv_batch_free(batch);
   buf_free(&key);
-  if (rc == HDB_OK) b->dropped = true;
+  if (rc == HDB_OK) b->dropped = true, note_newest(e);
   return rc;
 }
 

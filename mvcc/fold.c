@@ -14,6 +14,7 @@
  * Cost: a single-row commit decodes and encodes one group: about 1 us for 1 KB.
  */
 #include "mvcc/fold.h"
+#include "mvcc/images.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -552,6 +553,14 @@ static status leave_group(fold *f, fold_group *g, fold_group **pending) {
   return *pending ? HDB_OK : fold_write_group(f, g, false);
 }
 
+/* A branch sees the group as it is now, and this is its first change since: spared the branch's readers undoing it. */
+static void keep_for_branches(fold *f, const fold_group *g) {
+  int64_t point = atomic_load_explicit(&f->engine->branches_newest, memory_order_relaxed);
+  if (!point || g->dirty || g->decoded || !g->bytes.p || g->in.newest > point || !f->engine->history) return;
+  image_wanted w = {.tree = g->tree, .lower = g->lower, .upper = &g->upper, .time = point, .view = f->time};
+  images_keep(f->engine->images, &w, g->in.newest, f->time, g->bytes);
+}
+
 static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool *changed) {
   fold_tree *t;
   write_position p;
@@ -566,6 +575,7 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
       continue;
     }
     TRY(fold_locate(f, w->tree, write_key(p.entry), &g));
+    keep_for_branches(f, g);
     do {
       TRY(collect_run(f, g, w, &p, recent));
       TRY(fold_tree_of(f, w->tree, &t));

@@ -8,6 +8,8 @@
  *     and both lie within what the reader's view had seen.
  * I2  Same lower bound and same `newest` is the very same group; same lower and upper is the same range.
  * I3  Whoever finds an image holds a reference; what is evicted lives until the last one is given back.
+ * I4  What is kept ahead (images_keep: what a branch sees of a group, when its parent changes it first) takes no image's place
+ *     that somebody has looked at, and is found by its range alone.
  * A hash table in shards, each with its lock, its share of the bytes, and a clock that evicts.
  * Cost: a hit 40 ns, putting one in 0.2 us.
  */
@@ -16,7 +18,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { SHARDS = 16, BUCKETS_MIN = 64, IMAGE_MAX = 64 * 1024 };
+enum { SHARDS = 16, BUCKETS_MIN = 64, IMAGE_MAX = 64 * 1024, KEEP_TRIES = 4 };
 
 typedef struct shard {
   pthread_mutex_t lock;
@@ -155,8 +157,7 @@ static bool grow(shard *s) {
   return true;
 }
 
-static void take_in(images *all, shard *s, image *i) {
-  if (!grow(s)) return;
+static void link_in(shard *s, image *i) {
   atomic_fetch_add_explicit(&i->references, 1, memory_order_relaxed);
   image **at = &s->buckets[i->hash & (s->buckets_n - 1)];
   i->chain = *at, *at = i;
@@ -167,6 +168,11 @@ static void take_in(images *all, shard *s, image *i) {
     s->hand = i->ring_next = i->ring_previous = i;
   }
   s->count++, s->bytes += bytes_of(i);
+}
+
+static void take_in(images *all, shard *s, image *i) {
+  if (!grow(s)) return;
+  link_in(s, i);
   while (s->bytes > all->shard_bytes && s->hand) {
     image *old = s->hand;
     s->hand = old->ring_next;
@@ -216,4 +222,28 @@ image *images_put(images *all, const image_wanted *w, int64_t from, int64_t to, 
   }
   pthread_mutex_unlock(&s->lock);
   return i;
+}
+
+/* Room where nobody has looked lately; a few are asked. */
+static bool make_room(images *all, shard *s, size_t bytes) {
+  for (int tries = 0; s->bytes + bytes > all->shard_bytes && s->hand && tries < KEEP_TRIES; tries++) {
+    image *old = s->hand;
+    s->hand = old->ring_next;
+    if (!atomic_load_explicit(&old->used, memory_order_relaxed)) take_out(s, old);
+  }
+  return s->bytes + bytes <= all->shard_bytes;
+}
+
+void images_keep(images *all, const image_wanted *w, int64_t from, int64_t to, slice bytes) {
+  if (bytes.n > IMAGE_MAX) return;
+  uint64_t hash = hash_of(w->tree, w->lower);
+  image *i = make(w, hash, bytes);
+  if (!i) return;
+  i->from = from, i->to = to, i->newest = -1;
+  atomic_store_explicit(&i->used, false, memory_order_relaxed);
+  shard *s = shard_of(all, hash);
+  pthread_mutex_lock(&s->lock);
+  if (!find(s, hash, w) && w->view >= s->dropped && make_room(all, s, bytes_of(i)) && grow(s)) link_in(s, i);
+  pthread_mutex_unlock(&s->lock);
+  image_release(i);
 }

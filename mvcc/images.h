@@ -36,6 +36,8 @@ typedef struct image_wanted {
 image *images_get(images *all, const image_wanted *wanted);
 /* Takes it in, and gives a reference back; NULL: out of memory, or too large. */
 image *images_put(images *all, const image_wanted *wanted, int64_t from, int64_t to, slice bytes);
+/* The same before anybody has asked: the bytes of a group that is about to change, upper known. */
+void images_keep(images *all, const image_wanted *wanted, int64_t from, int64_t to, slice bytes);
 void image_release(image *i);
 /* All of them; and nothing that a view before `time` sees is taken in from now on. */
 void images_drop(images *all, int64_t time);

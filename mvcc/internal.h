@@ -213,6 +213,7 @@ struct engine {
   int64_t collect_at_ms; /* the leader's */
 
   pthread_mutex_t branches_lock; /* outside of trees and txns */
+  _Atomic int64_t branches_newest; /* the newest branch point; 0: no branches */
   branch *branches;              /* in order of making; they live as long as the engine */
 
   pthread_mutex_t txns_lock;

@@ -16,6 +16,7 @@
 #include "mvcc/undo.h"
 
 enum {
+  STEPS_BEFORE_SEEK = 4,
   PACK_RECORDS = 16, /* so many to step over: worth packing */
   SEEK_COMMITS = 48  /* a block of more: a seek is cheaper than to step over the records that it replaced */
 };
@@ -74,6 +75,17 @@ static status seek_older(past *p, int64_t oldest) {
   return HDB_OK;
 }
 
+/* To the first record of the next bound: a few steps are cheaper than a seek. p->key: behind all of this one. */
+static status leave_bound(past *p) {
+  kv_iter *it = p->it;
+  for (int i = 0; i < STEPS_BEFORE_SEEK; i++) {
+    it->next(it);
+    if (!it->valid || slice_compare(it->key, buf_slice(&p->key)) >= 0) return it->error;
+  }
+  it->seek(it, buf_slice(&p->key));
+  return it->error;
+}
+
 /* The record or block under the iterator, all of it after the time or the newest of it; and past it. */
 static status take_under_iterator(scan *s, past *p, int64_t time) {
   kv_iter *it = p->it;
@@ -118,8 +130,7 @@ static status collect(scan *s, past *p) {
     buf_be64(&p->key, UINT64_MAX);
     buf_byte(&p->key, 0xff);
     if (buf_failed(&p->key)) return HDB_NOMEM;
-    it->next(it);
-    if (it->valid && slice_compare(it->key, buf_slice(&p->key)) < 0) it->seek(it, buf_slice(&p->key));
+    TRY(leave_bound(p));
   }
   return it->error;
 }

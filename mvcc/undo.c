@@ -13,8 +13,6 @@
 
 #include <stdlib.h>
 
-#include "kv/base/record.h"
-
 void undo_init(undoing *u) {
   memset(u, 0, sizeof *u);
   u->empty = arena_save(&u->memory);
@@ -87,13 +85,13 @@ status undo_begin(undoing *u, const group *g, slice lower, slice upper, int64_t 
   return HDB_OK;
 }
 
-/* The row with this key, looked for from *at on; made when there is none. */
-static status find_row(undoing *u, slice key, size_t *at) {
+/* Where the row with this key is, looked for from *at on, or would be. */
+static bool find_row(const undoing *u, slice key, size_t *at) {
   size_t low = *at, high = u->rows_n;
   for (int i = 0; i < 2 && low < high; i++) { /* the same one or the next, often */
     int c = slice_compare(u->rows[low].key, key);
     *at = low;
-    if (c == 0) return HDB_OK;
+    if (c == 0) return true;
     if (c > 0)
       high = low;
     else
@@ -104,7 +102,7 @@ static status find_row(undoing *u, slice key, size_t *at) {
     int c = slice_compare(u->rows[middle].key, key);
     if (c == 0) {
       *at = middle;
-      return HDB_OK;
+      return true;
     }
     if (c < 0) {
       low = middle + 1;
@@ -113,11 +111,15 @@ static status find_row(undoing *u, slice key, size_t *at) {
     }
   }
   *at = low;
+  return false;
+}
+
+static status make_row(undoing *u, slice key, size_t at) {
   TRY(room_for_rows(u, u->rows_n + 1));
-  memmove(u->rows + low + 1, u->rows + low, (u->rows_n - low) * sizeof *u->rows);
+  memmove(u->rows + at + 1, u->rows + at, (u->rows_n - at) * sizeof *u->rows);
   u->rows_n++;
-  u->rows[low] = (undo_row){.key = undo_keep(u, key), .sorted = true};
-  return u->rows[low].key.p ? HDB_OK : HDB_NOMEM;
+  u->rows[at] = (undo_row){.key = undo_keep(u, key), .sorted = true};
+  return u->rows[at].key.p ? HDB_OK : HDB_NOMEM;
 }
 
 static bool is_ours(const undoing *u, slice key) {
@@ -148,8 +150,9 @@ static status add_version(undoing *u, undo_row *r, const undo_version *given) {
 
 static status take_version(void *context, slice key, const undo_version *v, bool *skip) {
   undoing *u = context;
+  bool found = find_row(u, key, &u->at); /* one that is there is ours */
   *skip = v->time <= u->as_of;
-  if (!is_ours(u, key)) {
+  if (!found && !is_ours(u, key)) {
     *skip = true;
     return HDB_OK;
   }
@@ -157,7 +160,7 @@ static status take_version(void *context, slice key, const undo_version *v, bool
     if (v->time > u->from) u->from = v->time;
     return HDB_OK;
   }
-  TRY(find_row(u, key, &u->at));
+  if (!found) TRY(make_row(u, key, u->at));
   return add_version(u, &u->rows[u->at], v);
 }
 
@@ -220,22 +223,23 @@ static status make_record(undoing *u, slice value, uint64_t n, slice *former) {
     memcpy(out, u->record.p, u->record.n), out += u->record.n;
   }
   uint8_t *to = out + n;
+  if (has) memcpy(out, types, has < n ? has : n);
+  const uint8_t *run = payload; /* what was not copied yet of the columns that stay */
   for (uint64_t k = 0; k < n; k++) {
-    size_t size = k < has ? record_skip(types[k], payload) : 0;
     const undo_column *c = &u->columns[k];
+    size_t size = k < has ? record_skip(types[k], payload) : 0;
     if (c->delta) {
+      size_t before = (size_t)(payload - run);
+      if (before) memcpy(to, run, before), to += before;
       out[k] = c->type;
-      if (c->payload.n) memcpy(to, c->payload.p, c->payload.n);
-      to += c->payload.n;
-    } else if (k < has) {
-      out[k] = types[k];
-      memcpy(to, payload, size);
-      to += size;
-    } else {
+      if (c->payload.n) memcpy(to, c->payload.p, c->payload.n), to += c->payload.n;
+      run = payload + size;
+    } else if (k >= has) {
       return HDB_CORRUPT;
     }
     payload += size;
   }
+  if (payload > run) memcpy(to, run, (size_t)(payload - run)), to += payload - run;
   *former = slice_of(start, (size_t)(to - start));
   return HDB_OK;
 }

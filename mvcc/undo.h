@@ -3,6 +3,7 @@
 #define HDB_MVCC_UNDO_H
 
 #include "kv/base/bytes.h"
+#include "kv/base/record.h"
 #include "kv/base/status.h"
 #include "mvcc/group.h"
 #include "mvcc/mvcc.h"
@@ -32,9 +33,30 @@ typedef struct version_column {
   uint8_t type;
   slice payload;
 } version_column;
-status version_columns_begin(const undo_version *v, const uint8_t **c, uint64_t *n);
-status version_columns_next(const undo_version *v, const uint8_t **c,
-                            version_column *column); /* while *c is not the end */
+const uint8_t *version_payload_end(uint8_t type, const uint8_t *p, const uint8_t *end);
+static inline status version_columns_begin(const undo_version *v, const uint8_t **c, uint64_t *n) {
+  *c = varint_get(v->bytes.p, v->bytes.p + v->bytes.n, n);
+  return *c && *n <= 1u << 24 ? HDB_OK : HDB_CORRUPT;
+}
+/* While *c is not the end. */
+static inline status version_columns_next(const undo_version *v, const uint8_t **c, version_column *column) {
+  const uint8_t *p = *c, *end = v->bytes.p + v->bytes.n;
+  uint64_t size;
+  p = varint_get(p, end, &column->at);
+  if (!p || p >= end) return HDB_CORRUPT;
+  column->type = *p++;
+  if (v->kind != VERSION_PACKED) {
+    p = varint_get(p, end, &size);
+  } else if ((size = record_payload_size[column->type]) == 255) {
+    const uint8_t *stop = version_payload_end(column->type, p, end);
+    if (!stop) return HDB_CORRUPT;
+    size = (uint64_t)(stop - p);
+  }
+  if (!p || size > (uint64_t)(end - p)) return HDB_CORRUPT;
+  column->payload = slice_of(p, size);
+  *c = p + size;
+  return HDB_OK;
+}
 /* A block: begin, and for each row in order its versions into a chain (above: the block's newest time, then the own time
  * of the version before; older: the next one), then the row. */
 typedef struct block_head {

@@ -145,6 +145,17 @@ status version_put(version_record *r, kv_batch *batch, uint32_t tree, slice boun
 
 /* ---- reading ---- */
 
+/* A key that shares bytes with the one before. */
+static inline bool next_key(buf *key, uint64_t shared, const uint8_t *rest, uint64_t n) {
+  if (__builtin_expect(shared + n > key->capacity || !key->p, 0)) {
+    key->n = shared;
+    if (!buf_reserve(key, n + 8)) return false;
+  }
+  memcpy(key->p + shared, rest, n);
+  key->n = shared + n;
+  return true;
+}
+
 static status each_of_record(buf *key, int64_t time, slice value, undo_visitor visit, void *context) {
   const uint8_t *in = value.p, *end = in + value.n;
   uint64_t count, shared, rest, back, n;
@@ -156,9 +167,7 @@ static status each_of_record(buf *key, int64_t time, slice value, undo_visitor v
     in = varint_get(in, end, &shared);
     if (in) in = varint_get(in, end, &rest);
     if (!in || shared > key->n || rest > (uint64_t)(end - in)) return HDB_CORRUPT;
-    key->n = shared;
-    buf_append(key, in, rest);
-    if (buf_failed(key)) return HDB_NOMEM;
+    if (!next_key(key, shared, in, rest)) return HDB_NOMEM;
     in = varint_get(in + rest, end, &back);
     if (!in || in >= end || *in < VERSION_FULL || *in > VERSION_COLUMNS) return HDB_CORRUPT;
     undo_version v = {NULL, time, time - (int64_t)(back >> 1), back & 1, *in++, {0}};
@@ -224,18 +233,12 @@ status version_each(buf *key, int64_t time, slice value, undo_visitor visit, voi
                     : each_of_block(key, time, value, visit, context);
 }
 
-status version_columns_begin(const undo_version *v, const uint8_t **c, uint64_t *n) {
-  *c = varint_get(v->bytes.p, v->bytes.p + v->bytes.n, n);
-  return *c && *n <= 1u << 24 ? HDB_OK : HDB_CORRUPT;
-}
-
-/* The end of a payload that nobody has looked at yet; NULL: damaged. */
-static const uint8_t *payload_end(uint8_t type, const uint8_t *p, const uint8_t *end) {
-  uint64_t n = record_payload_size[type], id;
+/* The end of a payload of no fixed size that nobody has looked at yet; NULL: damaged. */
+const uint8_t *version_payload_end(uint8_t type, const uint8_t *p, const uint8_t *end) {
+  uint64_t n = record_payload_size[type];
   if (n == 255) {
     if (type == REC_LARGE) {
-      p = varint_get(p, end, &id);
-      if (p) p = varint_get(p, end, &n);
+      p = end - p > 8 ? varint_get(p + 8, end, &n) : NULL;
       n = 1;
     } else if (type == REC_TEXT || type == REC_BLOB) {
       p = varint_get(p, end, &n);
@@ -244,24 +247,6 @@ static const uint8_t *payload_end(uint8_t type, const uint8_t *p, const uint8_t 
     }
   }
   return p && n <= (uint64_t)(end - p) ? p + n : NULL;
-}
-
-status version_columns_next(const undo_version *v, const uint8_t **c, version_column *column) {
-  const uint8_t *p = *c, *end = v->bytes.p + v->bytes.n, *stop;
-  uint64_t size;
-  p = varint_get(p, end, &column->at);
-  if (!p || p >= end) return HDB_CORRUPT;
-  column->type = *p++;
-  if (v->kind == VERSION_PACKED) {
-    stop = payload_end(column->type, p, end);
-  } else {
-    p = varint_get(p, end, &size);
-    stop = p && size <= (uint64_t)(end - p) ? p + size : NULL;
-  }
-  if (!stop) return HDB_CORRUPT;
-  column->payload = slice_of(p, (size_t)(stop - p));
-  *c = stop;
-  return HDB_OK;
 }
 
 /* ---- blocks ---- */
@@ -290,7 +275,7 @@ static status packed_columns(buf *out, const undo_version *v) {
   buf_varint(out, n);
   while (c < v->bytes.p + v->bytes.n) {
     TRY(version_columns_next(v, &c, &column));
-    if (payload_end(column.type, column.payload.p, column.payload.p + column.payload.n) !=
+    if (version_payload_end(column.type, column.payload.p, column.payload.p + column.payload.n) !=
         column.payload.p + column.payload.n)
       return HDB_CORRUPT;
     buf_varint(out, column.at);
