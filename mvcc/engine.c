@@ -22,7 +22,7 @@
 #include "mvcc/internal.h"
 #include "mvcc/process.h"
 
-enum { CACHE_BYTES = 64 << 20, IMAGES_BYTES = 32 << 20 };
+enum { CACHE_BYTES = 64 << 20, IMAGES_BYTES = 32 << 20, IMAGE_LASTED = 20000 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
@@ -446,6 +446,7 @@ static status engine_start(engine *e, const char *path, const engine_options *op
   if (!is_remote(e)) CHECK(engine_load(e, options->retention));
   if (!e->memory) CHECK(cache_new(CACHE_BYTES, &e->cache));
   CHECK(images_new(IMAGES_BYTES, &e->images));
+  e->image_lasted = IMAGE_LASTED;
   if (!is_remote(e)) CHECK(fold_new(e, &e->fold));
   else if (options->retention >= 0 && options->retention != engine_retention(e)) CHECK(engine_set_retention(e, options->retention, 5000));
   if (!options->settles) engine_ready(e);

@@ -25,6 +25,7 @@ enum {
   ALONE_WRITES = 4096,  /* requests with more are folded alone */
   RUN_MAX = 4096,       /* writes merged into a group at a time */
   KEEP_BYTES = 1 << 20,
+  KEEP_ROWS = 4,         /* an image is kept when so many rows change at once, half of the group */
   STEPS_MAX = 8,         /* groups stepped over before a seek: as many cost as much */
   RECENT_KEYS_MAX = 8192 /* a larger request counts as 'the whole tree' when nobody else is open */
 };
@@ -553,12 +554,16 @@ static status leave_group(fold *f, fold_group *g, fold_group **pending) {
   return *pending ? HDB_OK : fold_write_group(f, g, false);
 }
 
-/* A branch sees the group as it is now, and this is its first change since: spared the branch's readers undoing it. */
-static void keep_for_branches(fold *f, const fold_group *g) {
-  int64_t point = atomic_load_explicit(&f->engine->branches_newest, memory_order_relaxed);
-  if (!point || g->dirty || g->decoded || !g->bytes.p || g->in.newest > point || !f->engine->history) return;
-  image_wanted w = {.tree = g->tree, .lower = g->lower, .upper = &g->upper, .time = point, .view = f->time};
-  images_keep(f->engine->images, &w, g->in.newest, f->time, g->bytes);
+/* What a group was before the run changes it, for readers of the past, who are spared undoing it: what a branch sees (its first
+ * change since the branch point), and what lasted for a while and is changed by half or more at once. There undoing costs most,
+ * and the copy is little beside the commit's other work; with single rows it would be a fifth of it. */
+static void keep_image(fold *f, const fold_group *g) {
+  if (!f->engine->history || g->dirty || g->decoded || !g->bytes.p) return;
+  int64_t point = atomic_load_explicit(&f->engine->branches_newest, memory_order_relaxed), since = g->in.newest;
+  bool much = f->time - since >= f->engine->image_lasted && 2 * f->run_n >= g->in.count && f->run_n >= KEEP_ROWS;
+  if (since > point && !much) return;
+  image_wanted w = {.tree = g->tree, .lower = g->lower, .upper = &g->upper, .time = since > point ? since : point, .view = f->time};
+  images_keep(f->engine->images, &w, since, f->time, g->bytes);
 }
 
 static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool *changed) {
@@ -575,10 +580,10 @@ static status apply_writes(fold *f, write_tree *w, bool alone, bool recent, bool
       continue;
     }
     TRY(fold_locate(f, w->tree, write_key(p.entry), &g));
-    keep_for_branches(f, g);
     do {
       TRY(collect_run(f, g, w, &p, recent));
       TRY(fold_tree_of(f, w->tree, &t));
+      if (f->run_n) keep_image(f, g);
       if (f->run_n) TRY(apply_run(f, g, t));
       *changed = *changed || f->run_n;
       if (alone && g->applied > RUN_MAX) {

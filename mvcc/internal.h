@@ -199,6 +199,7 @@ struct engine {
   struct fold *fold;
   cache *cache; /* NULL: kv is fast enough (memory) */
   struct images *images;
+  int64_t image_lasted; /* microseconds: a state of a group that lasted so long is worth an image; 0 in tests */
   struct packing *packing;
   recent recent;
   int64_t last_time;

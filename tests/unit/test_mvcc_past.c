@@ -119,7 +119,7 @@ static int count_blocks(engine *e, int *chapters) {
 
 /* packs: one in so many commits; 0: never */
 static void past_work(engine *e, uint32_t keys, int commits, uint32_t packs, bool small) {
-  if (small) pack_sizes(e, 256, 700);
+  if (small) pack_sizes(e, 256, 700), e->image_lasted = 0;
   static state states[STATES];
   model now = {0};
   txn *t;
