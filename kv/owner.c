@@ -4,13 +4,15 @@
  *     process closes any descriptor of the file: so one is opened while it is held, and the table of what is held, by
  *     device and inode, is asked before.
  * O2  The socket's name is an abstract one: nothing is left of it by a killed process, and nothing lies in the directory
- *     that a program which copies it stumbles over. It serves whoever knows the token in OWNER.
+ *     that a program which copies it stumbles over. It serves whoever knows the token in OWNER. From another network
+ *     namespace (OWNER says which it is) it cannot be reached: there one knocks (knock.c).
  * O3  OWNER may be read and written by whoever may write in the directory.
  */
 #include "kv/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stddef.h>
@@ -18,9 +20,11 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kv/backend.h"
@@ -37,6 +41,7 @@ struct owner {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t given_back = PTHREAD_COND_INITIALIZER;
 static owner *owners; /* what this process holds */
 static int *kept;     /* descriptors that are not a child's */
 static size_t kept_n, kept_capacity;
@@ -68,6 +73,7 @@ void owner_close(int fd) {
 
 void owner_forget_forked(void) {
   pthread_mutex_init(&lock, NULL); /* whoever held it is not here */
+  pthread_cond_init(&given_back, NULL);
   for (size_t i = 0; i < kept_n; i++) close(kept[i]);
   kept_n = 0;
   owners = NULL;
@@ -95,12 +101,12 @@ static int hex_digit(char c) {
   return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* What OWNER says: a line of pid and program, one of the socket's name and the token. */
-static void read_who(int fd, owner_who *who, char name[OWNER_NAME], uint8_t token[OWNER_TOKEN]) {
-  char text[256], digits[2 * OWNER_TOKEN + 1] = "";
+/* What OWNER says: a line of pid and program, one of the socket's name, the token, and the namespace. */
+static void read_who(int fd, owner_who *who, char name[OWNER_NAME], uint8_t token[OWNER_TOKEN], char space[KNOCK_NAMESPACE]) {
+  char text[320], digits[2 * OWNER_TOKEN + 1] = "";
   struct flock asked = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   *who = (owner_who){0};
-  name[0] = 0;
+  name[0] = space[0] = 0;
   memset(token, 0, OWNER_TOKEN);
   ssize_t n = pread(fd, text, sizeof text - 1, 0);
   text[n > 0 ? n : 0] = 0;
@@ -109,17 +115,17 @@ static void read_who(int fd, owner_who *who, char name[OWNER_NAME], uint8_t toke
   if (second) *second++ = 0;
   if (sscanf(text, "%d %n", &who->pid, &at) == 1)
     snprintf(who->program, sizeof who->program, "%.60s", text + at);
-  if (second && sscanf(second, "%39s %32s", name, digits) == 2)
+  if (second && sscanf(second, "%39s %32s %63s", name, digits, space) >= 2)
     for (int i = 0; i < OWNER_TOKEN && hex_digit(digits[2 * i]) >= 0 && hex_digit(digits[2 * i + 1]) >= 0;
          i++)
       token[i] = (uint8_t)(hex_digit(digits[2 * i]) << 4 | hex_digit(digits[2 * i + 1]));
   if (fcntl(fd, F_GETLK, &asked) == 0 && asked.l_type != F_UNLCK && asked.l_pid > 0) who->pid = asked.l_pid;
 }
 
-static bool look(const char *directory, owner_who *who, char name[OWNER_NAME], uint8_t token[OWNER_TOKEN]) {
+static bool look(const char *directory, owner_who *who, char name[OWNER_NAME], uint8_t token[OWNER_TOKEN], char space[KNOCK_NAMESPACE]) {
   char path[4200];
   *who = (owner_who){0};
-  name[0] = 0;
+  name[0] = space[0] = 0;
   snprintf(path, sizeof path, "%s/OWNER", directory);
   pthread_mutex_lock(&lock); /* O1: not while the lock is taken */
   bool ours = false;
@@ -127,7 +133,7 @@ static bool look(const char *directory, owner_who *who, char name[OWNER_NAME], u
   if (stat(path, &st) == 0)
     for (owner *o = owners; o; o = o->next) ours = ours || (o->device == st.st_dev && o->inode == st.st_ino);
   int fd = ours ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) read_who(fd, who, name, token);
+  if (fd >= 0) read_who(fd, who, name, token, space);
   if (fd >= 0) close(fd);
   pthread_mutex_unlock(&lock);
   return who->pid != 0;
@@ -135,8 +141,9 @@ static bool look(const char *directory, owner_who *who, char name[OWNER_NAME], u
 
 bool owner_look(const char *directory, owner_who *who) {
   char name[OWNER_NAME];
+  char space[KNOCK_NAMESPACE];
   uint8_t token[OWNER_TOKEN];
-  return look(directory, who, name, token);
+  return look(directory, who, name, token, space);
 }
 
 /* Who may write in the directory may read and write OWNER. */
@@ -147,14 +154,14 @@ static mode_t mode_of(const char *directory) {
 }
 
 static status take_lock(const char *directory, owner *o, owner_who *who) {
-  char path[4200], text[256];
+  char path[4200], text[320], space[KNOCK_NAMESPACE];
   struct stat st;
   struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   snprintf(path, sizeof path, "%s/OWNER", directory);
   if (stat(path, &st) == 0) { /* O1 */
     for (owner *other = owners; other; other = other->next)
       if (other->device == st.st_dev && other->inode == st.st_ino) {
-        who->pid = getpid();
+        who->pid = getpid(), who->ours = true;
         return kv_fail(HDB_BUSY, "%s: open in this process", directory);
       }
   }
@@ -163,7 +170,7 @@ static status take_lock(const char *directory, owner *o, owner_who *who) {
   if (fcntl(o->fd, F_SETLK, &whole) != 0) {
     bool held = errno == EACCES || errno == EAGAIN;
     status rc = kv_fail(held ? HDB_BUSY : HDB_IOERR, "%s: %s", path, strerror(errno));
-    read_who(o->fd, who, o->name, o->token);
+    read_who(o->fd, who, o->name, o->token, space);
     return rc;
   }
   fstat(o->fd, &st);
@@ -177,7 +184,8 @@ static status take_lock(const char *directory, owner *o, owner_who *who) {
   snprintf(o->name, sizeof o->name, "%d-%016llx", (int)getpid(), (unsigned long long)random);
   int n = snprintf(text, sizeof text, "%d %s\n%s ", (int)getpid(), who->program, o->name);
   for (int i = 0; i < OWNER_TOKEN; i++) n += snprintf(text + n, sizeof text - (size_t)n, "%02x", o->token[i]);
-  n += snprintf(text + n, sizeof text - (size_t)n, "\n");
+  knock_namespace(space);
+  n += snprintf(text + n, sizeof text - (size_t)n, " %s\n", space);
   snprintf(path, sizeof path, "%s/LOCK", directory); /* RocksDB's, made by whoever was first */
   if (chmod(path, mode_of(directory)) != 0 && errno != ENOENT && errno != EPERM) return HDB_OK;
   if (fchmod(o->fd, mode_of(directory)) != 0 || ftruncate(o->fd, 0) != 0 ||
@@ -210,6 +218,22 @@ status owner_lock(const char *directory, owner **out, owner_who *who) {
   return rc;
 }
 
+void owner_wait(int pid, int64_t us) {
+  struct timespec span = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}, until;
+  if (pid == getpid()) {
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += span.tv_sec, until.tv_nsec += span.tv_nsec;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    pthread_mutex_lock(&lock);
+    pthread_cond_timedwait(&given_back, &lock, &until);
+    pthread_mutex_unlock(&lock);
+    return;
+  }
+  struct pollfd end = {.fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1, .events = POLLIN}; /* -1 is passed over */
+  ppoll(&end, 1, &span, NULL);
+  if (end.fd >= 0) close(end.fd);
+}
+
 void owner_unlock(owner *o) {
   if (!o) return;
   pthread_mutex_lock(&lock);
@@ -219,6 +243,7 @@ void owner_unlock(owner *o) {
     break;
   }
   close(o->fd);
+  pthread_cond_broadcast(&given_back);
   pthread_mutex_unlock(&lock);
   free(o->directory);
   free(o);
@@ -272,13 +297,21 @@ const uint8_t *owner_token(const owner *o) {
   return o->token;
 }
 
-int owner_connect(const char *directory, uint8_t token[OWNER_TOKEN]) {
+const char *owner_directory(const owner *o) { return o->directory; }
+
+int owner_connect(const char *directory, uint8_t token[OWNER_TOKEN], int timeout_ms) {
   struct sockaddr_un address;
   owner_who who;
-  char name[OWNER_NAME];
+  char name[OWNER_NAME], space[KNOCK_NAMESPACE], here[KNOCK_NAMESPACE];
+  int fd;
   errno = ECONNREFUSED;
-  if (!look(directory, &who, name, token) || !name[0]) return -1;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (!look(directory, &who, name, token, space) || !name[0]) return -1;
+  knock_namespace(here);
+  if (space[0] && here[0] && strcmp(space, here) != 0) {
+    if ((fd = knock(directory, timeout_ms)) >= 0) owner_keep_from_child(fd);
+    return fd;
+  }
+  fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   socklen_t n = socket_address(name, &address);
   if (connect(fd, (struct sockaddr *)&address, n) != 0) {

@@ -24,7 +24,16 @@
 typedef struct owner_who { /* the process that has a directory */
   int pid;                 /* 0: not known */
   char program[64];
+  bool ours; /* it is this one (its number alone does not tell: containers count each for itself) */
 } owner_who;
+
+/* ---- knock.c: where the owner's socket cannot be reached ---- */
+enum { KNOCK_NAMESPACE = 64 };
+void knock_namespace(char out[KNOCK_NAMESPACE]); /* of the network; "" not known */
+int knock(const char *directory, int timeout_ms); /* a connection with the owner; -1: errno, EAGAIN no answer */
+int knock_watch(const char *directory);           /* for poll; -1: not possible */
+/* Lets in who has knocked: what the watch tells, and with `all` who was there before it. */
+void knock_answer(int watch, const char *directory, bool all, void (*let_in)(void *, int), void *context);
 
 /* ---- owner.c ---- */
 enum { OWNER_TOKEN = 16, OWNER_NAME = 40 };
@@ -32,13 +41,17 @@ typedef struct owner owner;
 /* HDB_BUSY: another process, or another owner of this one, has the directory; who: which. */
 status owner_lock(const char *directory, owner **out, owner_who *who);
 void owner_unlock(owner *o); /* NULL is allowed */
+/* Until the process ends, or for so long; for this one itself: until it has given a directory back. While another process
+ * opens or leaves a directory nothing else can be waited for: neither the end of a record lock (but by a thread that cannot be
+ * called back) nor a socket that begins to listen wakes anybody. */
+void owner_wait(int pid, int64_t us);
 /* The kind of network file system that the path lies on ("NFS"), NULL: none that is known. */
 const char *owner_network(const char *path);
 const char *owner_network_name(uint64_t magic); /* statfs's */
 int owner_listen(owner *o);                     /* a listening socket, -1: not possible (errno) */
-int owner_connect(const char *directory,
-                  uint8_t token[OWNER_TOKEN]); /* a socket, -1: nobody listens (errno) */
+int owner_connect(const char *directory, uint8_t token[OWNER_TOKEN], int timeout_ms); /* a socket, -1: nobody listens (errno) */
 const uint8_t *owner_token(const owner *o);
+const char *owner_directory(const owner *o);
 /* Descriptors that a forked child must not keep: they are closed in it. */
 void owner_keep_from_child(int fd);
 void owner_close(int fd);

@@ -29,7 +29,7 @@
 #include "kv/greeting.h"
 #include "kv/process.h"
 
-enum { IDLE_MAX = 8, BATCH_FIRST = 8 << 10, BATCH_MAX = 256 << 10, ENTRIES_MIN = 16 };
+enum { KNOCK_MS = 200, IDLE_MAX = 8, BATCH_FIRST = 8 << 10, BATCH_MAX = 256 << 10, ENTRIES_MIN = 16 };
 
 typedef struct channel {
   inbox in;
@@ -73,6 +73,12 @@ static void set_patience(int fd, int ms) {
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
 }
 
+static bool is_gone(const remote *r) {
+  char byte;
+  ssize_t n = recv(r->control, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 /* A connection that has said who we are. HDB_CANTOPEN: nobody listens; HDB_BUSY: no answer. */
 static status introduce(const remote *r, uint32_t kind, int patience_ms, int *out) {
   greeting_owner theirs;
@@ -81,7 +87,13 @@ static status introduce(const remote *r, uint32_t kind, int patience_ms, int *ou
                           .kind = kind,
                           .pid = (uint32_t)getpid(),
                           .client = r->client};
-  int fd = owner_connect(r->directory, ours.token);
+  int fd, slice_ms = patience_ms < KNOCK_MS ? patience_ms : KNOCK_MS; /* an owner that is knocked at may be gone */
+  for (int left = patience_ms;; left -= slice_ms) {
+    fd = owner_connect(r->directory, ours.token, slice_ms);
+    if (fd >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) break;
+    if (kind == GREETING_CONTROL || is_gone(r)) return HDB_CANTOPEN;
+    if (left <= slice_ms) return HDB_BUSY;
+  }
   if (kind == GREETING_CHANNEL) memcpy(ours.token, r->token, sizeof ours.token);
   if (fd < 0)
     return errno == EACCES || errno == EPERM
@@ -399,10 +411,8 @@ bool remote_was_stale(kv *store) { return atomic_exchange(&((remote *)store)->st
 
 bool remote_is_lost(kv *store) {
   remote *r = (remote *)store;
-  char byte;
   if (atomic_load(&r->lost)) return true;
-  ssize_t n = recv(r->control, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
+  if (!is_gone(r)) return false;
   lost(r);
   return true;
 }

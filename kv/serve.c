@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kv/backend.h"
@@ -47,7 +49,8 @@ struct session {
 struct serve {
   kv *store;
   const serve_calls *calls;
-  int listening, page;
+  int listening, watch, page; /* watch: of those that knock; -1: not possible */
+  char *directory;
   struct crypt_key *key;
   uint8_t token[GREETING_TOKEN];
   bool stopping;
@@ -380,9 +383,30 @@ static void let_in(serve *s, int fd) {
   free(a);
 }
 
+/* No descriptor is left. Ours that are closed wake us; what the program closes itself tells nobody, so a look from time to
+ * time. */
+static void wait_for_room(serve *s) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_nsec += 10000000;
+  if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+  pthread_mutex_lock(&s->lock);
+  if (!s->stopping) pthread_cond_timedwait(&s->changed, &s->lock, &until);
+  pthread_mutex_unlock(&s->lock);
+}
+
+static void let_in_knocking(void *context, int fd) {
+  owner_keep_from_child(fd);
+  let_in(context, fd);
+}
+
 static void *door_thread(void *argument) {
   serve *s = argument;
+  if (s->watch >= 0) knock_answer(s->watch, s->directory, true, let_in_knocking, s);
   for (;;) {
+    struct pollfd doors[2] = {{.fd = s->listening, .events = POLLIN}, {.fd = s->watch, .events = POLLIN}};
+    if (poll(doors, 2, -1) > 0 && doors[1].revents) knock_answer(s->watch, s->directory, false, let_in_knocking, s);
+    if (!doors[0].revents) continue;
     int fd = accept4(s->listening, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) {
       owner_keep_from_child(fd);
@@ -395,7 +419,7 @@ static void *door_thread(void *argument) {
     if (stopping ||
         (errno != EINTR && errno != ECONNABORTED && errno != EMFILE && errno != ENFILE && errno != ENOMEM))
       return NULL;
-    if (errno != EINTR) usleep(10000); /* no descriptor left: the client waits in line */
+    if (errno != EINTR && errno != ECONNABORTED) wait_for_room(s); /* the client waits in line */
   }
 }
 
@@ -411,12 +435,17 @@ status serve_start(owner *o, kv *store, struct crypt_key *key, int page, const s
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->changed, NULL);
   s->listening = owner_listen(o);
+  s->directory = strdup(owner_directory(o));
+  s->watch = s->directory ? knock_watch(s->directory) : -1;
+  if (s->watch >= 0) owner_keep_from_child(s->watch);
   if (s->listening >= 0 && start_thread(door_thread, s, &s->door)) {
     *out = s;
     return HDB_OK;
   }
   status rc = kv_fail(HDB_CANTOPEN, "the socket for other processes: %s", strerror(errno));
   if (s->listening >= 0) owner_close(s->listening);
+  owner_close(s->watch);
+  free(s->directory);
   pthread_mutex_destroy(&s->lock);
   pthread_cond_destroy(&s->changed);
   free(s);
@@ -444,6 +473,8 @@ void serve_free(serve *s) {
     free(c);
   }
   owner_close(s->listening);
+  owner_close(s->watch);
+  free(s->directory);
   pthread_mutex_destroy(&s->lock);
   pthread_cond_destroy(&s->changed);
   free(s);

@@ -259,8 +259,8 @@ status process_get(engine *e, enum kv_family family, slice key, kv_value *out) {
 
 /* ---- opening ---- */
 
-static void pause_us(int64_t *us) {
-  nanosleep(&(struct timespec){.tv_nsec = *us * 1000}, NULL);
+static void pause_for(int pid, int64_t *us) {
+  owner_wait(pid, *us);
   if (*us < PAUSE_MAX_US) *us *= 2;
 }
 
@@ -278,9 +278,9 @@ static status find_owner(processes *p, owner **lock, kv **store, engine_page **p
     status rc = owner_lock(p->path, lock, &who);
     if (rc != HDB_BUSY) return rc;
     int64_t left = until - engine_ticks_ms();
-    if (left < 1) return who.pid == getpid() ? HDB_BUSY : say_who(&who);
-    if (who.pid == getpid()) { /* an engine of ours that is closing */
-      pause_us(&us);
+    if (left < 1) return who.ours ? HDB_BUSY : say_who(&who);
+    if (who.ours) { /* an engine of ours that is closing */
+      pause_for(who.pid, &us);
       continue;
     }
     remote_greeting greeting = {.page = -1};
@@ -294,7 +294,7 @@ static status find_owner(processes *p, owner **lock, kv **store, engine_page **p
     if (rc == HDB_OK) remote_patience(*store, atomic_load(&p->patience_ms));
     if (rc == HDB_BUSY) return say_who(&who);
     if (rc != HDB_CANTOPEN && rc != HDB_BUSY_RECOVERY) return rc;
-    pause_us(&us); /* it is opening, or going */
+    pause_for(who.pid, &us); /* it is opening, or going */
   }
 }
 

@@ -571,6 +571,76 @@ class Permissions(Base):
                 self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (2 if mode == 0o666 else 1,))
 
 
+def unshared(*command):
+    """The command in namespaces of its own, as in another container; None where that is not allowed."""
+    for flags in (["-n", "-p", "-f"], ["-r", "-n", "-p", "-f"]):
+        try:
+            if subprocess.run(["unshare", *flags, "true"], stderr=subprocess.DEVNULL, timeout=20).returncode == 0:
+                return ["unshare", *flags, *command]
+        except OSError:
+            pass
+    return None
+
+
+class Containers(Base):
+    """Processes that share a folder, but neither a network nor process numbers."""
+
+    def setUp(self):
+        super().setUp()
+        self.command = unshared(sys.executable, "-c", LOOP)
+        if not self.command:
+            self.skipTest("no namespaces here")
+
+    def contained(self, path):
+        p = Peer.__new__(Peer)
+        p.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.addCleanup(p.close)
+        p.pid = p.process.pid
+        p(f"conn = connect({path!r})")
+        return p
+
+    def nothing_is_left(self, path):
+        return [n for n in os.listdir(path + "-helios") if "nock" in n.lower()] == []
+
+    def test_they_share_a_database(self):
+        path = os.path.join(self.folder.name, "long" * 40, "app.db")
+        os.mkdir(os.path.dirname(path))
+        a, b = self.contained(path), self.contained(path)
+        a.run("CREATE TABLE t(id INTEGER PRIMARY KEY, x UNIQUE)")
+        self.assertEqual(a("os.getpid()"), b("os.getpid()"))
+        for i in range(20):
+            (a, b)[i % 2].run("INSERT INTO t(x) VALUES(?)", i)
+            self.assertEqual((b, a)[i % 2].all("SELECT count(*) FROM t"), [(i + 1,)])
+        with self.assertRaisesRegex(Failed, "UNIQUE constraint failed: t.x"):
+            b.run("INSERT INTO t(x) VALUES(3)")
+        b("conn.rollback()")
+        a.begin("[conn.execute('UPDATE t SET x = x + 100') and conn.commit() for _ in range(50)]")
+        b("[conn.execute('UPDATE t SET x = x + 100') and conn.commit() for _ in range(50)]")
+        a.end()
+        for peer in (a, b):
+            self.assertEqual(peer.all("SELECT min(x), max(x) FROM t"), [(10000, 10019)])
+        os.killpg(a.pid, signal.SIGKILL)  # the owner's whole container
+        a.process.wait()
+        begun = time.monotonic()
+        b.run("INSERT INTO t(x) VALUES('after')")
+        self.assertLess(time.monotonic() - begun, 5)
+        c = self.contained(path)
+        self.assertEqual(c.all("SELECT count(*) FROM t"), [(21,)])
+        self.assertTrue(self.nothing_is_left(path))
+
+    def test_a_container_and_its_host(self):
+        conn = self.connect()
+        conn.execute("CREATE TABLE t(x)")
+        conn.commit()
+        one = self.contained(self.path)
+        one.run("INSERT INTO t VALUES(1)")
+        self.assertEqual(conn.execute("SELECT x FROM t").fetchall(), [(1,)])
+        self.assertTrue(self.nothing_is_left(self.path))
+        conn.close()
+        one.run("INSERT INTO t VALUES(2)")
+        self.assertEqual(one.all("SELECT count(*) FROM t"), [(2,)])
+
+
 class Forks(Base):
     def setUp(self):
         super().setUp()

@@ -184,7 +184,7 @@ static void talk_nonsense(uint64_t from) {
   uint8_t token[OWNER_TOKEN], session[OWNER_TOKEN];
   buf b = BUF_INIT;
   seed = from;
-  int control = owner_connect(path(), token);
+  int control = owner_connect(path(), token, 1000);
   if (control < 0 || !greet(patient(control), token, 1, NULL)) _exit(2);
   char byte;
   uint32_t what;
@@ -194,7 +194,7 @@ static void talk_nonsense(uint64_t from) {
   memcpy(session, body.p, sizeof session);
   for (int round = 0; round < 400; round++) {
     uint8_t unused[OWNER_TOKEN];
-    int fd = owner_connect(path(), unused);
+    int fd = owner_connect(path(), unused, 1000);
     if (fd < 0) _exit(4);
     inbox replies = {.fd = patient(fd)};
     bool fine = greet(fd, token, 2, session) && message_receive(&replies, &what, &body);
