@@ -565,7 +565,10 @@ static status run_action(alter *a, const alter_action *action) {
     session_notice(a->s, "NOTICE", "00000", arena_printf(a->memory, "column \"%s\" of relation \"%s\" already exists, skipping", action->unless, a->table));
     return HDB_OK;
   }
-  if (action->text) return run_text(a->s, action->text);
+  if (action->text) {
+    TRY(run_text(a->s, action->text));
+    return action->then ? run_text(a->s, action->then) : HDB_OK;
+  }
   TRY(load(a));
   if (word(a, i, "add")) return add_constraint(a, i + 1, end);
   if (word(a, i, "drop") && word(a, i + 1, "constraint")) return drop_constraint(a, i + 2, end);

@@ -227,6 +227,9 @@ status sequence_run(session *s, const translation *t); /* ALTER, DROP SEQUENCE *
 /* ---- drop.c ---- */
 status drop_run(session *s, const translation *t);
 
+/* ---- truncate.c ---- */
+status truncate_run(session *s, const translation *t);
+
 /* ---- enumeration.c ---- */
 status type_run(session *s, const translation *t);
 

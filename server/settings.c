@@ -470,6 +470,8 @@ static status set_constraints(session *s, const translation *t, int at) {
   int last = t->tokens_n - 1;
   if (!word(t, last, "deferred") && !word(t, last, "immediate")) return syntax_error(s, t, t->tokens_n);
   if (!word(t, at, "all")) return error_set(&s->err, HDB_ERROR, "not supported yet: SET CONSTRAINTS with names");
+  if (word(t, last, "immediate") && hdb_deferred_violations(s->db)) /* what was put off is looked at now */
+    return session_fail(s, "23503", NULL, NULL, "insert or update on table violates foreign key constraint");
   return run_text(s, word(t, last, "deferred") ? "PRAGMA defer_foreign_keys=1" : "PRAGMA defer_foreign_keys=0");
 }
 

@@ -33,6 +33,7 @@ enum statement_class {
   CLASS_DECLARE, CLASS_FETCH, CLASS_MOVE, CLASS_CLOSE,
   CLASS_COPY, CLASS_LISTEN, CLASS_NOTIFY, CLASS_UNLISTEN, CLASS_NOTHING, CLASS_ROLE, CLASS_COMMENT, CLASS_EXPLAIN, CLASS_LOCK, CLASS_VACUUM, CLASS_CHECKPOINT,
   CLASS_SEQUENCE,    /* ALTER, DROP SEQUENCE: object, sequence */
+  CLASS_TRUNCATE,    /* names; temp: RESTART IDENTITY (truncate.c) */
   CLASS_TYPE,        /* CREATE, ALTER, DROP TYPE (enumeration.c) */
   CLASS_DROP,        /* DROP TABLE, DROP VIEW: names, texts */
   CLASS_CREATE_AS,   /* CREATE TABLE AS, SELECT INTO: object, texts[0] the query */
@@ -54,6 +55,7 @@ typedef struct sequence_options {
 typedef struct alter_action {
   int from, to;
   const char *text;
+  const char *then;   /* run behind text */
   const char *unless; /* ADD COLUMN IF NOT EXISTS: nothing is done when the table has this column */
 } alter_action;
 

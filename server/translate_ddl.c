@@ -32,6 +32,12 @@ typedef struct table_rewrite {
   const char *sequences[KEY_COLUMNS]; /* columns that are SERIAL and not the key */
   const char *sequence_types[KEY_COLUMNS];
   int sequences_n;
+  struct unique_key {
+    const char *name;            /* NULL: as PostgreSQL would call it */
+    const char *columns[32];
+    int n;
+  } uniques[KEY_COLUMNS];        /* UNIQUE: indexes of their own with a mark, so that they can be dropped again */
+  int uniques_n;
   buf comment;
 } table_rewrite;
 
@@ -129,8 +135,59 @@ static status identity_options(rewriter *r, int *at, int end) {
   return HDB_OK;
 }
 
-static status column_constraints(rewriter *r, int i, int end, bool autoincrement, bool plain_key) {
+/* [CONSTRAINT name] UNIQUE at a column, or [CONSTRAINT name] UNIQUE (columns): the token behind it; 0: it is none, or more
+ * is said of it. */
+static int take_unique(const rewriter *r, int i, int end, const char *column, table_rewrite *t) {
+  const char *name = NULL;
+  if (rewrite_is(r, i, "constraint") && i + 1 < end) name = r->t[i + 1].text, i += 2;
+  if (!rewrite_is(r, i, "unique") || t->uniques_n == KEY_COLUMNS || rewrite_is(r, i + 1, "on") || rewrite_is(r, i + 1, "nulls") || rewrite_is(r, i + 1, "deferrable") || rewrite_is(r, i + 1, "initially")) return 0;
+  struct unique_key *u = &t->uniques[t->uniques_n];
+  *u = (struct unique_key){.name = name};
+  if (column) {
+    u->columns[u->n++] = column;
+    t->uniques_n++;
+    return i + 1;
+  }
+  int close = rewrite_punct(r, i + 1, '(') ? rewrite_close(r, i + 1, end) : end;
+  if (close + 1 != end) return 0;
+  for (int k = i + 2; k < close; k += 2) {
+    bool plain = (r->t[k].kind == PT_WORD || r->t[k].kind == PT_QUOTED) && u->n < 32 && (k + 1 == close || rewrite_punct(r, k + 1, ','));
+    if (!plain) return 0;
+    u->columns[u->n++] = r->t[k].text;
+  }
+  t->uniques_n++;
+  return end;
+}
+
+/* CREATE UNIQUE INDEX for the k-th, as ALTER TABLE .. ADD UNIQUE makes it (alter.c). */
+static void put_unique(rewriter *r, const char *schema, const char *table, const struct unique_key *u) {
+  buf name = BUF_INIT;
+  if (u->name) buf_text(&name, u->name);
+  else {
+    buf_text(&name, table);
+    for (int k = 0; k < u->n; k++) buf_printf(&name, "_%s", u->columns[k]);
+    buf_text(&name, "_key");
+  }
+  buf_text(&r->text, "CREATE UNIQUE INDEX ");
+  if (schema) buf_quoted_name(&r->text, schema), buf_byte(&r->text, '.');
+  buf_quoted_name(&r->text, buf_cstr(&name) ? (const char *)name.p : "");
+  buf_free(&name);
+  buf_text(&r->text, " /*postgres constraint*/ ON ");
+  buf_quoted_name(&r->text, table);
+  for (int k = 0; k < u->n; k++) {
+    buf_text(&r->text, k ? ", " : "(");
+    buf_quoted_name(&r->text, u->columns[k]);
+  }
+  buf_byte(&r->text, ')');
+}
+
+static status column_constraints(rewriter *r, int i, int end, bool autoincrement, bool plain_key, const char *column, table_rewrite *t) {
   while (i < end) {
+    int behind = (rewrite_is(r, i, "unique") || (rewrite_is(r, i, "constraint") && rewrite_is(r, i + 2, "unique"))) ? take_unique(r, i, end, column, t) : 0;
+    if (behind) {
+      i = behind;
+      continue;
+    }
     if (rewrite_is(r, i, "default")) {
       TRY(column_default(r, &i, end));
     } else if (rewrite_is(r, i, "generated") && (rewrite_is(r, i + 2, "as") || rewrite_is(r, i + 3, "as"))) {
@@ -273,7 +330,7 @@ static status rewrite_column(rewriter *r, int from, int end, table_rewrite *t) {
   }
   if (*type) buf_printf(&r->text, " %s", strcmp(type, "\"char\"") == 0 ? "char(1)" : type);
   if (serial && !lone) buf_printf(&r->text, " DEFAULT (nextval('%s_%s_seq'))%s", t->name, column, says_not_null(r, i, end) ? "" : " NOT NULL");
-  TRY(column_constraints(r, i, end, row_id && serial && inline_key(r, i, end), key && !row_id));
+  TRY(column_constraints(r, i, end, row_id && serial && inline_key(r, i, end), key && !row_id, column, t));
   if (key && !row_id && !inline_key(r, i, end)) buf_text(&r->text, " NOT NULL");
   t->serial_key = t->serial_key || (serial && row_id);
   return HDB_OK;
@@ -346,7 +403,11 @@ static status create_table(rewriter *r, int i, bool temp) {
   buf_text(&r->text, "(");
   for (int k = i + 1; k < close && rc == HDB_OK;) {
     int stop = element_end(r, k, close);
-    if (k > i + 1) buf_text(&r->text, ", ");
+    if (is_table_constraint(r, k) && take_unique(r, k, stop, NULL, &t)) {
+      k = stop + 1;
+      continue;
+    }
+    if (r->text.n > mark + 1) buf_text(&r->text, ", ");
     if (rewrite_is(r, k, "like") || rewrite_is(r, k, "exclude")) rc = rewrite_unsupported(r, k, "LIKE and EXCLUDE in CREATE TABLE");
     else if (is_table_constraint(r, k)) rc = constraint_words(r, k, stop, &t);
     else rc = rewrite_column(r, k, stop, &t);
@@ -371,6 +432,11 @@ static status create_table(rewriter *r, int i, bool temp) {
     TRY(rewrite_finish(r));
     sequence_options options = {.type = t.sequence_types[k]};
     put_sequence(r, schema, arena_printf(r->memory, "%s_%s_seq", name, t.sequences[k]), &options);
+    if (if_not_exists) r->out->unless_exists = name;
+  }
+  for (int k = 0; k < t.uniques_n && rc == HDB_OK; k++) {
+    TRY(rewrite_finish(r));
+    put_unique(r, temp ? "temp" : schema, name, &t.uniques[k]);
     if (if_not_exists) r->out->unless_exists = name;
   }
   return rc;
@@ -658,7 +724,7 @@ static bool is_hint(const rewriter *r, int i) {
 }
 
 /* One action; nothing written: it is the server's (alter.c). */
-static status alter_clause(rewriter *r, int i, const char *schema, const char *table, int table_at, int end, const char **unless) {
+static status alter_clause(rewriter *r, int i, const char *schema, const char *table, int table_at, int end, const char **unless, const char **then) {
   bool rename = rewrite_is(r, i, "rename") && !rewrite_is(r, i + 1, "constraint");
   bool add = rewrite_is(r, i, "add") && !is_table_constraint(r, i + 1);
   if (!rename && !add) return HDB_OK;
@@ -678,6 +744,12 @@ static status alter_clause(rewriter *r, int i, const char *schema, const char *t
   table_rewrite t = {.comment = BUF_INIT};
   status rc = rewrite_column(r, k, end, &t);
   buf_free(&t.comment);
+  if (t.uniques_n && rc == HDB_OK) {
+    size_t from = r->text.n;
+    put_unique(r, schema, table, &t.uniques[0]);
+    *then = arena_strndup(r->memory, (const char *)r->text.p + from, r->text.n - from);
+    r->text.n = from;
+  }
   return rc;
 }
 
@@ -697,11 +769,11 @@ static status alter_table(rewriter *r, int i) {
     int stop = element_end(r, i, r->n);
     if (!is_hint(r, i)) {
       buf_clear(&r->text);
-      const char *unless = NULL;
-      TRY(alter_clause(r, i, schema, table, table_at, stop, &unless));
+      const char *unless = NULL, *then = NULL;
+      TRY(alter_clause(r, i, schema, table, table_at, stop, &unless, &then));
       const char *text = r->text.n ? arena_strndup(r->memory, (const char *)r->text.p, r->text.n) : NULL;
-      special = special || !text || unless;
-      actions[n++] = (alter_action){.from = i, .to = stop, .text = text, .unless = unless};
+      special = special || !text || unless || then;
+      actions[n++] = (alter_action){.from = i, .to = stop, .text = text, .unless = unless, .then = then};
     }
     i = stop + 1;
   }
@@ -809,22 +881,23 @@ status rewrite_drop(rewriter *r) {
   return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
 }
 
+/* TRUNCATE [TABLE] [ONLY] a, b [RESTART | CONTINUE IDENTITY] [CASCADE | RESTRICT]: the server's (truncate.c). */
 status rewrite_truncate(rewriter *r) {
   int i = rewrite_is(r, 1, "table") ? 2 : 1;
-  for (;;) {
-    const char *schema, *name;
+  const char **names = arena_zero(r->memory, (size_t)(r->n + 1) * sizeof *names);
+  if (!names) return error_set(r->err, HDB_NOMEM, "out of memory");
+  r->out->class = CLASS_TRUNCATE;
+  r->out->names = names;
+  for (;; i++) {
     if (rewrite_is(r, i, "only")) i++;
-    int first = i;
-    TRY(rewrite_qualified(r, &i, &schema, &name));
-    buf_text(&r->text, "DELETE FROM");
-    put_qualified(r, first, schema, name);
+    TRY(rewrite_qualified(r, &i, &r->out->object_schema, &names[r->out->names_n]));
+    r->out->names_n++;
+    if (rewrite_punct(r, i, '*')) i++;
     if (!rewrite_punct(r, i, ',')) break;
-    TRY(rewrite_finish(r));
-    i++;
   }
-  if (rewrite_is(r, i, "continue") && rewrite_is(r, i + 1, "identity")) i += 2;
-  if (rewrite_is(r, i, "restart")) return rewrite_unsupported(r, i, "TRUNCATE .. RESTART IDENTITY");
-  if (rewrite_is(r, i, "cascade")) return rewrite_unsupported(r, i, "TRUNCATE .. CASCADE");
-  if (rewrite_is(r, i, "restrict")) i++;
+  bool restart = rewrite_is(r, i, "restart");
+  if ((restart || rewrite_is(r, i, "continue")) && rewrite_is(r, i + 1, "identity")) i += 2, r->out->temp = restart;
+  r->out->cascade = rewrite_is(r, i, "cascade");
+  if (r->out->cascade || rewrite_is(r, i, "restrict")) i++;
   return i < r->n ? rewrite_syntax_error(r, i) : HDB_OK;
 }

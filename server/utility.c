@@ -498,6 +498,7 @@ status utility_run(session *s, const translation *t, const char *sql) {
   case CLASS_ROLE: rc = role_run(s, t); break;
   case CLASS_COMMENT: rc = comment_run(s, t, sql); break;
   case CLASS_SEQUENCE: rc = sequence_run(s, t); break;
+  case CLASS_TRUNCATE: rc = truncate_run(s, t); break;
   case CLASS_TYPE: rc = type_run(s, t); break;
   case CLASS_DROP: rc = drop_run(s, t); break;
   case CLASS_ALTER: rc = alter_run(s, t, sql); break;

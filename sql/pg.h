@@ -59,6 +59,8 @@ int hdb_schema_text(hdb *db, const char *schema, const char *name, arena *memory
 void hdb_set_expression_depth(hdb *db, int depth);
 /* From now on ATTACH and VACUUM INTO name no files: over the network they would reach all that the process may. */
 void hdb_confine(hdb *db);
+/* Foreign keys that were put off to the commit are broken just now. */
+bool hdb_deferred_violations(hdb *db);
 /* The key that this connection's last insert into an AUTOINCREMENT table took; table NULL: the last of any. */
 bool hdb_last_serial(hdb *db, const char *table, int64_t *rowid);
 /* Puts another in its place, inside of an open transaction; undone alone when the schema does not load with it. */

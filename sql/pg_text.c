@@ -251,6 +251,13 @@ void hdb_set_zone(hdb *db, const pg_zone *zone) {
   hdb_unlock(db);
 }
 
+bool hdb_deferred_violations(hdb *db) {
+  hdb_lock(db);
+  bool some = db->deferred_violations > 0;
+  hdb_unlock(db);
+  return some;
+}
+
 void hdb_confine(hdb *db) {
   hdb_lock(db);
   db->confined = true;
