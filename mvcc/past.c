@@ -231,7 +231,7 @@ static status versions_of_tree(txn *t, uint32_t tree, int64_t from, int64_t to, 
   s->as_of = INT64_MAX;
   cursor_first(c);
   rc = c->error;
-  s->as_of = from - 1; /* records at or after `from` */
+  s->as_of = from > 1 ? from - 1 : -1; /* records at or after `from`; 0 would be no time at all */
   if (rc == HDB_OK && from < engine_oldest(t->engine)) rc = HDB_ERROR_SNAPSHOT;
   if (rc == HDB_OK) {
     s->it->seek(s->it, slice_of(s->tree_key, 4));

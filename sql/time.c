@@ -4,6 +4,8 @@
  * T2  Compiled for known times means: each table was found in the schema that holds at its time. times_evaluate
  *     compares and says no when the times have moved into another schema's.
  * T3  Only what is committed has a past: AS OF never shows the transaction's own writes. AS OF NOW is the present.
+ * T4  An open transaction sees the state of one moment. A later time shows the same when nothing was committed in between, and
+ *     is refused otherwise: never another state than that of the time.
  * What can fail: a time before the history that is kept or after now, an x that is no time, memory.
  * Cost: nothing for programs without times; else one evaluation and a compare for each an execution.
  */
@@ -127,7 +129,35 @@ bool time_parse(const char *text, size_t n, int64_t *out) {
 
 /* ---- which times can be read ---- */
 
+typedef struct later {
+  uint32_t branch;
+  bool any;
+} later;
+
+static status look_for_later(void *context, const commit_info *c) {
+  later *l = context;
+  l->any = l->any || c->branch == l->branch;
+  return HDB_OK;
+}
+
+/* T4 */
+static status before_view(hdb *db, int database, int64_t time, error *err) {
+  const struct database *d = &db->databases[database];
+  if (db->autocommit || !d->txn || !txn_is_open(d->txn)) return HDB_OK;
+  int64_t view = txn_view_time(d->txn);
+  if (time <= view || engine_newest(d->engine) <= view) return HDB_OK;
+  later l = {.branch = txn_branch(d->txn)};
+  status rc = feed_commits(d->engine, view, time, look_for_later, &l);
+  if (rc != HDB_OK && rc != HDB_NOTFOUND) return error_set(err, rc, "%s", status_text(rc));
+  if (rc == HDB_OK && !l.any) return HDB_OK;
+  char wanted[TIME_TEXT], seen[TIME_TEXT];
+  time_text(time, wanted), time_text(view, seen);
+  return error_set(err, HDB_ERROR, "AS OF %s (%lld) is after what the open transaction sees: the state of %s (%lld)", wanted, (long long)time,
+                   seen, (long long)view);
+}
+
 status time_reachable(hdb *db, int database, int64_t time, error *err) {
+  TRY(before_view(db, database, time, err));
   engine *e = db->databases[database].engine;
   int64_t oldest = engine_oldest(e), newest = engine_newest(e);
   if (time >= oldest && time <= newest && oldest != INT64_MAX) return HDB_OK; /* at each execution: no words, no clock */

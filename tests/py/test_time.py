@@ -287,3 +287,34 @@ def test_versions_on_branches(tmp_path):
         states_agree(con, all_times[-15:])
         states_agree(con, all_times[50:51])
     con.close()
+
+
+def test_a_time_after_what_the_transaction_sees_is_refused(tmp_path):
+    con = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    con.execute("create table t(id integer primary key, x)")
+    con.execute("insert into t values(1, 'old')")
+    first = con.last_commit_timestamp
+    con.execute("begin")
+    assert rows(con, "select x from t") == [("old",)]
+    now = "select x from t as of timestamp ?"
+    later = datetime.datetime.now(datetime.timezone.utc)
+    assert rows(con, now, later) == [("old",)]  # nothing was committed in between
+    other.execute("create branch b")
+    other.execute("use branch b")
+    other.execute("update t set x = 'branch'")
+    assert rows(con, "select x from t as of scn ?", other.last_commit_timestamp) == [("old",)]
+    other.execute("use branch main")
+    other.execute("update t set x = 'new'")
+    second = other.last_commit_timestamp
+    assert rows(con, "select x from t as of scn ?", second - 1) == [("old",)]
+    with pytest.raises(sqlite3.OperationalError, match="is after what the open transaction sees"):
+        con.execute("select x from t as of scn ?", (second,))
+    with pytest.raises(sqlite3.OperationalError, match="is after what the open transaction sees"):
+        con.execute(f"select x from t as of scn {second}")
+    assert rows(con, "select x from t as of scn ?", first) == [("old",)]
+    assert rows(con, "select x from t") == [("old",)]
+    con.execute("commit")
+    assert rows(con, "select x from t as of scn ?", second) == [("new",)]
+    con.close(), other.close()
+
