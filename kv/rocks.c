@@ -15,7 +15,7 @@
  * R7  Closing a store with little in its logs only syncs them, and opening keeps what it replays in memory: a program
  *     that opens, writes a few rows and closes makes no table files. Past a limit, closing flushes. Since replayed
  *     logs stay in use, opening syncs them first: a killed process may have left them in the page cache alone.
- * R8  A long walk (a copy, an export, a sum over everything) fills an eighth of the cache and leaves the rest of it alone:
+ * R8  A long walk (a copy, an export, a sum over everything) fills a quarter of the cache and leaves the rest of it alone:
  *     what is read again and again stays there, and a table that is streamed once takes no memory. The iterator opens
  *     itself anew for that. A scan of what would lie in the cache costs 40 % more than one that finds it there.
  *
@@ -43,7 +43,7 @@ static const char *const family_names[KV_FAMILIES] = {"default",  "commits",  "r
                                                       "versions", "branches", "hnsw"};
 
 enum {
-  DEFAULT_CACHE_BYTES = 64 << 20,
+  DEFAULT_CACHE_BYTES = 32 << 20, /* mvcc has one of its own above it */
   DEFAULT_LOG_BYTES = 32 << 20, /* of writes in memory, one family */
   LOG_BYTES_MAX_FACTOR = 4,     /* all logs together, in write buffers */
   TABLE_FILE_BYTES = 32 << 20,
@@ -53,7 +53,7 @@ enum {
   BLOOM_BITS = 10,
   CLOSE_FLUSH_BYTES = 256 << 10, /* R7 */
   CLOSE_FLUSH_LOGS = 8,
-  WALK_PART = 8 /* R8 */
+  WALK_PART = 4 /* R8 */
 };
 
 typedef struct rocks_store {

@@ -45,6 +45,7 @@ struct cache {
   node *head; /* LEVELS high, no group */
   node *hand;
   size_t bytes, bytes_max;
+  atomic_bool full; /* something had to go */
   uint64_t random;
   int64_t touched[TOUCHED];
   retired *retired;
@@ -318,6 +319,7 @@ static void evict(cache *c) {
     node *n = c->hand;
     c->hand = n->ring_next;
     if (atomic_exchange_explicit(&n->used, false, memory_order_relaxed)) continue;
+    atomic_store_explicit(&c->full, true, memory_order_relaxed);
     unlink_node(c, n);
   }
 }
@@ -348,11 +350,10 @@ static void replace(cache *c, node *n, cached *g) {
   retire(c, NULL, old);
 }
 
-static void insert(cache *c, cached *g) {
-  node *before[LEVELS];
+/* Between the nodes that a search has found. */
+static void insert_behind(cache *c, cached *g, node **before) {
   node *n = new_node(g->tree, g->lower, random_level(c));
   if (!n) return;
-  search(c, g->tree, g->lower, true, before);
   atomic_init(&n->group, cached_hold(g));
   atomic_init(&n->used, true);
   for (int level = 0; level < n->level; level++) {
@@ -368,13 +369,34 @@ static void insert(cache *c, cached *g) {
   c->bytes += cached_bytes(g);
 }
 
+static void insert(cache *c, cached *g) {
+  node *before[LEVELS];
+  search(c, g->tree, g->lower, true, before);
+  insert_behind(c, g, before);
+}
+
+/* false: there is one with its bound. */
+static bool insert_new(cache *c, cached *g) {
+  node *before[LEVELS];
+  search(c, g->tree, g->lower, true, before);
+  const node *there = atomic_load(&before[0]->next[0]);
+  if (there && compare(there, g->tree, g->lower.n ? head_of(g->lower) : 0, g->lower) == 0) return false;
+  insert_behind(c, g, before);
+  return true;
+}
+
+bool cache_wants(const cache *c, cache_reader *r) {
+  if (!atomic_load_explicit(&c->full, memory_order_relaxed)) return true;
+  uint32_t x = r->random ? r->random : (uint32_t)(uintptr_t)r | 1;
+  x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+  r->random = x;
+  return (x & 3) == 0;
+}
+
 void cache_offer(cache *c, cached *g, int64_t view_time) {
   if (g->bytes.n > CACHED_MAX) return;
   if (pthread_mutex_trylock(&c->lock) != 0) return; /* somebody is busy; next time */
-  if (*touched(c, g->tree, g->lower) <= view_time && !exact(c, g->tree, g->lower)) { /* H2 */
-    insert(c, g);
-    evict(c);
-  }
+  if (*touched(c, g->tree, g->lower) <= view_time && insert_new(c, g)) evict(c); /* H2 */
   pthread_mutex_unlock(&c->lock);
 }
 
@@ -416,5 +438,6 @@ void cache_drop(cache *c, int64_t time) {
   pthread_mutex_lock(&c->lock);
   for (int i = 0; i < TOUCHED; i++) c->touched[i] = time;
   while (c->hand) unlink_node(c, c->hand);
+  atomic_store(&c->full, false);
   pthread_mutex_unlock(&c->lock);
 }

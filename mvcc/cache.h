@@ -21,6 +21,7 @@ typedef struct cache cache;
 typedef struct cache_reader {
   struct cache_reader *next, **previous;
   _Atomic uint64_t epoch; /* 0: not looking */
+  uint32_t random;
 } cache_reader;
 
 status cache_new(size_t bytes_max, cache **out);
@@ -39,6 +40,9 @@ void cache_get_many(cache *c, cache_reader *r, uint32_t tree, const slice *keys,
 static inline bool cached_covers(const cached *g, slice key) {
   return slice_compare(key, g->lower) >= 0 && (!g->upper.p || slice_compare(key, g->upper) < 0);
 }
+/* Is a group that was not here to be offered? Of a full cache only one in four: where every key is as likely as the others
+ * the offers are the dearest part of a miss, and what is asked for again and again still comes in. */
+bool cache_wants(const cache *c, cache_reader *r);
 /* The group right before the one with this bound; the tree's last group. */
 cached *cache_before(cache *c, cache_reader *r, uint32_t tree, slice lower, int64_t view_time);
 cached *cache_last(cache *c, cache_reader *r, uint32_t tree, int64_t view_time);

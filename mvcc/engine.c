@@ -22,7 +22,7 @@
 #include "mvcc/internal.h"
 #include "mvcc/process.h"
 
-enum { CACHE_BYTES = 64 << 20, IMAGES_BYTES = 32 << 20, IMAGE_LASTED = 20000 };
+enum { CACHE_BYTES = 96 << 20, IMAGES_BYTES = 32 << 20, IMAGE_LASTED = 20000 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;

@@ -495,7 +495,7 @@ bool process_forked(engine *e) {
   kv *dead = fresh ? remote_dead(fresh->path) : NULL;
   cache *c = NULL;
   images *i = NULL;
-  if (!dead || cache_new(64 << 20, &c) != HDB_OK || images_new(32 << 20, &i) != HDB_OK ||
+  if (!dead || cache_new(96 << 20, &c) != HDB_OK || images_new(32 << 20, &i) != HDB_OK ||
       packing_new(&e->packing) != HDB_OK)
     return false; /* leaks a little, once */
   serve_calls_init(&fresh->calls, e);

@@ -415,7 +415,7 @@ static void base_last(scan *s) {
 /* The group under the iterator into the cache, if it is worth it: a copy is in hand then, and the iterator, which had
  * to look where the group ends, one ahead. */
 static bool take_group_and_offer(scan *s) {
-  if (!usable_cache(s) || s->it->value.n > CACHED_MAX) return take_group(s);
+  if (!usable_cache(s) || s->it->value.n > CACHED_MAX || !cache_wants(usable_cache(s), &s->t->reader)) return take_group(s);
   buf_clear(&s->copy);
   buf_append(&s->copy, s->it->key.p, s->it->key.n);
   buf_append(&s->copy, s->it->value.p, s->it->value.n);
