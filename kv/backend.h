@@ -23,6 +23,7 @@ typedef struct kv_backend {
   void (*batch_delete_range)(kv_batch *batch, enum kv_family family, slice from, slice to);
   size_t (*batch_bytes)(const kv_batch *batch);
   status (*write)(kv *store, kv_batch *batch, bool sync);
+  status (*write_shown)(kv *store, kv_batch *batch, const kv_moment *moment); /* NULL: write, between the calls */
   status (*note)(kv *store, kv_batch *batch); /* NULL: as write */
   status (*sync)(kv *store);
   status (*flush)(kv *store);
@@ -44,6 +45,8 @@ struct kv_batch {
 status kv_fail(status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 kv *memory_open(void); /* NULL: out of memory */
+/* The range takes no room any more, sooner or later; until then its keys may still be seen. */
+void rocks_batch_forget(kv_batch *batch, enum kv_family family, slice from, slice to);
 status rocks_open(const char *path, const kv_options *options, kv **out);
 
 #endif

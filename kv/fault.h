@@ -46,6 +46,9 @@ void kv_fault_power_cut_at(int nth);
 bool kv_fault_power_is_cut(void);
 void kv_fault_power_back(uint64_t seed);
 
+/* Not a fault: stores merge their level after so many batches (0: as always), so that short tests see it happen. */
+void kv_fault_merge_after(int batches);
+
 #ifdef __cplusplus
 }
 #endif

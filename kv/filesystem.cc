@@ -80,6 +80,7 @@ std::atomic<bool> tracking{false};
 bool power_is_cut;
 std::map<std::string, tracked_file> files;
 std::vector<undo> undos;
+std::set<std::string> in_place; // files whose pages a power cut keeps or not, one by one
 
 std::string directory_of(const std::string &path) { return path.substr(0, path.find_last_of('/')); }
 bool is_kept_anyway(const std::string &path) { // not part of what is stored
@@ -922,6 +923,7 @@ void kv_fault_track(bool on) {
   cut_countdown = 0;
   files.clear();
   undos.clear();
+  in_place.clear();
   update_active();
 }
 
@@ -942,6 +944,20 @@ bool kv_fault_power_is_cut(void) {
   return power_is_cut;
 }
 
+int kv_filesystem_in_place(const char *path, size_t *n) {
+  if (!active.load(std::memory_order_relaxed)) return 0;
+  std::lock_guard<std::mutex> lock(mutex);
+  size_t wanted = *n;
+  *n = 0;
+  if (!has_power()) return EIO;
+  if (strikes(KV_FAULT_WRITE, path)) return EIO;
+  if (strikes(KV_FAULT_NO_SPACE, path)) return ENOSPC;
+  if (tracking) in_place.insert(path);
+  if (strikes(KV_FAULT_HALF_WRITE, path)) return *n = wanted / 2, EIO;
+  *n = wanted;
+  return 0;
+}
+
 int kv_filesystem_sync_found(const char *path) {
   if (active.load(std::memory_order_relaxed)) {
     std::lock_guard<std::mutex> lock(mutex);
@@ -954,6 +970,16 @@ int kv_filesystem_sync_found(const char *path) {
   if (fdatasync(fd) != 0) failed = errno;
   close(fd);
   return failed;
+}
+
+// Without a seed no page was written back.
+static void lose_pages(const std::string &path, uint64_t *seed) {
+  const size_t PAGE = 4096;
+  std::string content;
+  if (!read_whole(path, &content)) return;
+  for (size_t at = 0; at < content.size(); at += PAGE)
+    if (!*seed || random_next(seed) % 2) content.replace(at, PAGE, std::string(std::min(PAGE, content.size() - at), '\0'));
+  write_whole(path, content);
 }
 
 void kv_fault_power_back(uint64_t seed) {
@@ -969,6 +995,8 @@ void kv_fault_power_back(uint64_t seed) {
       unlink(f->first.c_str());
     }
   }
+  for (auto &path : in_place) lose_pages(path, &seed);
+  in_place.clear();
   for (; !undos.empty(); undos.pop_back()) { // newest first, so that the oldest content wins
     const undo &u = undos.back();
     if (done.count(u.path)) continue;

@@ -20,6 +20,9 @@ void kv_filesystem_env_free(struct rocksdb_env_t *env);
 long kv_filesystem_read(struct rocksdb_env_t *env, const char *path, char *out, size_t n);
 /* Syncs a file that nobody writes any more (a log found at open; its directory is synced too). 0, or errno. */
 int kv_filesystem_sync_found(const char *path);
+/* Before n bytes are written in place into a file that is never synced (ring.c): 0, or the errno with which that fails once *n
+ * bytes, fewer than before, are written. */
+int kv_filesystem_in_place(const char *path, size_t *n);
 struct rocksdb_logger_t;
 /* Takes RocksDB's messages from warnings up, into LOG in the directory (NULL: nowhere). The options keep their own
  * reference. */

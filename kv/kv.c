@@ -1,6 +1,7 @@
 /* Dispatch to the backends, the message of the last failure, and what is the same for all of them. */
 #include "kv/backend.h"
 #include "kv/filesystem.h"
+#include "kv/front.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -17,11 +18,17 @@ status kv_fail(status code, const char *format, ...) {
   return code;
 }
 
+static status open_on_disk(const char *path, const kv_options *options, kv **out) {
+  kv *behind;
+  TRY(rocks_open(path, options, &behind));
+  return front_open(behind, path, options, out);
+}
+
 status kv_open(const char *path, const kv_options *options, kv **out, error *err) {
   static const kv_options defaults = {.create = true};
   *out = NULL;
   status rc = HDB_OK;
-  if (path) rc = rocks_open(path, options ? options : &defaults, out);
+  if (path) rc = open_on_disk(path, options ? options : &defaults, out);
   else if (!(*out = memory_open())) rc = kv_fail(HDB_NOMEM, "out of memory");
   return rc == HDB_OK ? rc : error_set(err, rc, "%s", message);
 }
@@ -71,6 +78,13 @@ void kv_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, s
 size_t kv_batch_bytes(const kv_batch *batch) { return batch->backend->batch_bytes(batch); }
 
 status kv_write(kv *store, kv_batch *batch, bool sync) { return store->backend->write(store, batch, sync); }
+status kv_write_shown(kv *store, kv_batch *batch, const kv_moment *moment) {
+  if (store->backend->write_shown) return store->backend->write_shown(store, batch, moment);
+  moment->begin(moment->context);
+  status rc = kv_write(store, batch, false);
+  moment->end(moment->context, rc);
+  return rc;
+}
 status kv_sync(kv *store) { return store->backend->sync(store); }
 status kv_flush(kv *store) { return store->backend->flush(store); }
 status kv_note(kv *store, kv_batch *batch) {

@@ -19,8 +19,9 @@
 #include "kv/base/bytes.h"
 #include "kv/base/status.h"
 
-enum kv_family { KV_META, KV_COMMITS, KV_ROWS, KV_INDEX, KV_VERSIONS, KV_BRANCHES, KV_HNSW, KV_FAMILIES };
+enum kv_family { KV_META, KV_COMMITS, KV_ROWS, KV_INDEX, KV_VERSIONS, KV_REDO, KV_HNSW, KV_FAMILIES };
 
+/* KV_REDO is the store's own (front.c): nothing is to be put there, and nothing is seen there. On disk it is `branches`. */
 typedef struct kv kv;
 typedef struct kv_snapshot kv_snapshot;
 typedef struct kv_batch kv_batch;
@@ -83,6 +84,14 @@ size_t kv_batch_bytes(const kv_batch *batch);
 /* Applies the batch in the order it was filled and leaves it empty, whatever the result. Running out of memory while
  * it was filled shows here (HDB_NOMEM). */
 status kv_write(kv *store, kv_batch *batch, bool sync);
+/* The same, with two calls around the moment from which on readers see the batch: end gets what kv_write returns, and is
+ * not called (nor begin) when nothing was written. */
+typedef struct kv_moment {
+  void (*begin)(void *context);
+  void (*end)(void *context, status rc);
+  void *context;
+} kv_moment;
+status kv_write_shown(kv *store, kv_batch *batch, const kv_moment *moment);
 /* kv_write of something that may be lost: kv_sync and kv_settle need not care for it. */
 status kv_note(kv *store, kv_batch *batch);
 /* All that was written before is on stable storage when this returns HDB_OK. */

@@ -7,9 +7,9 @@
  * R3  The first failed write or sync is kept, and every later one is refused with it (KV4).
  * R4  No merge operator and the built-in bytewise comparator, so RocksDB's own tools read everything.
  *
- * R5  No range deletion is ever written: in 7.8 an iterator that looks out for them swallows a read error at the
- *     border of two files and just ends early (MergingIterator::SkipNextDeleted). So readers ignore them, and a
- *     batch's delete_range deletes key by key.
+ * R5  No range deletion is written where readers count on it: in 7.8 an iterator that looks out for them swallows a read
+ *     error at the border of two files and just ends early (MergingIterator::SkipNextDeleted). So readers ignore them, and
+ *     a batch's delete_range deletes key by key. rocks_batch_forget writes one, of keys that nobody reads again.
  * R6  No atomic flush: with the log always on it is not needed (RocksDB syncs the closed logs before it flushes one
  *     of several families), and in 7.8 a failed one leaves a reference behind, on which closing then asserts.
  * R7  Closing a store with little in its logs only syncs them, and opening keeps what it replays in memory: a program
@@ -398,6 +398,11 @@ static void rocks_batch_delete_range(kv_batch *batch, enum kv_family family, sli
   if (rc != HDB_OK) b->failed = rc;
 }
 
+void rocks_batch_forget(kv_batch *batch, enum kv_family family, slice from, slice to) {
+  rocks_batch *b = (rocks_batch *)batch;
+  rocksdb_writebatch_delete_range_cf(b->batch, b->store->family[family], (const char *)from.p, from.n, (const char *)to.p, to.n);
+}
+
 static size_t rocks_batch_bytes(const kv_batch *batch) {
   size_t n;
   rocksdb_writebatch_data(((const rocks_batch *)batch)->batch, &n);
@@ -662,7 +667,7 @@ static void set_family_options(rocksdb_options_t *o, enum kv_family family, rock
   rocksdb_options_set_compression(o, rocksdb_lz4_compression);
   bool cold = family == KV_COMMITS || family == KV_VERSIONS;
   if (cold) rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
-  set_table_options(o, cache, family == KV_ROWS || family == KV_INDEX || family == KV_BRANCHES || family == KV_HNSW);
+  set_table_options(o, cache, family == KV_ROWS || family == KV_INDEX || family == KV_HNSW);
 }
 
 static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_options *options, char **error) {
@@ -673,7 +678,7 @@ static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_optio
   const rocksdb_options_t *families[KV_FAMILIES];
   for (enum kv_family f = 0; f < KV_FAMILIES; f++) {
     rocksdb_options_t *fo = rocksdb_options_create_copy(o);
-    hint_inserts(o, fo);
+    if (f != KV_REDO) hint_inserts(o, fo); /* 7.8 takes a place in the keys for one in the range deletions; and it only appends */
     set_family_options(fo, f, cache, log_bytes);
     families[f] = fo;
   }

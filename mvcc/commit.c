@@ -131,7 +131,7 @@ static int64_t next_time(engine *e) {
   return e->last_time = now > e->last_time ? now : e->last_time + 1; /* Q3 */
 }
 
-/* In memory a write in place needs no snapshot of the old state to be about; the requests' own views are done. */
+/* A write in place needs no snapshot of the old state to be about; the requests' own views are done. */
 static void drop_views(request *batch) {
   for (request *r = batch; r; r = r->next) {
     txn *t = r->owner;
@@ -188,7 +188,7 @@ static void process(engine *e, request *batch, size_t n, bool alone) {
     int64_t before = e->last_time;
     rc = fold_batch_of(e, batch, alone, &any);
     if (rc == HDB_OK && any) {
-      if (e->memory) drop_views(batch);
+      drop_views(batch);
       rc = engine_publish(e, fold_batch(e->fold), e->last_time, fold_schema_time(e->fold));
       if (rc != HDB_OK) atomic_store(&e->broken, rc); /* Q4 */
     } else if (rc == HDB_OK) {

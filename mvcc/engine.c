@@ -5,10 +5,9 @@
  * reaper thread closes it, or the next engine_open takes it back. An engine whose directory was deleted under it
  * is never taken back: its path leads to another inode or none.
  *
- * E1  A view is made while nothing is between kv_write and the move of `visible`: for a store on disk by the leader
- *     after its write (readers take a reference under view_lock, held for some 20 ns); in memory, where the write
- *     itself is that short, by the first reader, and the leader writes under view_lock. Making them late there lets
- *     kv/memory change its nodes in place.
+ * E1  A view is made while nothing is between the moment from which on kv shows the batch and the move of `visible`: by
+ *     the first reader who wants one, under view_lock, which the leader holds for that moment (a microsecond). Making them
+ *     late, when the requests' own views are gone, lets kv change the nodes of its tree in memory in place.
  * E2  A snapshot never leaves its view; the last reference closes it.
  */
 #include <errno.h>
@@ -176,37 +175,34 @@ status view_restore(engine *e, const view *old, view **out) {
   return v ? HDB_OK : HDB_NOMEM;
 }
 
-status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_time) {
-  status rc;
-  view *old, *fresh = NULL;
-  if (e->memory) {
-    pthread_mutex_lock(&e->view_lock);
-    old = e->newest;
-    e->newest = NULL;
-    view_release(old);
-    rc = kv_write(e->store, batch, false);
-    if (rc == HDB_OK) {
-      atomic_store(&e->schema_time, schema_time);
-      atomic_store(&e->visible, time);
-      atomic_store(&e->durable, time);
-    }
-    pthread_mutex_unlock(&e->view_lock);
-    return rc;
-  }
-  TRY(kv_write(e->store, batch, false));
-  fresh = view_make(e, e->store, time, schema_time, kv_snapshot_open(e->store));
-  if (!fresh) { /* written, but nobody can be shown it: as after a failed write */
-    atomic_store(&e->broken, HDB_NOMEM);
-    return HDB_NOMEM;
-  }
+typedef struct publication {
+  engine *e;
+  int64_t time, schema_time;
+} publication;
+
+static void publish_begin(void *context) {
+  engine *e = ((publication *)context)->e;
   pthread_mutex_lock(&e->view_lock);
-  old = e->newest;
-  e->newest = fresh;
-  atomic_store(&e->schema_time, schema_time);
-  atomic_store(&e->visible, time);
+  view_release(e->newest);
+  e->newest = NULL;
+}
+
+static void publish_end(void *context, status rc) {
+  const publication *p = context;
+  engine *e = p->e;
+  if (rc == HDB_OK) {
+    atomic_store(&e->schema_time, p->schema_time);
+    atomic_store(&e->visible, p->time);
+    if (e->memory) atomic_store(&e->durable, p->time);
+  }
   pthread_mutex_unlock(&e->view_lock);
-  process_show(e);
-  view_release(old);
+}
+
+status engine_publish(engine *e, kv_batch *batch, int64_t time, int64_t schema_time) {
+  publication p = {e, time, schema_time};
+  kv_moment moment = {publish_begin, publish_end, &p};
+  TRY(kv_write_shown(e->store, batch, &moment));
+  if (!e->memory) process_show(e);
   return HDB_OK;
 }
 

@@ -451,7 +451,9 @@ status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_
   caller->view = NULL;
   if (caller->holding) scan_view_changed(caller);
   if (rc == HDB_OK && !e->memory) {
-    report->views = atomic_load(&e->views) - 1;
+    pthread_mutex_lock(&e->view_lock);
+    report->views = atomic_load(&e->views) - (e->newest != NULL);
+    pthread_mutex_unlock(&e->view_lock);
     rc = compact(e, &r);
     if (rc == HDB_OK && report->views <= 0) rc = forget_erased(e);
   }

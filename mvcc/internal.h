@@ -178,7 +178,7 @@ struct engine {
 
   pthread_mutex_t view_lock;
   atomic_int views; /* that hold a snapshot */
-  view *newest; /* NULL: made by the next reader (memory engines) */
+  view *newest; /* NULL: made by the next reader */
 
   /* the queue: one lock for turn and commits */
   pthread_mutex_t queue_lock;

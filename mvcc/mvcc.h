@@ -315,7 +315,7 @@ status engine_erase_rows(txn *caller, const slice *keys, size_t n, const erase_r
 /* ---- for operators: what the engine is doing (report.c) ---- */
 typedef struct engine_report {
   int64_t format;
-  int64_t bytes_rows, bytes_versions, bytes_feed, bytes_branches, bytes_vectors, bytes_meta; /* about, on disk and in memory */
+  int64_t bytes_rows, bytes_versions, bytes_feed, bytes_redo, bytes_vectors, bytes_meta; /* about, on disk and in memory */
   int64_t cache_bytes, cache_bytes_max;
   int open_transactions, transaction_objects;
   int64_t oldest_view;   /* of an open transaction; 0: none is open */

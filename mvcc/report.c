@@ -36,7 +36,7 @@ void engine_tell(engine *e, engine_report *out) {
   out->bytes_rows = (int64_t)kv_bytes(e->store, KV_ROWS);
   out->bytes_versions = (int64_t)kv_bytes(e->store, KV_VERSIONS);
   out->bytes_feed = (int64_t)kv_bytes(e->store, KV_COMMITS);
-  out->bytes_branches = (int64_t)kv_bytes(e->store, KV_BRANCHES);
+  out->bytes_redo = (int64_t)kv_bytes(e->store, KV_REDO);
   out->bytes_vectors = (int64_t)kv_bytes(e->store, KV_HNSW);
   out->bytes_meta = (int64_t)kv_bytes(e->store, KV_META);
   tell_views(e, out);

@@ -98,7 +98,7 @@ static void info_sizes(listing *k, const engine_report *r) {
   info(k, "bytes_history", value_int(r->bytes_versions));
   info(k, "bytes_feed", value_int(r->bytes_feed));
   info(k, "bytes_vectors", value_int(r->bytes_vectors));
-  info(k, "bytes_meta", value_int(r->bytes_meta + r->bytes_branches));
+  info(k, "bytes_meta", value_int(r->bytes_meta + r->bytes_redo));
 }
 
 static status list_info(listing *k) {

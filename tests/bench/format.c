@@ -897,7 +897,7 @@ static void pack_history(void) {
   for (it->seek(it, slice_of(NULL, 0));; it->next(it)) {
     bool same = it->valid && block_bytes.n && it->key.n == block_key.n && memcmp(it->key.p, block_key.p, it->key.n - 8) == 0;
     if (block_bytes.n && (!same || block_bytes.n + it->value.n > HISTORY_BLOCK)) {
-      kv_batch_put(batch, KV_BRANCHES, buf_slice(&block_key), buf_slice(&block_bytes));
+      kv_batch_put(batch, KV_HNSW, buf_slice(&block_key), buf_slice(&block_bytes));
       if (kv_batch_bytes(batch) > 256 << 10) commit();
       buf_clear(&block_bytes);
     }
@@ -926,7 +926,7 @@ static int64_t scan_as_of(table *t, bool packed) {
   static uint8_t history[1 << 20];
   kv_iter *it = open_iter(t, NULL), *past;
   int64_t n = 0;
-  must(kv_iter_open(store, NULL, packed ? KV_BRANCHES : KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &past) == HDB_OK, "");
+  must(kv_iter_open(store, NULL, packed ? KV_HNSW : KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &past) == HDB_OK, "");
   past->seek(past, slice_of(NULL, 0));
   for (it->seek(it, slice_of(NULL, 0)); it->valid; it->next(it)) {
     group *g = &scratch_group;
@@ -979,13 +979,13 @@ static void history_cases(void) {
   pack_history();
   report(s, "pack_history", "packed", (double)(n * VERSIONS));
   settle();
-  kv_compact(store, KV_BRANCHES, slice_of(NULL, 0), slice_of(NULL, 0));
+  kv_compact(store, KV_HNSW, slice_of(NULL, 0), slice_of(NULL, 0));
   for (int pass = 0; pass < 2; pass++) {
     s = start();
     must(scan_as_of(&t, true) == n, "as of");
     if (pass) report(s, "scan_as_of_10_versions", "packed", (double)n);
   }
-  report_bytes("history_bytes_a_version", "packed", kv_bytes(store, KV_BRANCHES), (double)(n * VERSIONS));
+  report_bytes("history_bytes_a_version", "packed", kv_bytes(store, KV_HNSW), (double)(n * VERSIONS));
   close_store();
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "kv/base/crypt.h"
+#include "kv/fault.h"
 #include "kv/kv.h"
 
 enum { MEMORY, ROCKS, SEALED, BACKENDS };
@@ -241,10 +242,15 @@ static void check_all(kv *store, const kv_snapshot *snapshot, enum kv_family fam
   it->close(it);
 }
 
+static enum kv_family some_family(void) {
+  enum kv_family f = rnd() % 2 ? KV_ROWS : (enum kv_family)(rnd() % KV_FAMILIES);
+  return f == KV_REDO ? KV_ROWS : f;
+}
+
 static void random_batch(kv_batch *batch, model *models, size_t operations) {
   uint8_t a[40], b[40], v[200];
   while (operations--) {
-    enum kv_family family = rnd() % 2 ? KV_ROWS : (enum kv_family)(rnd() % KV_FAMILIES);
+    enum kv_family family = some_family();
     model *m = &models[family];
     slice key = random_key(a), value = random_value(v);
     uint64_t what = rnd() % 100;
@@ -292,9 +298,10 @@ START_TEST(random_operations_match_the_model) {
   kept snapshots[SNAPSHOTS] = {0};
   uint8_t k[40];
   for (int round = 0; round < (_i == MEMORY ? 6000 : 2000); round++) {
+    if (round % 50 == 0) kv_fault_merge_after(round / 50 % 3 ? 1 + (int)(rnd() % 40) : 0);
     random_batch(batch, models, rnd() % 10 ? rnd() % 6 : rnd() % 120);
     ck_assert_int_eq(kv_write(store, batch, round % 100 == 0), HDB_OK);
-    enum kv_family family = rnd() % 2 ? KV_ROWS : (enum kv_family)(rnd() % KV_FAMILIES);
+    enum kv_family family = some_family();
     kept *s = &snapshots[rnd() % SNAPSHOTS];
     switch (rnd() % 12) {
     case 0:

@@ -59,6 +59,17 @@ static bool branch_is_there(sim *m, int branch) {
   return a.n == 1 && a.at[0].v[0] == 1;
 }
 
+/* Which of the indexes that come and go are there: a state that was read has only what its tables say. */
+static uint8_t indexes_there(hdb *db) {
+  static answer a;
+  uint8_t flags = 0;
+  run_text(db, "SELECT 1 FROM sqlite_schema WHERE name = 'a_v'", &a);
+  if (a.n) flags |= HAS_INDEX_V;
+  run_text(db, "SELECT 1 FROM sqlite_schema WHERE name = 'a_n'", &a);
+  if (a.n) flags |= HAS_INDEX_N;
+  return flags;
+}
+
 /* A commit that was not acknowledged and is there all the same: one of those that were foretold, or, for a statement
  * alone, whatever is there and holds together. */
 static bool adopt_doubtful(sim *m, int64_t time, bool *taken) {
@@ -71,8 +82,9 @@ static bool adopt_doubtful(sim *m, int64_t time, bool *taken) {
   for (int b = 0; b < w_.branches_n; b++) {
     if (!w_.branches[b].alive) continue;
     if (!read_state(m, observe(m, b), "", &is)) return false;
-    if (state_same(&is, world_now(b))) continue;
-    is.sequence = world_now(b)->sequence, is.schema |= world_now(b)->schema & SCHEMA_FLAGS;
+    uint8_t indexes = indexes_there(observe(m, b));
+    if (state_same(&is, world_now(b)) && indexes == (world_now(b)->schema & SCHEMA_FLAGS)) continue;
+    is.sequence = world_now(b)->sequence, is.schema |= indexes;
     none.n = 0;
     for (int i = 0; m->doubtful.outcomes_n && i < m->doubtful.outcomes_n; i++)
       if (state_same(&is, &m->doubtful.outcomes[i])) m->doubtful.may_succeed = false; /* found */

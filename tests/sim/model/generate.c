@@ -1,5 +1,6 @@
 /* A seed becomes a variant and a list of operations: data that does not depend on what they meet, so that a failing list
  * can be made shorter by leaving out any of them. */
+#include "kv/fault.h"
 #include <string.h>
 
 #include "tests/sim/model/sim.h"
@@ -123,6 +124,7 @@ static void choose_other(op *o) {
 void generate(uint64_t seed, const sim_options *options, plan *p) {
   int inside[CONNECTIONS] = {0};
   random_seed(seed);
+  kv_fault_merge_after(seed % 4 ? 1 + (int)(seed % 29) : 0);
   for (int i = 0; i < 8; i++) random_below(2);
   vary = (variant){.trigger = one_in(3), .fk_deferred = one_in(3), .fk_indexed = !one_in(4), .fk_update_cascades = one_in(3),
                    .on_delete = (enum fk_action)random_below(3), .connections = 3 + (int)random_below(2), .disk = options->disk};
