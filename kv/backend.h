@@ -24,6 +24,7 @@ typedef struct kv_backend {
   size_t (*batch_bytes)(const kv_batch *batch);
   status (*write)(kv *store, kv_batch *batch, bool sync);
   status (*write_shown)(kv *store, kv_batch *batch, const kv_moment *moment); /* NULL: write, between the calls */
+  status (*place)(kv *store, kv_batch *batch); /* NULL: as write */
   status (*note)(kv *store, kv_batch *batch); /* NULL: as write */
   status (*sync)(kv *store);
   status (*flush)(kv *store);

@@ -694,7 +694,11 @@ static status write_large(front_store *f, slice operations, bool sync, bool note
   return rc;
 }
 
-static status write_operations(kv *store, kv_batch *batch, bool sync, bool note, const kv_moment *moment) {
+enum how { WRITE, WRITE_SYNCED, NOTE, PLACE };
+
+static status write_operations(kv *store, kv_batch *batch, enum how how, const kv_moment *moment) {
+  static const size_t small[] = {[WRITE] = SMALL_BYTES, [WRITE_SYNCED] = SMALL_BYTES, [NOTE] = SMALL_NOTE_BYTES, [PLACE] = 0};
+  bool sync = how == WRITE_SYNCED, note = how == NOTE;
   front_store *f = (front_store *)store;
   front_batch *b = (front_batch *)batch;
   slice operations = buf_slice(&b->operations);
@@ -705,7 +709,7 @@ static status write_operations(kv *store, kv_batch *batch, bool sync, bool note,
   if (rc == HDB_OK && !operations.n && !sync) {
     begin_moment(moment);
     end_moment(moment, rc);
-  } else if (rc == HDB_OK && operations.n && operations.n <= (note ? SMALL_NOTE_BYTES : SMALL_BYTES) && !f->read_only) {
+  } else if (rc == HDB_OK && operations.n && operations.n <= small[how] && !f->read_only) {
     rc = write_small(f, operations, sync, moment);
   } else if (rc == HDB_OK) {
     rc = write_large(f, operations, sync, note, moment);
@@ -715,11 +719,12 @@ static status write_operations(kv *store, kv_batch *batch, bool sync, bool note,
   return rc;
 }
 
-static status front_write(kv *store, kv_batch *batch, bool sync) { return write_operations(store, batch, sync, false, NULL); }
+static status front_write(kv *store, kv_batch *batch, bool sync) { return write_operations(store, batch, sync ? WRITE_SYNCED : WRITE, NULL); }
 static status front_write_shown(kv *store, kv_batch *batch, const kv_moment *moment) {
-  return write_operations(store, batch, false, false, moment);
+  return write_operations(store, batch, WRITE, moment);
 }
-static status front_note(kv *store, kv_batch *batch) { return write_operations(store, batch, false, true, NULL); }
+static status front_note(kv *store, kv_batch *batch) { return write_operations(store, batch, NOTE, NULL); }
+static status front_place(kv *store, kv_batch *batch) { return write_operations(store, batch, PLACE, NULL); }
 
 static status front_sync(kv *store) {
   front_store *f = (front_store *)store;
@@ -822,6 +827,7 @@ static const kv_backend front_backend = {
     .batch_bytes = front_batch_bytes,
     .write = front_write,
     .write_shown = front_write_shown,
+    .place = front_place,
     .note = front_note,
     .sync = front_sync,
     .flush = front_flush,

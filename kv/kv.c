@@ -90,6 +90,9 @@ status kv_flush(kv *store) { return store->backend->flush(store); }
 status kv_note(kv *store, kv_batch *batch) {
   return store->backend->note ? store->backend->note(store, batch) : kv_write(store, batch, false);
 }
+status kv_place(kv *store, kv_batch *batch) {
+  return store->backend->place ? store->backend->place(store, batch) : kv_write(store, batch, false);
+}
 void kv_wake(kv *store) {
   if (store->backend->wake) store->backend->wake(store);
 }

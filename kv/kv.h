@@ -92,6 +92,8 @@ typedef struct kv_moment {
   void *context;
 } kv_moment;
 status kv_write_shown(kv *store, kv_batch *batch, const kv_moment *moment);
+/* kv_write after which RocksDB's own tools, and older versions of this program, see the batch, too. */
+status kv_place(kv *store, kv_batch *batch);
 /* kv_write of something that may be lost: kv_sync and kv_settle need not care for it. */
 status kv_note(kv *store, kv_batch *batch);
 /* All that was written before is on stable storage when this returns HDB_OK. */

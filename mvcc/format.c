@@ -12,7 +12,7 @@
 
 #include "mvcc/internal.h"
 
-static const char *const known[] = {FEATURE_CHAPTERS, NULL};
+static const char *const known[] = {FEATURE_CHAPTERS, FEATURE_REDO, NULL};
 
 static bool is_known(slice name) {
   for (int i = 0; known[i]; i++)
@@ -68,7 +68,20 @@ status format_need(engine *e, kv_batch *batch, const char *feature) {
   return rc;
 }
 
+/* From now on the newest commits may be in redo records alone (kv/front.c), which a program that does not know of them must not
+ * leave out. */
+static status announce(engine *e) {
+  if (format_has(e, FEATURE_REDO)) return HDB_OK;
+  kv_batch *batch = kv_batch_new(e->store);
+  if (!batch) return HDB_NOMEM;
+  status rc = format_need(e, batch, FEATURE_REDO);
+  if (rc == HDB_OK) rc = kv_place(e->store, batch);
+  kv_batch_free(batch);
+  return rc;
+}
+
 status format_check(engine *e, error *err) {
   TRY(pack_check_format(e, err));
-  return check_features(e, err);
+  TRY(check_features(e, err));
+  return e->memory || e->read_only ? HDB_OK : announce(e);
 }

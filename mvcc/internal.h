@@ -395,6 +395,7 @@ void pack_let(engine *e);
 status pack_check_format(engine *e, error *err); /* format_check's */
 status format_check(engine *e, error *err);      /* at open (format.c) */
 #define FEATURE_CHAPTERS "chapters"
+#define FEATURE_REDO "redo"
 bool format_has(engine *e, const char *feature);
 status format_need(engine *e, kv_batch *batch, const char *feature); /* what follows in the batch needs it */
 
