@@ -72,6 +72,7 @@ soak: build
 	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_crypt
 	@HELIOS_THOROUGH=1 $(BUILD)/tests/test_kv_fault
 	@$(BUILD)/tests/sim_crash kill 200
+	@$(BUILD)/tests/sim_crash kill 200 3 off
 	@$(BUILD)/tests/sim_crash power 1000
 
 # Four processes write one database whose owner is killed 50 times.

@@ -1,6 +1,6 @@
 /* Crashes of a whole database: committing writers, then kill -9, or the power cut in the middle of any write.
  *
- *   sim_crash kill|power ROUNDS [SEED [sealed]]      sealed: an encrypted database
+ *   sim_crash kill|power ROUNDS [SEED [sealed|off]]      sealed: an encrypted database; off: nothing is synced (for kill)
  *
  * Four threads commit transactions that insert a row into two tables and count it in a third. What a COMMIT
  * acknowledged is noted in memory that outlives the process. After each crash the database is opened again and must
@@ -29,7 +29,7 @@ static struct shared {
 } *shared;
 static char path[256];
 static uint64_t seed;
-static bool sealed;
+static bool sealed, unsynced;
 
 static unsigned random_below(unsigned n) {
   seed = seed * 6364136223846793005ull + 1442695040888963407ull;
@@ -38,7 +38,8 @@ static unsigned random_below(unsigned n) {
 
 static int open_database(hdb **db, int flags) {
   hdb_settings settings = {.retention = NAN, .mirror = -1, .encryption_key = sealed ? "0123456789abcdef0123456789abcdef" : NULL};
-  return hdb_open_with(path, db, flags, &settings);
+  int rc = hdb_open_with(path, db, flags, &settings);
+  return rc == HDB_OK && unsynced ? hdb_exec(*db, "PRAGMA synchronous=OFF", NULL, NULL, NULL) : rc;
 }
 
 static int64_t number(hdb *db, const char *sql) {
@@ -184,13 +185,14 @@ static void crash_by_kill(void) {
 
 int main(int argc, char **argv) {
   if (argc < 3) {
-    fprintf(stderr, "usage: sim_crash kill|power ROUNDS [SEED [sealed]]\n");
+    fprintf(stderr, "usage: sim_crash kill|power ROUNDS [SEED [sealed|off]]\n");
     return 2;
   }
   bool power = strcmp(argv[1], "power") == 0;
   int rounds = atoi(argv[2]), failed = 0;
   seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
   sealed = argc > 4 && strcmp(argv[4], "sealed") == 0;
+  unsynced = argc > 4 && strcmp(argv[4], "off") == 0;
   char folder[] = "/tmp/helios-crash-XXXXXX";
   if (!mkdtemp(folder)) return 2;
   snprintf(path, sizeof path, "%s/crash.db", folder);
@@ -204,6 +206,6 @@ int main(int argc, char **argv) {
   int64_t commits = 0;
   for (int w = 0; w < WRITERS; w++) commits += shared->acknowledged[w];
   nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-  printf("%s%s: %d crashes over %lld commits: %d passed, %d failed\n", argv[1], sealed ? " sealed" : "", rounds, (long long)commits, rounds - failed, failed);
+  printf("%s%s: %d crashes over %lld commits: %d passed, %d failed\n", argv[1], sealed ? " sealed" : unsynced ? " off" : "", rounds, (long long)commits, rounds - failed, failed);
   return failed || commits == 0;
 }
