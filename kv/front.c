@@ -57,12 +57,14 @@ enum { KIND_DELETE = 0, KIND_PUT = 1, KIND_PATCH = 2 };
 static const uint8_t merged_key[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 static atomic_int merge_after; /* kv_fault_merge_after */
-void kv_fault_merge_after(int batches) { atomic_store(&merge_after, batches); }
+void kv_fault_merge_after(int batches) {
+  atomic_store(&merge_after, batches);
+}
 
 typedef struct level {
   atomic_int references; /* the store's, and one a snapshot */
   kv *behind, *memory;
-  kv_snapshot *below; /* F1; NULL: nobody has asked yet. Set under showing */
+  kv_snapshot *below;    /* F1; NULL: nobody has asked yet. Set under showing */
   size_t batches, bytes; /* under writing */
 } level;
 
@@ -76,10 +78,10 @@ typedef struct front_store {
   buf waiting; /* what is in the ring alone, as a value of KV_REDO */
   uint64_t waiting_first;
   buf record, tagged, patch;
-  uint64_t next;       /* number of the next batch */
-  uint64_t forgotten;  /* records below it are */
-  bool compacted;      /* ... and nothing of them is in a table file */
-  status failed;       /* F4: out of memory */
+  uint64_t next;      /* number of the next batch */
+  uint64_t forgotten; /* records below it are */
+  bool compacted;     /* ... and nothing of them is in a table file */
+  status failed;      /* F4: out of memory */
   atomic_bool behind_failed;
   kv memory_owner; /* of values in levels, which may go before them */
   pthread_mutex_t showing;
@@ -170,7 +172,8 @@ static void front_snapshot_close(kv *store, kv_snapshot *snapshot) {
   free(s);
 }
 
-static status front_get(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice key, kv_value *out) {
+static status front_get(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice key,
+                        kv_value *out) {
   front_store *f = (front_store *)store;
   const front_snapshot *s = (const front_snapshot *)snapshot;
   level *own = s ? NULL : level_newest(f), *l = s ? s->level : own;
@@ -310,11 +313,13 @@ static void front_iter_close(kv_iter *base) {
   free(it);
 }
 
-static status open_merged(const front_snapshot *s, kv_iter *above, enum kv_family family, slice lower, slice upper, front_iter **out) {
+static status open_merged(const front_snapshot *s, kv_iter *above, enum kv_family family, slice lower,
+                          slice upper, front_iter **out) {
   kv_iter *below;
   level *l = s->level;
-  status rc = family == KV_REDO ? kv_iter_open(l->memory, s->memory, family, lower, upper, &below) /* nothing, too */
-                                : kv_iter_open(l->behind, l->below, family, lower, upper, &below);
+  status rc = family == KV_REDO
+                  ? kv_iter_open(l->memory, s->memory, family, lower, upper, &below) /* nothing, too */
+                  : kv_iter_open(l->behind, l->below, family, lower, upper, &below);
   front_iter *it = rc == HDB_OK ? calloc(1, sizeof *it) : NULL;
   *out = it;
   if (rc != HDB_OK) return rc;
@@ -334,12 +339,14 @@ static status open_merged(const front_snapshot *s, kv_iter *above, enum kv_famil
 }
 
 /* Where the level has nothing within the bounds, the iterator is RocksDB's own. */
-static status front_iter_open(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice lower, slice upper, kv_iter **out) {
+static status front_iter_open(kv *store, const kv_snapshot *snapshot, enum kv_family family, slice lower,
+                              slice upper, kv_iter **out) {
   front_snapshot *own = snapshot ? NULL : (front_snapshot *)front_snapshot_open(store);
   const front_snapshot *s = snapshot ? (const front_snapshot *)snapshot : own;
   kv_iter *above = NULL;
   front_iter *it = NULL;
-  status rc = s ? kv_iter_open(s->level->memory, s->memory, family, lower, upper, &above) : kv_fail(HDB_NOMEM, "out of memory");
+  status rc = s ? kv_iter_open(s->level->memory, s->memory, family, lower, upper, &above)
+                : kv_fail(HDB_NOMEM, "out of memory");
   if (rc == HDB_OK) above->seek(above, slice_of(NULL, 0));
   if (rc == HDB_OK && (above->valid || family == KV_REDO)) {
     rc = open_merged(s, above, family, lower, upper, &it);
@@ -423,7 +430,9 @@ static bool take_operation(slice *rest, operation *o) {
   return true;
 }
 
-static bool within(slice key, slice from, slice to) { return slice_compare(key, from) >= 0 && slice_compare(key, to) < 0; }
+static bool within(slice key, slice from, slice to) {
+  return slice_compare(key, from) >= 0 && slice_compare(key, to) < 0;
+}
 
 /* What is there now, and what this batch has put. */
 static void front_batch_delete_range(kv_batch *batch, enum kv_family family, slice from, slice to) {
@@ -436,8 +445,10 @@ static void front_batch_delete_range(kv_batch *batch, enum kv_family family, sli
       buf_varint(&deleted, o.key.n);
       buf_append(&deleted, o.key.p, o.key.n);
     }
-  for (slice rest = buf_slice(&deleted), key; rest.n && take_bytes(&rest, &key);) front_batch_delete(batch, family, key);
-  status rc = buf_failed(&deleted) ? kv_fail(HDB_NOMEM, "out of memory") : front_iter_open(&b->store->base, NULL, family, from, to, &it);
+  for (slice rest = buf_slice(&deleted), key; rest.n && take_bytes(&rest, &key);)
+    front_batch_delete(batch, family, key);
+  status rc = buf_failed(&deleted) ? kv_fail(HDB_NOMEM, "out of memory")
+                                   : front_iter_open(&b->store->base, NULL, family, from, to, &it);
   if (rc == HDB_OK) {
     for (it->seek(it, from); it->valid; it->next(it)) front_batch_delete(batch, family, it->key);
     rc = it->error;
@@ -447,7 +458,9 @@ static void front_batch_delete_range(kv_batch *batch, enum kv_family family, sli
   if (rc != HDB_OK) b->failed = rc;
 }
 
-static size_t front_batch_bytes(const kv_batch *batch) { return ((const front_batch *)batch)->operations.n; }
+static size_t front_batch_bytes(const kv_batch *batch) {
+  return ((const front_batch *)batch)->operations.n;
+}
 
 /* ---- writing: with the lock `writing` ---- */
 
@@ -540,9 +553,12 @@ static status stage_all(front_store *f, slice operations) {
 static status record(front_store *f, const operation *o, slice whole) {
   kv_value old;
   bool patched = false;
-  status rc = o->kind == KIND_PUT && o->value.n >= PATCH_MIN ? kv_get(f->newest->memory, NULL, o->family, o->key, &old) : HDB_NOTFOUND;
+  status rc = o->kind == KIND_PUT && o->value.n >= PATCH_MIN
+                  ? kv_get(f->newest->memory, NULL, o->family, o->key, &old)
+                  : HDB_NOTFOUND;
   if (rc == HDB_OK) {
-    patched = old.data.p[old.data.n - 1] == TAG_VALUE && make_patch(&f->patch, slice_of(old.data.p, old.data.n - 1), o->value);
+    patched = old.data.p[old.data.n - 1] == TAG_VALUE &&
+              make_patch(&f->patch, slice_of(old.data.p, old.data.n - 1), o->value);
     kv_release(&old);
   } else if (rc != HDB_NOTFOUND) {
     return rc;
@@ -575,8 +591,10 @@ static status merge_family(front_store *f, enum kv_family family) {
   TRY(kv_iter_open(f->newest->memory, NULL, family, slice_of(NULL, 0), slice_of(NULL, 0), &it));
   for (it->seek(it, slice_of(NULL, 0)); it->valid; it->next(it)) {
     slice value = slice_of(it->value.p, it->value.n - 1);
-    if (it->value.p[value.n] == TAG_VALUE) kv_batch_put(f->to_behind, family, it->key, value);
-    else kv_batch_delete(f->to_behind, family, it->key);
+    if (it->value.p[value.n] == TAG_VALUE)
+      kv_batch_put(f->to_behind, family, it->key, value);
+    else
+      kv_batch_delete(f->to_behind, family, it->key);
   }
   status rc = it->error;
   it->close(it);
@@ -639,7 +657,8 @@ static status log_record(front_store *f, bool sync) {
   buf_varint(&f->waiting, f->record.n);
   buf_append(&f->waiting, f->record.p, f->record.n);
   status rc = HDB_NOMEM;
-  if (!buf_failed(&f->waiting)) rc = !sync && f->ring ? ring_append(f->ring, f->next, buf_slice(&f->record)) : HDB_FULL;
+  if (!buf_failed(&f->waiting))
+    rc = !sync && f->ring ? ring_append(f->ring, f->next, buf_slice(&f->record)) : HDB_FULL;
   if (rc == HDB_FULL) rc = collect(f, sync);
   if (rc == HDB_OK) return rc;
   f->waiting.n = before, f->waiting.failed = false;
@@ -677,8 +696,10 @@ static status write_large(front_store *f, slice operations, bool sync, bool note
   if (!fresh) return kv_fail(HDB_NOMEM, "out of memory");
   kv_batch_clear(f->to_behind);
   while (take_operation(&operations, &o)) {
-    if (o.kind == KIND_PUT) kv_batch_put(f->to_behind, o.family, o.key, o.value);
-    else kv_batch_delete(f->to_behind, o.family, o.key);
+    if (o.kind == KIND_PUT)
+      kv_batch_put(f->to_behind, o.family, o.key, o.value);
+    else
+      kv_batch_delete(f->to_behind, o.family, o.key);
   }
   kv_batch_put(f->to_behind, KV_REDO, slice_of(merged_key, 8), number_key(number, f->next)); /* F2 */
   status rc = noted(f, note ? kv_note(f->behind, f->to_behind) : kv_write(f->behind, f->to_behind, sync));
@@ -697,12 +718,15 @@ static status write_large(front_store *f, slice operations, bool sync, bool note
 enum how { WRITE, WRITE_SYNCED, NOTE, PLACE };
 
 static status write_operations(kv *store, kv_batch *batch, enum how how, const kv_moment *moment) {
-  static const size_t small[] = {[WRITE] = SMALL_BYTES, [WRITE_SYNCED] = SMALL_BYTES, [NOTE] = SMALL_NOTE_BYTES, [PLACE] = 0};
+  static const size_t small[] = {
+      [WRITE] = SMALL_BYTES, [WRITE_SYNCED] = SMALL_BYTES, [NOTE] = SMALL_NOTE_BYTES, [PLACE] = 0};
   bool sync = how == WRITE_SYNCED, note = how == NOTE;
   front_store *f = (front_store *)store;
   front_batch *b = (front_batch *)batch;
   slice operations = buf_slice(&b->operations);
-  status rc = b->failed != HDB_OK ? b->failed : buf_failed(&b->operations) ? kv_fail(HDB_NOMEM, "out of memory") : HDB_OK;
+  status rc = b->failed != HDB_OK          ? b->failed
+              : buf_failed(&b->operations) ? kv_fail(HDB_NOMEM, "out of memory")
+                                           : HDB_OK;
   leave_before_wait();
   pthread_mutex_lock(&f->writing);
   if (rc == HDB_OK) rc = writable(f);
@@ -719,12 +743,18 @@ static status write_operations(kv *store, kv_batch *batch, enum how how, const k
   return rc;
 }
 
-static status front_write(kv *store, kv_batch *batch, bool sync) { return write_operations(store, batch, sync ? WRITE_SYNCED : WRITE, NULL); }
+static status front_write(kv *store, kv_batch *batch, bool sync) {
+  return write_operations(store, batch, sync ? WRITE_SYNCED : WRITE, NULL);
+}
 static status front_write_shown(kv *store, kv_batch *batch, const kv_moment *moment) {
   return write_operations(store, batch, WRITE, moment);
 }
-static status front_note(kv *store, kv_batch *batch) { return write_operations(store, batch, NOTE, NULL); }
-static status front_place(kv *store, kv_batch *batch) { return write_operations(store, batch, PLACE, NULL); }
+static status front_note(kv *store, kv_batch *batch) {
+  return write_operations(store, batch, NOTE, NULL);
+}
+static status front_place(kv *store, kv_batch *batch) {
+  return write_operations(store, batch, PLACE, NULL);
+}
 
 static status front_sync(kv *store) {
   front_store *f = (front_store *)store;
@@ -759,7 +789,9 @@ static status front_settle(kv *store) {
   return rc != HDB_OK ? rc : settled;
 }
 
-static void front_wake(kv *store) { kv_wake(((front_store *)store)->behind); }
+static void front_wake(kv *store) {
+  kv_wake(((front_store *)store)->behind);
+}
 
 static status front_compact(kv *store, enum kv_family family, slice from, slice to) {
   front_store *f = (front_store *)store;
@@ -788,7 +820,9 @@ static uint64_t front_bytes(kv *store, enum kv_family family) {
   return n;
 }
 
-static void front_release(void *pin) { (void)pin; } /* a value's owner is the store that has it */
+static void front_release(void *pin) {
+  (void)pin;
+} /* a value's owner is the store that has it */
 
 /* A store that failed is left as it is. */
 static status front_close(kv *store) {
@@ -840,7 +874,9 @@ static const kv_backend front_backend = {
 
 /* ---- opening ---- */
 
-static status damaged(status rc) { return rc == HDB_CORRUPT ? kv_fail(rc, "a redo record is damaged") : rc; }
+static status damaged(status rc) {
+  return rc == HDB_CORRUPT ? kv_fail(rc, "a redo record is damaged") : rc;
+}
 
 static status load_merged(front_store *f, uint64_t *merged) {
   kv_value value;
@@ -848,8 +884,10 @@ static status load_merged(front_store *f, uint64_t *merged) {
   status rc = kv_get(f->behind, NULL, KV_REDO, slice_of(merged_key, 8), &value);
   if (rc == HDB_NOTFOUND) return HDB_OK;
   TRY(rc);
-  if (value.data.n == 8) *merged = get_be64(value.data.p);
-  else rc = HDB_CORRUPT;
+  if (value.data.n == 8)
+    *merged = get_be64(value.data.p);
+  else
+    rc = HDB_CORRUPT;
   kv_release(&value);
   return rc;
 }
@@ -889,7 +927,8 @@ static status load(front_store *f) {
   f->compacted = merged == 0;
   TRY(kv_iter_open(f->behind, NULL, KV_REDO, number_key(first, f->next), slice_of(merged_key, 8), &it));
   status rc = HDB_OK;
-  for (it->seek(it, slice_of(NULL, 0)); it->valid && rc == HDB_OK; it->next(it)) rc = load_value(f, it->key, it->value);
+  for (it->seek(it, slice_of(NULL, 0)); it->valid && rc == HDB_OK; it->next(it))
+    rc = load_value(f, it->key, it->value);
   if (rc == HDB_OK) rc = it->error;
   it->close(it);
   if (rc == HDB_OK && f->ring) rc = ring_read(f->ring, f->next, load_from_ring, f);
@@ -911,7 +950,8 @@ status front_open(kv *behind, const char *path, const kv_options *options, kv **
   f->to_memory = f->newest ? kv_batch_new(f->newest->memory) : NULL;
   f->ring = options->key ? NULL : ring_new(path);
   if (f->newest) f->memory_owner.backend = f->newest->memory->backend;
-  status rc = f->to_memory && f->to_behind && (options->key || f->ring) ? damaged(load(f)) : kv_fail(HDB_NOMEM, "out of memory");
+  status rc = f->to_memory && f->to_behind && (options->key || f->ring) ? damaged(load(f))
+                                                                        : kv_fail(HDB_NOMEM, "out of memory");
   if (rc == HDB_OK) {
     *out = &f->base;
     return HDB_OK;
