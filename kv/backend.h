@@ -48,6 +48,9 @@ status kv_fail(status code, const char *format, ...) __attribute__((format(print
 kv *memory_open(void); /* NULL: out of memory */
 /* The range takes no room any more, sooner or later; until then its keys may still be seen. */
 void rocks_batch_forget(kv_batch *batch, enum kv_family family, slice from, slice to);
+/* Before a batch with so many bytes for the family: it must not be the batch that fills the family's memory (R8). */
+status rocks_make_room(kv *store, enum kv_family family, size_t bytes);
+size_t rocks_log_bytes(const kv_options *options);
 status rocks_open(const char *path, const kv_options *options, kv **out);
 
 #endif

@@ -881,6 +881,13 @@ char *kv_filesystem_flush(void *db, void **families, int n) {
   return s.ok() ? nullptr : strdup(s.ToString().c_str());
 }
 
+char *kv_filesystem_begin_flush(void *db, void *family) {
+  rocksdb::FlushOptions o;
+  o.wait = false, o.allow_write_stall = true;
+  rocksdb::Status s = rep_of<rocksdb::DB>(db)->Flush(o, rep_of<rocksdb::ColumnFamilyHandle>(family));
+  return s.ok() || s.IsTryAgain() /* flushes are behind: the write will wait */ ? nullptr : strdup(s.ToString().c_str());
+}
+
 void kv_filesystem_pause(void *db) { rep_of<rocksdb::DB>(db)->PauseBackgroundWork(); }
 void kv_filesystem_continue(void *db) { rep_of<rocksdb::DB>(db)->ContinueBackgroundWork(); }
 

@@ -31,6 +31,8 @@ void kv_filesystem_logger_free(struct rocksdb_logger_t *logger);
 /* Flushes several families as one; NULL, or the error's text as malloc'ed by RocksDB's own. */
 char *kv_filesystem_flush(void *db, void **families, int n);
 /* Flushes and compactions at work end, no other begins; and they may again. */
+/* The family's newest writes are to become a table file; does not wait for it. NULL, or what is wrong, to be freed. */
+char *kv_filesystem_begin_flush(void *db, void *family);
 void kv_filesystem_pause(void *db);
 void kv_filesystem_continue(void *db);
 void kv_filesystem_before_fork(void); /* kv_before_fork */

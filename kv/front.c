@@ -50,7 +50,8 @@ enum {
   SMALL_BYTES = 16 << 10, /* batches up to this go to the front */
   SMALL_NOTE_BYTES = 64 << 10,
   LEVEL_BATCHES = 4096,
-  LEVEL_BYTES = 4 << 20
+  LEVEL_BYTES = 4 << 20,
+  LEVEL_SHARE = 16 /* of what RocksDB keeps in memory of a family */
 };
 enum { TAG_DELETED = 0, TAG_VALUE = 1 };
 enum { KIND_DELETE = 0, KIND_PUT = 1, KIND_PATCH = 2 };
@@ -72,6 +73,7 @@ typedef struct front_store {
   kv base;
   kv *behind;
   bool read_only;
+  size_t level_bytes;
   pthread_mutex_t writing;
   kv_batch *to_behind, *to_memory;
   ring *ring;  /* NULL: encrypted, or only read */
@@ -616,7 +618,10 @@ static status merge(front_store *f) {
   if (rc != HDB_OK) return rc;
   kv_batch_clear(f->to_behind);
   CHECK(level_fix(f));
-  for (enum kv_family family = 0; family < KV_FAMILIES; family++) CHECK(merge_family(f, family));
+  for (enum kv_family family = 0; family < KV_FAMILIES; family++) {
+    CHECK(noted(f, rocks_make_room(f->behind, family, kv_bytes(f->newest->memory, family))));
+    CHECK(merge_family(f, family));
+  }
   kv_batch_put(f->to_behind, KV_REDO, slice_of(merged_key, 8), number_key(number, f->next - 1));
   rocks_batch_forget(f->to_behind, KV_REDO, number_key(from, f->forgotten), number_key(next, f->next));
   if (!(fresh = level_new(f->behind))) CHECK(kv_fail(HDB_NOMEM, "out of memory"));
@@ -668,7 +673,7 @@ static status log_record(front_store *f, bool sync) {
 static bool is_full(const front_store *f, size_t more) {
   const level *l = f->newest;
   int asked = atomic_load_explicit(&merge_after, memory_order_relaxed);
-  if (l->batches >= (asked ? (size_t)asked : LEVEL_BATCHES) || l->bytes >= LEVEL_BYTES) return true;
+  if (l->batches >= (asked ? (size_t)asked : LEVEL_BATCHES) || l->bytes >= f->level_bytes) return true;
   return f->ring && !ring_has_room(f->ring, more);
 }
 
@@ -943,6 +948,9 @@ status front_open(kv *behind, const char *path, const kv_options *options, kv **
   }
   f->base.backend = &front_backend;
   f->behind = behind, f->read_only = options->read_only;
+  f->level_bytes = rocks_log_bytes(options) / LEVEL_SHARE < LEVEL_BYTES
+                       ? rocks_log_bytes(options) / LEVEL_SHARE
+                       : LEVEL_BYTES;
   pthread_mutex_init(&f->writing, NULL);
   pthread_mutex_init(&f->showing, NULL);
   f->newest = level_new(behind);

@@ -19,6 +19,10 @@
  *     what is read again and again stays there, and a table that is streamed once takes no memory. The iterator opens
  *     itself anew for that. A scan of what would lie in the cache costs 40 % more than one that finds it there.
  *
+ * R8  Where a batch fills the memory of two families and the log for the next writes cannot be made (a full disk), 7.8 leaves
+ *     a reference behind, on which closing asserts. So the front, whose merges are written often and into every family,
+ *     has the memory of a family flushed before the merge that would fill it.
+ *
  * The C interface reports errors as text; to_status reads the words RocksDB's Status::ToString puts first. Options it
  * has no function for are set by rocksdb_get_options_from_string. Cost: a get 2-5 us, an iterator step 0.14-0.25 us
  * a key; so mvcc keeps many rows under one key.
@@ -62,6 +66,7 @@ typedef struct rocks_store {
   rocksdb_column_family_handle_t *family[KV_FAMILIES];
   rocksdb_readoptions_t *read; /* of the newest state; shared, never changed */
   rocksdb_writeoptions_t *write, *write_sync;
+  size_t log_bytes;
   bool read_only, quiet; /* quiet: settled, its background work rests */
   rocksdb_env_t *env, *own_env; /* own_env: of an encrypted store, given back after the close */
   atomic_size_t unflushed; /* bytes of the logs, at most */
@@ -443,6 +448,16 @@ static status rocks_sync(kv *store) {
   return HDB_OK;
 }
 
+status rocks_make_room(kv *store, enum kv_family family, size_t bytes) {
+  rocks_store *r = (rocks_store *)store;
+  uint64_t used = 0;
+  TRY(writable(r));
+  rocksdb_property_int_cf(r->db, r->family[family], "rocksdb.cur-size-active-mem-table", &used);
+  if (!bytes || used + 2 * bytes < r->log_bytes / 8 * 7) return HDB_OK;
+  char *error = kv_filesystem_begin_flush(r->db, r->family[family]);
+  return error ? keep_failure(r, take(error)) : HDB_OK;
+}
+
 static status rocks_flush(kv *store) {
   rocks_store *r = (rocks_store *)store;
   TRY(writable(r));
@@ -670,8 +685,10 @@ static void set_family_options(rocksdb_options_t *o, enum kv_family family, rock
   set_table_options(o, cache, family == KV_ROWS || family == KV_INDEX || family == KV_HNSW);
 }
 
+size_t rocks_log_bytes(const kv_options *options) { return options->log_bytes ? options->log_bytes : DEFAULT_LOG_BYTES; }
+
 static rocksdb_t *open_database(rocks_store *r, const char *path, const kv_options *options, char **error) {
-  size_t log_bytes = options->log_bytes ? options->log_bytes : DEFAULT_LOG_BYTES;
+  size_t log_bytes = r->log_bytes = rocks_log_bytes(options);
   r->cache_bytes = options->cache_bytes ? options->cache_bytes : DEFAULT_CACHE_BYTES;
   rocksdb_cache_t *cache = rocksdb_cache_create_lru(r->cache_bytes);
   rocksdb_options_t *o = database_options(r, path, options, log_bytes);

@@ -210,7 +210,10 @@ START_TEST(a_failed_sync_within_a_write_tells_nobody_success) {
 END_TEST
 
 static void many_then_reopen(void) {
-  for (uint32_t i = 1; i <= 2000; i++) ck_assert_int_eq(write_batch(i, false), HDB_OK);
+  for (uint32_t i = 1; i <= 2000; i++) {
+    status rc = write_batch(i, false);
+    ck_assert_msg(rc == HDB_OK, "batch %u: %d %s", i, rc, kv_message());
+  }
   ck_assert_int_eq(close_store(), HDB_OK);
   must_open();
 }
