@@ -66,6 +66,9 @@ status hnsw_remove(hnsw *g, int64_t label);
 bool hnsw_contains(hnsw *g, int64_t label);
 /* Relinks around removed nodes and frees their places. Proportional to the graph; call when many were removed. */
 status hnsw_repair(hnsw *g);
+/* A link for each node that lost its last one, so that every live node can be reached. Proportional to the graph; call after
+ * many were added or removed. */
+status hnsw_mend(hnsw *g);
 
 /* A search that can be continued. filter NULL: every label; else asked for a node at most once, about in the order of
  * distances, and for no more nodes than the walk passes. */

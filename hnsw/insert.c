@@ -176,7 +176,13 @@ size_t select_neighbours(const hnsw *g, candidate *candidates, size_t n, size_t 
   for (size_t i = 0; i < n && chosen < m; i++) {
     bool good = true;
     const void *v = vector_at(g, candidates[i].place);
-    for (size_t k = 0; k < chosen && good; k++) good = rank_to(g, v, out[k]) > candidates[i].rank;
+    for (size_t k = 0; k < chosen && good; k++) {
+      float rank = rank_to(g, v, out[k]);
+      /* as near to one that equals the base as to the base: only its equals give way, else many equal ones had no links but
+       * among themselves */
+      good = rank > candidates[i].rank ||
+             (rank == candidates[i].rank && memcmp(v, vector_at(g, out[k]), g->stride) != 0);
+    }
     if (good)
       out[chosen++] = candidates[i].place;
     else

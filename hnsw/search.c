@@ -306,7 +306,12 @@ static void gather(hnsw_search *s) {
 
 /* The bound moves outwards. false: there is nothing beyond it. */
 static bool widen(hnsw_search *s) {
-  if (!s->near.n && !s->later.n && !s->spilled.n) return false;
+  if (!s->near.n && !s->later.n &&
+      !s->spilled.n) { /* from where the walk began not every node may be reached */
+    uint32_t entry = s->g->entry;
+    if (entry == NO_NODE || !first_met(s, entry)) return false;
+    list_add(&s->later, (candidate){rank_to(s->g, s->query, entry), entry});
+  }
   s->ef *= 2;
   size_t spilled = s->spilled.n;
   sort_candidates(s->spilled.items, spilled);

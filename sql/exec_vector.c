@@ -429,6 +429,7 @@ static void spread_when_unlike(vector_run *r) {
   if (!(nearest > r->usual)) return;
   r->usual = INFINITY;
   r->frontier = -INFINITY;
+  r->ahead = 0;
   r->gave_up = is_hopeless(r, r->ef_unlike);
   if (r->gave_up) return;
   r->passed_wanted = ef_for_need(r, r->ef_unlike);

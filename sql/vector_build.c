@@ -200,6 +200,7 @@ static status graph_make(vector_index *i, cursor *c, float *floats, bool anew, v
   if (measure)
     CHECK(vector_calibrate(g->g, &i->key, c, held.n ? &held : NULL, &i->set->stop, &g->calibration));
   CHECK(add_fresh(i, g, c, &held));
+  if (fresh.n || i->gone.n) CHECK(hnsw_mend(g->g));
   i->unsaved = fresh.n + held.n + i->gone.n;
 out:
   free(fresh.ids);
@@ -343,7 +344,12 @@ static bool is_due(const vector_index *i, const vector_graph *g) {
 /* What many changes call for: new links around removed nodes, recall measured again. */
 static status graph_tend(vector_index *i, vector_graph *g, cursor *c, const row_ids *held) {
   size_t removed = hnsw_removed(g->g), live = hnsw_count(g->g);
-  if (removed > 256 && removed > live / 8) TRY(hnsw_repair(g->g));
+  bool repair = removed > 256 && removed > live / 8;
+  if (repair) TRY(hnsw_repair(g->g));
+  if (repair || i->unmended > 64 + live / 16) {
+    TRY(hnsw_mend(g->g));
+    i->unmended = 0;
+  }
   if (!is_due(i, g)) return HDB_OK;
   vector_calibration calibration = g->calibration; /* only this thread writes it */
   TRY(vector_calibrate(g->g, &i->key, c, held->n ? held : NULL, &i->set->stop, &calibration));
@@ -375,6 +381,7 @@ static status index_advance(vector_index *i) {
   row_ids_sort(&ids);
   i->unsaved += ids.n;
   i->uncalibrated += ids.n;
+  i->unmended += ids.n;
   if (is_due(i, g))
     rc = hold_back(&ids, &held); /* until its time moves, searches look at these rows themselves */
   if (rc == HDB_OK) rc = graph_change(i, g, r.c, r.floats, &ids);

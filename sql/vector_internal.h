@@ -53,6 +53,7 @@ struct vector_index {
   size_t unsaved; /* changes since the graph was stored */
   int64_t saved_ms;
   size_t uncalibrated; /* changes since recall was measured */
+  size_t unmended;     /* changes since hnsw_mend */
   bool floats;         /* bytes were too coarse for its vectors */
   bool no_store;       /* the store failed, or is read-only */
 };

@@ -164,6 +164,17 @@ static void search_all(hnsw *g, long iteration) {
   hnsw_search_close(s);
 }
 
+/* Mended, every node is found. */
+static void count_all(hnsw *g, long iteration) {
+  size_t n = 0;
+  int64_t label;
+  hnsw_search *s = hnsw_search_open(g, vectors[below(NODES)], 5, NULL, NULL);
+  if (!s) die("no memory", iteration);
+  for (double distance; hnsw_search_next(s, &label, &distance);) n++;
+  hnsw_search_close(s);
+  if (n != hnsw_count(g)) die("a node that no search finds", iteration);
+}
+
 /* What a graph stores, it takes back. */
 static void store_and_load(hnsw *g, const hnsw_options *o, long iteration) {
   hnsw *again = hnsw_new(o);
@@ -207,6 +218,9 @@ static long fuzz_one(long iteration) {
     for (int i = 0; i < 12; i++) hnsw_remove(g, label_of((int)below(NODES)));
     search_all(g, iteration);
     if (hnsw_repair(g) != HDB_OK) die("no memory", iteration);
+    search_all(g, iteration);
+    if (hnsw_mend(g) != HDB_OK) die("no memory", iteration);
+    count_all(g, iteration);
     searched++;
     search_all(g, iteration);
     hnsw_each_changed(g, visit, &context);
