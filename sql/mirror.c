@@ -218,12 +218,12 @@ static void detach_engine(hdb *db, int number) {
 }
 
 /* A file that cannot have a directory: its content in memory, for reading. */
-static status open_private(hdb *db, int number, const char *path, const hdb_settings *settings) {
+static status open_private(hdb *db, int number, const char *path, bool immutable, const hdb_settings *settings) {
   database *d = &db->databases[number];
   sqlite3 *file = NULL;
   file_facts facts;
   TRY(attach_engine(db, number, NULL, true, settings));
-  status rc = file_open(db, path, SQLITE_OPEN_READONLY, BUSY_MS, &file);
+  status rc = immutable ? file_open_immutable(db, path, &file) : file_open(db, path, SQLITE_OPEN_READONLY, BUSY_MS, &file);
   if (rc == HDB_OK) rc = file_read(db, path, file, &facts);
   if (rc == HDB_OK) rc = mirror_import(db, number, file, NULL);
   sqlite3_close(file);
@@ -393,7 +393,7 @@ static status open_locked(hdb *db, int number, struct mirror *m, unsigned flags,
   }
   bool writable = folder_writable(path) && (!has_file || access(path, W_OK) == 0);
   if (immutable || !writable || ((flags & HDB_OPEN_READONLY) && !has_directory))
-    return has_file ? open_private(db, number, path, settings) : fail(db, HDB_CANTOPEN);
+    return has_file ? open_private(db, number, path, immutable, settings) : fail(db, HDB_CANTOPEN);
   return open_shared(db, number, m, has_file, has_directory, flags, settings);
 }
 

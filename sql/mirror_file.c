@@ -57,6 +57,21 @@ status file_open_existing(hdb *db, const char *path, int busy_ms, sqlite3 **out)
   return rc;
 }
 
+status file_open_immutable(hdb *db, const char *path, sqlite3 **out) {
+  buf uri = BUF_INIT;
+  buf_text(&uri, "file:");
+  for (const char *p = path; *p; p++) {
+    char escaped[4];
+    snprintf(escaped, sizeof escaped, strchr("%?#", *p) ? "%%%02X" : "%c", (unsigned char)*p);
+    buf_text(&uri, escaped);
+  }
+  buf_text(&uri, "?immutable=1");
+  const char *name = buf_cstr(&uri);
+  status rc = name ? file_open(db, name, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, 0, out) : error_set(&db->err, HDB_NOMEM, "out of memory");
+  buf_free(&uri);
+  return rc;
+}
+
 status file_run(hdb *db, sqlite3 *file, const char *sql) {
   return mirror_sqlite_error(db, file, sqlite3_exec(file, sql, NULL, NULL, NULL));
 }

@@ -109,6 +109,8 @@ bool file_look_same(const file_look *a, const file_look *b);
 status file_open(hdb *db, const char *path, int flags, int busy_ms, struct sqlite3 **out);
 status file_open_with(hdb *db, const char *path, int flags, const char *vfs, int busy_ms,
                       struct sqlite3 **out);
+/* Nobody changes the file, so the URI said: no lock, and what lies beside it (a journal, a -wal) is not looked at. */
+status file_open_immutable(hdb *db, const char *path, struct sqlite3 **out);
 /* For writing where that is allowed, else for reading; a file that is not there is no database. */
 status file_open_existing(hdb *db, const char *path, int busy_ms, struct sqlite3 **out);
 status file_run(hdb *db, struct sqlite3 *file, const char *sql);

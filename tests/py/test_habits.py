@@ -200,6 +200,33 @@ os.kill(os.getpid(), signal.SIGKILL)
             finally:
                 os.chmod(folder, 0o755)
 
+    def test_a_file_copied_while_nobody_has_it_open(self):
+        for module, folder in self.each():
+            a, b = os.path.join(folder, "a.db"), os.path.join(folder, "copy", "b.db")
+            self.fill(module, a)
+            os.mkdir(os.path.dirname(b))
+            shutil.copy(a, b)
+            self.fill(module, b, 2)
+            self.fill(module, a, 1)
+            self.assertEqual((self.count(module, a), self.count(module, b)), (4, 5))
+            shutil.copyfile(b, a)  # put back over it
+            self.assertEqual((self.count(module, a), self.count(stock, b)), (5, 5))
+            self.fill(module, a, 1)
+            self.assertEqual((self.count(module, a), self.count(stock, a)), (6, 6))
+
+    def test_an_immutable_file_is_read_whatever_lies_beside_it(self):
+        for module, folder in self.each():
+            path = os.path.join(folder, "a %41?#b.db")
+            self.fill(module, path)
+            with open(path + "-journal", "wb") as f:
+                f.write(b"not a journal")
+            conn = module.connect(pathlib.Path(path).as_uri() + "?mode=ro&immutable=1", uri=True)
+            self.assertEqual(conn.execute("SELECT count(*) FROM t").fetchone(), (3,))
+            with self.assertRaisesRegex(module.OperationalError, "readonly database"):
+                conn.execute("INSERT INTO t(x) VALUES(1)")
+            conn.close()
+            self.assertTrue(os.path.exists(path + "-journal"))
+
     def test_a_connection_a_request(self):
         """The best of several rounds, taken in turns: the machine may be busy."""
         best = {}
