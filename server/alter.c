@@ -256,7 +256,7 @@ static status become_own_key(alter *a, element column, const char *name, const c
   if (rc == HDB_OK) rc = run_text(a->s, marked.n ? (const char *)marked.p : (const char *)text.p);
   buf_free(&type), buf_free(&text), buf_free(&marked);
   TRY(rc);
-  rc = run_text(a->s, arena_printf(a->memory, "INSERT INTO %s SELECT * FROM %s ORDER BY %s", made, old, key));
+  rc = run_text(a->s, arena_printf(a->memory, "INSERT OR ABORT INTO %s SELECT * FROM %s ORDER BY %s", made, old, key));
   if ((rc & 0xff) == HDB_CONSTRAINT) return session_fail(a->s, "23505", NULL, NULL, "could not create unique index \"%s\"", name);
   TRY(rc);
   TRY(run_text(a->s, arena_printf(a->memory, "DROP TABLE %s", old)));
@@ -650,6 +650,8 @@ status comment_run(session *s, const translation *t, const char *query) {
   bool known = false;
   for (int k = 0; k < 4; k++) known = known || strcmp(kinds[k], c.kind) == 0;
   if (!word(&a, 1, "on")) return syntax(&a, 1);
+  const pg_token *words = t->tokens_n == 6 && strcmp(c.kind, "schema") == 0 && word(&a, 3, "public") ? &t->tokens[5] : NULL;
+  if (words && (token_word(words, "null") || (words->kind == PT_STRING && (!*words->text || strcmp(words->text, "standard public schema") == 0)))) return HDB_OK; /* as pg_dump writes it */
   if (!known) {
     char what[60];
     snprintf(what, sizeof what, "%.40s", c.kind);

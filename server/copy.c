@@ -550,7 +550,7 @@ static status copy_in(session *s, copy_state *c, const char *table, const char *
   hdb_finalize(c->query);
   c->query = NULL;
   buf sql = BUF_INIT;
-  buf_printf(&sql, "INSERT INTO %s", table);
+  buf_printf(&sql, "INSERT OR ABORT INTO %s", table); /* also a GENERATED ALWAYS column takes what is copied */
   if (columns) buf_printf(&sql, "(%s)", columns);
   buf_text(&sql, " VALUES(");
   for (int i = 0; i < c->d.columns_n; i++) buf_printf(&sql, i ? ",?%d" : "?%d", i + 1);

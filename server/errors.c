@@ -13,7 +13,7 @@ static bool starts(const char *text, const char *with) { return strncmp(text, wi
 static const struct {
   const char *start, *sqlstate;
 } by_words[] = {
-    {"not supported yet", "0A000"}, {"permission denied", "42501"}, {"time zone \"", "22023"}, {"invalid reference to FROM", "42P01"}, {"percentile value", "22003"}, {"interval time zone", "22023"}, {"must be owner", "42501"}, {"current transaction is aborted", "25P02"}, {"there is no parameter", "42P02"},
+    {"not supported yet", "0A000"}, {"permission denied", "42501"}, {"time zone \"", "22023"}, {"cannot insert a non-DEFAULT", "428C9"}, {"invalid reference to FROM", "42P01"}, {"percentile value", "22003"}, {"interval time zone", "22023"}, {"must be owner", "42501"}, {"current transaction is aborted", "25P02"}, {"there is no parameter", "42P02"},
     {"role \"", "42704"}, {"DECLARE CURSOR can", "25P01"}, {"invalid hexadecimal data", "22023"}, {"invalid base64", "22023"}, {"channel name", "22023"}, {"payload string", "22023"}, {"nextval: reached", "2200H"}, {"currval of", "55000"}, {"lastval is", "55000"}, {"setval: value", "22003"}, {"LOCK TABLE can", "25P01"}, {"SET TRANSACTION ISOLATION LEVEL must", "25001"}, {"parameter \"", "55P02"}, {"SAVEPOINT can", "25P01"}, {"ROLLBACK TO SAVEPOINT can", "25P01"}, {"RELEASE SAVEPOINT can", "25P01"}, {"VACUUM cannot", "25001"}, {"DISCARD ALL cannot", "25001"}, {"syntax error", "42601"}, {"unterminated", "42601"}, {"incomplete input", "42601"},
     {"unrecognized token", "42601"}, {"near \"", "42601"}, {"no such table", "42P01"}, {"no such view", "42P01"},
     {"no such column", "42703"}, {"no such function", "42883"}, {"wrong number of arguments", "42883"},
@@ -166,7 +166,7 @@ const char *sqlstate_of(status code, const char *m, buf *words, error_fields *f)
   default: break;
   }
   if ((starts(m, "table ") || starts(m, "view ") || starts(m, "index ")) && strstr(m, "already exists")) state = "42P07";
-  if (starts(m, "column \"") && strstr(m, "does not exist") == NULL) state = "42701";
+  if (starts(m, "column \"") && strstr(m, "does not exist") == NULL) state = strstr(m, "can only be updated to DEFAULT") ? "428C9" : "42701";
   if (!state && strstr(m, "already exists")) state = starts(m, "prepared") ? "42P05" : starts(m, "cursor") ? "42P03" : "42710";
   for (size_t i = 0; !state && i < sizeof by_words / sizeof *by_words; i++)
     if (starts(m, by_words[i].start)) state = by_words[i].sqlstate;

@@ -1028,6 +1028,11 @@ static status rewrite_insert(rewriter *r) {
   for (int i = 0; i < r->n; i++)
     if (rewrite_is(r, i, "conflict") && rewrite_is(r, i + 1, "on") && rewrite_is(r, i + 2, "constraint"))
       return rewrite_unsupported(r, i, "ON CONFLICT ON CONSTRAINT");
+  if (over && rewrite_is(r, over + 1, "system") && rewrite_is(r, 1, "into")) { /* OR ABORT changes nothing but says so (describe_insert.c) */
+    rewrite_put(r, 0, "INSERT OR ABORT");
+    TRY(rewrite_range(r, 1, over));
+    return rewrite_range(r, over + 3, r->n);
+  }
   TRY(rewrite_range(r, 0, over ? over : r->n));
   return over ? rewrite_range(r, over + 3, r->n) : HDB_OK;
 }

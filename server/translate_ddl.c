@@ -193,6 +193,7 @@ static status column_constraints(rewriter *r, int i, int end, bool autoincrement
     } else if (rewrite_is(r, i, "generated") && (rewrite_is(r, i + 2, "as") || rewrite_is(r, i + 3, "as"))) {
       int as = rewrite_is(r, i + 2, "as") ? i + 2 : i + 3;
       if (rewrite_is(r, as + 1, "identity")) {
+        if (rewrite_is(r, i + 1, "always")) buf_text(&r->text, " /*identity always*/"); /* describe_insert.c looks for it */
         i = as + 2;
         TRY(identity_options(r, &i, end));
       } else {
@@ -818,6 +819,11 @@ status rewrite_alter(rewriter *r) {
   }
   if (rewrite_is(r, 1, "sequence")) return change_sequence(r, false);
   if (rewrite_is(r, 1, "type")) return own_type(r, "ALTER TYPE");
+  if (rewrite_is(r, 1, "schema") && rewrite_is(r, 2, "public") && rewrite_is(r, 3, "owner")) { /* one owner has all */
+    r->out->class = CLASS_NOTHING;
+    r->out->tag = "ALTER SCHEMA";
+    return HDB_OK;
+  }
   return rewrite_is(r, 1, "table") ? alter_table(r, 2) : alter_other(r);
 }
 

@@ -95,6 +95,10 @@ static status run_prepare(session *s, const translation *t, const char *sql) {
     buf one = BUF_INIT;
     for (int k = i + 1; k <= close && k < t->tokens_n; k++) {
       if (!punct(t, k, ',') && k != close) {
+        if (word(t, k, "pg_catalog") && punct(t, k + 1, '.')) {
+          k++;
+          continue;
+        }
         if (one.n) buf_byte(&one, ' ');
         buf_text(&one, t->tokens[k].text);
         continue;

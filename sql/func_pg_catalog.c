@@ -1,5 +1,6 @@
 /* Functions over pg_catalog: definitions, names behind numbers, visibility, privileges (one user may do everything),
  * sizes, arrays as the catalog's queries use them. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -168,6 +169,10 @@ static status f_subscript(function_call *call, int n, const value *a, value *res
   slice out = {NULL, 0};
   int64_t at = value_to_int(&a[1]) + (a[0].type == VAL_TEXT && a[0].n && a[0].p[0] != '[' && a[0].p[0] != '{'); /* vectors begin at 0 */
   *result = value_null();
+  if (a[0].type == VAL_TEXT && a[0].n && (isalpha((unsigned char)a[0].p[0]) || a[0].p[0] == '_')) { /* a name's bytes, from 0 */
+    int64_t byte = value_to_int(&a[1]);
+    return byte >= 0 && byte < a[0].n ? function_result_text(call, a[0].p + byte, 1, result) : HDB_OK;
+  }
   if (a[0].type != VAL_TEXT || at < 1) return HDB_OK;
   element(&a[0], at, &out);
   if (!out.p || (out.n == 4 && memcmp(out.p, "null", 4) == 0)) return HDB_OK;

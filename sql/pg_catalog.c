@@ -547,6 +547,7 @@ static const struct definition {
     {"pg_group", "groname name grosysid oid grolist _oid", NULL},
     {"pg_timezone_names", "name text abbrev text utc_offset interval is_dst bool", build_zones},
     {"pg_timezone_abbrevs", "abbrev text utc_offset interval is_dst bool", NULL},
+    {"pg_shseclabel", "objoid oid classoid oid provider text label text", NULL},
     {"pg_seclabel", "objoid oid classoid oid objsubid int4 provider text label text", NULL},
     {"pg_seclabels", "objoid oid classoid oid objsubid int4 objtype text objnamespace oid objname text provider text label text", NULL},
     {"pg_init_privs", "objoid oid classoid oid objsubid int4 privtype char initprivs _text", NULL},
