@@ -476,7 +476,8 @@ static void locks_anew(engine *e) {
   atomic_store(&e->open_count, 0);
 }
 
-/* A transaction as it was at its last end, with a view that is over. */
+/* A transaction as it was at its last end, with a view that is over. A thread that is not here may have been writing in it when
+ * the process forked: what it holds is left where it is, and not looked at. */
 static void forget_transaction(engine *e, txn *t, kv *dead) {
   cache_add_reader(e->cache, &t->reader);
   scan_forget_store(t, dead);
@@ -484,8 +485,8 @@ static void forget_transaction(engine *e, txn *t, kv *dead) {
   t->has_turn = t->known = t->claims = t->guest = false;
   t->turn_generation = 0;
   if (!t->open) return;
-  for (size_t i = 0; i < t->writes.trees_n; i++)
-    t->writes.trees[i]->bulk = t->writes.trees[i]->bulk_undone = false;
+  writeset_init(&t->writes);
+  t->reads = (reads){0};
   atomic_fetch_add(&e->open_count, 1);
   txn_finish(t, true);
 }

@@ -91,7 +91,9 @@ START_TEST(threads_a_tool_and_forks_beside_it) {
     sqlite3_close(s);
     pid_t child = fork();
     if (child == 0) _exit(0);
-    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    int ended = 0;
+    ck_assert_int_eq(waitpid(child, &ended, 0), child);
+    ck_assert_int_eq(ended, 0);
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
   }
   atomic_store(&stop, true);
