@@ -141,7 +141,12 @@ int main(void) {
   tcase_add_test(c, without_care_a_close_drops_the_others_lock);
   tcase_add_test(c, no_lock_is_lost_in_a_thousand_opens_and_closes);
   tcase_add_test(c, the_others_locks_hold_against_us);
-  tcase_add_test(c, a_forked_child_locks_for_itself);
+#ifdef __SANITIZE_THREAD__ /* cannot follow a thread of a forked child that takes the id of one of the parent's */
+  const bool threads_after_fork = false;
+#else
+  const bool threads_after_fork = true;
+#endif
+  if (threads_after_fork) tcase_add_test(c, a_forked_child_locks_for_itself);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_ENV);
