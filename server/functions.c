@@ -80,6 +80,9 @@ static void f_notify(hdb_context *c, int n, hdb_value **a) {
   hdb_result_text(c, "", 0, HDB_STATIC);
 }
 
+/* There are none to let go of: pools ask for it when they take a connection back. */
+static void f_unlock_all(hdb_context *c, int n, hdb_value **a) { hdb_result_text(c, "", 0, HDB_STATIC); }
+
 void session_functions(session *s) {
   sequence_functions(s);
   static const struct {
@@ -90,7 +93,7 @@ void session_functions(session *s) {
              {"current_database", 0, f_database}, {"current_catalog", 0, f_database}, {"pg_backend_pid", 0, f_pid},
              {"inet_server_port", 0, f_port}, {"current_setting", 1, f_current_setting}, {"current_setting", 2, f_current_setting},
              {"set_config", 3, f_set_config}, {"pg_cancel_backend", 1, f_cancel}, {"pg_terminate_backend", 1, f_terminate},
-             {"pg_advisory_lock", 1, f_lock}, {"pg_try_advisory_lock", 1, f_lock}, {"pg_advisory_unlock", 1, f_lock}, {"pg_notify", 2, f_notify}};
+             {"pg_advisory_lock", 1, f_lock}, {"pg_try_advisory_lock", 1, f_lock}, {"pg_advisory_unlock", 1, f_lock}, {"pg_advisory_unlock_all", 0, f_unlock_all}, {"pg_notify", 2, f_notify}};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     hdb_create_function(s->db, all[i].name, all[i].arguments, 0, s, all[i].f, NULL, NULL, NULL);
 }

@@ -826,7 +826,11 @@ static status rewrite_punctuation(rewriter *r, int *at, int end) {
     TRY(rewrite_type(r, i + 1, end, &type, at));
     note_piece(r, i);
     buf_text(&r->text, "::");
-    buf_text(&r->text, type);
+    size_t n = strlen(type);
+    int32_t ignored;
+    bool own_array = n > 2 && strcmp(type + n - 2, "[]") == 0 && !pg_type_by_name(type, &ignored);
+    if (own_array) buf_printf(&r->text, "_%.*s", (int)n - 2, type); /* as pg_type calls it */
+    else buf_text(&r->text, type);
     return HDB_OK;
   }
   if (*p == '[') return rewrite_unsupported(r, i, "array subscripts");

@@ -233,7 +233,7 @@ static const struct known_function {
   const char *name;
   uint32_t result, arguments; /* arguments: expected of untyped ones, 0: text */
 } known_functions[] = {
-    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"corr", PG_FLOAT8, PG_FLOAT8}, {"covar_pop", PG_FLOAT8, PG_FLOAT8}, {"covar_samp", PG_FLOAT8, PG_FLOAT8}, {"jsonb_exists", PG_BOOL, 0}, {"pg_vector_text", PG_TEXT, 0}, {"pg_percentile_cont", PG_FLOAT8, PG_FLOAT8}, {"pg_percentile_disc", FIRST, PG_FLOAT8}, {"pg_mode", FIRST, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
+    {"abs", FIRST, PG_INT4}, {"age", PG_INTERVAL, PG_TIMESTAMPTZ}, {"pg_enum_order", PG_INT4, 0}, {"pg_interval_sum", PG_INTERVAL, PG_INTERVAL}, {"pg_interval_avg", PG_INTERVAL, PG_INTERVAL}, {"corr", PG_FLOAT8, PG_FLOAT8}, {"covar_pop", PG_FLOAT8, PG_FLOAT8}, {"covar_samp", PG_FLOAT8, PG_FLOAT8}, {"jsonb_exists", PG_BOOL, 0}, {"pg_vector_text", PG_TEXT, 0}, {"pg_percentile_cont", PG_FLOAT8, PG_FLOAT8}, {"pg_percentile_disc", FIRST, PG_FLOAT8}, {"pg_mode", FIRST, 0}, {"pg_local", PG_TIMESTAMP, PG_TIMESTAMPTZ}, {"pg_utc", PG_TIMESTAMPTZ, PG_TIMESTAMP}, {"pg_local_in", PG_TIMESTAMP, 0}, {"pg_utc_in", PG_TIMESTAMPTZ, 0}, {"pg_zoned_text", PG_TEXT, PG_TIMESTAMPTZ}, {"pg_zoned_add", PG_TIMESTAMPTZ, 0}, {"pg_zoned_extract", PG_NUMERIC, 0}, {"pg_zoned_char", PG_TEXT, 0}, {"current_timestamp", PG_TIMESTAMPTZ, 0}, {"current_date", PG_DATE, 0}, {"current_time", PG_TIME, 0},
     {"any_value", FIRST, 0}, {"array_length", PG_INT4, 0},
     {"array_to_string", PG_TEXT, 0}, {"ascii", PG_INT4, 0}, {"bool_and", PG_BOOL, PG_BOOL}, {"bool_or", PG_BOOL, PG_BOOL},
     {"btrim", PG_TEXT, 0}, {"cardinality", PG_INT4, 0}, {"ceil", FIRST, PG_FLOAT8}, {"ceiling", FIRST, PG_FLOAT8},
@@ -252,7 +252,7 @@ static const struct known_function {
     {"lower", PG_TEXT, 0}, {"make_date", PG_DATE, PG_INT4}, {"max", FIRST, 0}, {"min", FIRST, 0}, {"mod", SAME, PG_INT4}, {"nextval", PG_INT8, 0},
     {"now", PG_TIMESTAMPTZ, 0}, {"nth_value", FIRST, 0}, {"ntile", PG_INT4, PG_INT4}, {"nullif", SAME, 0},
     {"num_nonnulls", PG_INT4, 0}, {"obj_description", PG_TEXT, 0}, {"octet_length", PG_INT4, 0}, {"percent_rank", PG_FLOAT8, 0},
-    {"pg_advisory_lock", PG_VOID, PG_INT8}, {"pg_advisory_unlock", PG_BOOL, PG_INT8}, {"pg_backend_pid", PG_INT4, 0},
+    {"pg_advisory_lock", PG_VOID, PG_INT8}, {"pg_advisory_unlock", PG_BOOL, PG_INT8}, {"pg_advisory_unlock_all", PG_VOID, 0}, {"pg_backend_pid", PG_INT4, 0},
     {"pg_blocking_pids", 1007, 0}, {"pg_cancel_backend", PG_BOOL, PG_INT4}, {"pg_current_date", PG_DATE, 0}, {"pg_current_time", PG_TIME, 0},
     {"pg_database_size", PG_INT8, 0}, {"pg_encoding_to_char", PG_NAME, PG_INT4}, {"pg_extract", PG_NUMERIC, PG_TIMESTAMP},
     {"pg_function_is_visible", PG_BOOL, 0}, {"pg_get_constraintdef", PG_TEXT, 0}, {"pg_get_expr", PG_TEXT, 0},
@@ -367,8 +367,11 @@ static typed infer_call(describe *d, frame *f, expr *e, uint32_t expected) {
   if ((strcmp(name, "min") == 0 || strcmp(name, "max") == 0) && list && list->n == 1 && coerce_enum_choice(d, e, first)) return first;
   if (strncmp(name, "enum_", 5) == 0 && list && list->n == 1) return coerce_enum_call(d, e, first);
   if (list && list->n <= 4 && coerce_zoned_call(d, e, all, list->n, &zoned)) return zoned;
-  if (d->coerce && first.type == PG_INTERVAL && (strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0) && d->rc == HDB_OK)
-    d->rc = error_set(d->err, HDB_ERROR, "not supported yet: %s of intervals", name);
+  if (d->coerce && first.type == PG_INTERVAL && (strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0)) {
+    e->text = name[0] == 's' ? "pg_interval_sum" : "pg_interval_avg", e->text_n = 15;
+    return first;
+  }
+  if (first.type == PG_INTERVAL && strcmp(name, "avg") == 0) return first;
   if (strcmp(name, "sum") == 0) return typed_of(first.type == PG_INT2 || first.type == PG_INT4 ? PG_INT8 : first.type == PG_INT8 ? PG_NUMERIC : first.type == PG_TEXT ? PG_NUMERIC : first.type);
   if (strcmp(name, "avg") == 0) return typed_of(first.type == PG_FLOAT4 || first.type == PG_FLOAT8 ? PG_FLOAT8 : PG_NUMERIC);
   if (strncmp(name, "stddev", 6) == 0 || strncmp(name, "var_", 4) == 0 || strcmp(name, "variance") == 0) return typed_of(first.type == PG_FLOAT4 || first.type == PG_FLOAT8 ? PG_FLOAT8 : PG_NUMERIC);
@@ -608,7 +611,7 @@ static const char *label_of(describe *d, const expr *e) {
     if (strncmp(e->text, "pg_op_", 6) == 0 || strcmp(e->text, "pg_mul") == 0 || strcmp(e->text, "pg_neg") == 0 || strcmp(e->text, "pg_power") == 0 || strcmp(e->text, "pg_div") == 0 || strcmp(e->text, "pg_mod") == 0 || strcmp(e->text, "pg_add") == 0 || strcmp(e->text, "pg_sub") == 0 || strcmp(e->text, "ilike") == 0 || strcmp(e->text, "pg_regexp") == 0 || strcmp(e->text, "pg_iregexp") == 0) return "?column?";
     if (strcmp(e->text, "pg_array") == 0) return "array";
     if (strcmp(e->text, "pg_extract") == 0) return "extract";
-    static const char *const json[][2] = {{"pg_percentile_cont", "percentile_cont"}, {"pg_percentile_disc", "percentile_disc"}, {"pg_mode", "mode"}, {"json_object", "json_build_object"}, {"json_array", "json_build_array"}, {"json_group_array", "json_agg"}, {"json_group_object", "json_object_agg"}};
+    static const char *const json[][2] = {{"pg_interval_sum", "sum"}, {"pg_interval_avg", "avg"}, {"pg_percentile_cont", "percentile_cont"}, {"pg_percentile_disc", "percentile_disc"}, {"pg_mode", "mode"}, {"json_object", "json_build_object"}, {"json_array", "json_build_array"}, {"json_group_array", "json_agg"}, {"json_group_object", "json_object_agg"}};
     for (size_t i = 0; i < sizeof json / sizeof *json; i++)
       if (strcmp(e->text, json[i][0]) == 0) return json[i][1];
     if (strcmp(e->text, "pg_array_concat") == 0) return "?column?";

@@ -170,6 +170,34 @@ static status corr(function_call *call, value *result) {
   return HDB_OK;
 }
 
+/* ---- intervals ---- */
+
+typedef struct interval_state {
+  int64_t n, months, days, us;
+} interval_state;
+
+static status interval_step(function_call *call, int n, const value *a) {
+  interval_state *s = call->state;
+  int32_t months, days;
+  int64_t us;
+  if (a[0].type == VAL_NULL) return HDB_OK;
+  if (a[0].type != VAL_TEXT || !pg_interval_parse(a[0].p, a[0].n, &months, &days, &us)) return error_set(call->err, HDB_MISMATCH, "invalid input syntax for type interval: \"%.*s\"", a[0].type == VAL_TEXT ? (int)a[0].n : 0, a[0].type == VAL_TEXT ? a[0].p : "");
+  s->n++, s->months += months, s->days += days, s->us += us;
+  return HDB_OK;
+}
+
+static status interval_result(function_call *call, double by, value *result) {
+  const interval_state *s = call->state;
+  *result = value_null();
+  if (s->n == 0) return HDB_OK;
+  double months = (double)s->months * by, days = (double)s->days * by + (months - trunc(months)) * 30; /* fractions flow down, a month being 30 days */
+  buf b = BUF_INIT;
+  pg_interval_text((int32_t)trunc(months), (int32_t)trunc(days), (int64_t)nearbyint((double)s->us * by + (days - trunc(days)) * 86400e6), &b);
+  return function_result_buf(call, &b, VAL_TEXT, result);
+}
+static status interval_sum(function_call *call, value *result) { return interval_result(call, 1, result); }
+static status interval_avg(function_call *call, value *result) { return interval_result(call, 1 / (double)(((interval_state *)call->state)->n ? ((interval_state *)call->state)->n : 1), result); }
+
 /* ---- to_char of numbers ---- */
 
 enum { PICTURE_MOST = 100 };
@@ -288,7 +316,8 @@ static status f_vector_text(function_call *call, int n, const value *a, value *r
 #define F(name, n, flags, f) {name, n, n, flags, 0, f, NULL, NULL, NULL, NULL, NULL, NULL}
 #define A(name, n, step, final) {name, n, n, FUNC_AGGREGATE, sizeof(ordered_state), NULL, step, final, NULL, NULL, ordered_release, NULL}
 #define M(name, n, final) {name, n, n, FUNC_AGGREGATE, sizeof(moments), NULL, moments_step, final, NULL, NULL, NULL, NULL}
-static const function functions[] = {M("stddev", 1, stddev_samp), M("stddev_samp", 1, stddev_samp), M("stddev_pop", 1, stddev_pop), M("variance", 1, var_samp), M("var_samp", 1, var_samp),
+#define I(name, final) {name, 1, 1, FUNC_AGGREGATE, sizeof(interval_state), NULL, interval_step, final, NULL, NULL, NULL, NULL}
+static const function functions[] = {I("pg_interval_sum", interval_sum), I("pg_interval_avg", interval_avg), M("stddev", 1, stddev_samp), M("stddev_samp", 1, stddev_samp), M("stddev_pop", 1, stddev_pop), M("variance", 1, var_samp), M("var_samp", 1, var_samp),
                                      M("var_pop", 1, var_pop), M("covar_pop", 2, covar_pop), M("covar_samp", 2, covar_samp), M("corr", 2, corr),
                                      A("pg_percentile_cont", 3, percentile_step, cont_final), A("pg_percentile_disc", 3, percentile_step, disc_final), A("pg_mode", 2, mode_step, mode_final),
                                      F("pg_vector_text", 1, FUNC_DETERMINISTIC | FUNC_INNOCUOUS, f_vector_text)};

@@ -46,6 +46,7 @@ def test_order_is_as_declared_not_by_letters(c):
     assert c.query("SELECT m, count(*) FROM p GROUP BY m ORDER BY m").rows == [("sad", "1"), ("ok", "1"), ("happy", "1")]
     assert column(c, "SELECT DISTINCT m FROM p ORDER BY m") == ["sad", "ok", "happy"]
     assert column(c, "SELECT id FROM p WHERE m < $1", "ok") == ["2"]
+    assert column(c, "SELECT id FROM p WHERE m = ANY($1::mood[]) ORDER BY id", "{sad,ok}") == ["2", "3"]
     c.query("CREATE INDEX p_m ON p(m)")
     assert column(c, "SELECT id FROM p WHERE m = 'ok'") == ["3"] and column(c, "SELECT m FROM p ORDER BY m") == ["sad", "ok", "happy"]
     fails(c, "SELECT m FROM p UNION SELECT 'ok' ORDER BY 1", C="0A000")

@@ -133,3 +133,12 @@ def test_tables_with_keys_among_them_are_dropped_in_one_statement(tmp_path):
         fails(c, "DROP TABLE a, b", C="2BP01")
         assert c.query("DROP TABLE a, c, b").tag == "DROP TABLE"
         assert c.query("SELECT count(*) FROM pg_class WHERE relname IN ('a', 'b', 'c')").rows == [("0",)]
+
+
+def test_what_pools_send_when_they_take_a_connection_back(tmp_path):
+    with ServerProcess(tmp_path / "app.db", "--auth", "trust") as s, s.client(TimeZone="UTC") as c:
+        c.query("SET TimeZone = 'GMT'; LISTEN x")
+        r = c.query("SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;")
+        assert r.tags[0] == "SELECT 1" and len(r.tags) == 4 and r.types == [2278]
+        assert c.query("SHOW TimeZone").rows == [("UTC",)]
+        assert c.query("DISCARD ALL").tag == "DISCARD ALL"
