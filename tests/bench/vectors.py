@@ -350,7 +350,7 @@ def main():
     p.add_argument("--sizes", default="10000x384,50000x128")
     p.add_argument("--metric", default="cosine", choices=list(FUNCTIONS))
     p.add_argument("--searches", type=int, default=400)
-    p.add_argument("--npy", help="real vectors: the last 10 % are queries")
+    p.add_argument("--npy", help="real vectors (sentences.py makes some): the last 10 %% are queries")
     p.add_argument("--skip-hnswlib", action="store_true")
     p.add_argument("--dir")
     p.add_argument("--recall", action="store_true", help="recall by metric, filtered, after changes and a crash, instead of speed")
