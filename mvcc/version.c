@@ -318,7 +318,7 @@ bool version_block_head(slice value, int64_t newest, block_head *h) {
   if (!value.n || value.p[0]) return false;
   const uint8_t *in = varint_get(value.p + 1, end, &span);
   if (in) in = varint_get(in, end, &h->commits);
-  if (!in) return false;
+  if (!in || newest < 1 || span >= (uint64_t)newest) return false; /* who looks behind it must get ahead */
   h->oldest = newest - (int64_t)span;
   h->rest = in;
   if (h->commits) return true;
@@ -327,7 +327,8 @@ bool version_block_head(slice value, int64_t newest, block_head *h) {
   if (in && !h->open) {
     in = varint_get(in, end, &span);
     if (in) in = varint_get(in, end, &n);
-    if (!in || n > (uint64_t)(end - in)) return false;
+    if (!in || n > (uint64_t)(end - in) || span >= (uint64_t)newest || newest - (int64_t)span > h->oldest)
+      return false;
     h->covers = newest - (int64_t)span;
     h->chapter = slice_of(in, n);
     in += n;

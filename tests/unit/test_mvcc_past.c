@@ -26,8 +26,10 @@ static slice row_value(item it) {
   record_text(&writer, "a name that stays", 17);
   record_int(&writer, it.value % 7);
   record_real(&writer, it.extra * 0.5);
-  if (it.extra % 5 == 0) record_null(&writer);
-  else record_blob(&writer, "0123456789012345678901234567890", it.extra % 31);
+  if (it.extra % 5 == 0)
+    record_null(&writer);
+  else
+    record_blob(&writer, "0123456789012345678901234567890", it.extra % 31);
   if (it.value % 11 < 10) record_int(&writer, it.value);
   return record_end(&writer);
 }
@@ -106,7 +108,8 @@ static int count_blocks(engine *e, int *chapters) {
   block_head h;
   int n = 0;
   *chapters = 0;
-  ck_assert_int_eq(kv_iter_open(e->store, NULL, KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &it), HDB_OK);
+  ck_assert_int_eq(kv_iter_open(e->store, NULL, KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &it),
+                   HDB_OK);
   for (it->seek(it, slice_of("", 0)); it->valid; it->next(it)) {
     bool block = version_block_head(it->value, (int64_t)~get_be64(it->key.p + it->key.n - 8), &h);
     n += block;
@@ -115,6 +118,47 @@ static int count_blocks(engine *e, int *chapters) {
   }
   it->close(it);
   return n;
+}
+
+static status look_at_bytes(void *context, slice key, const undo_version *v, bool *skip) {
+  size_t *sum = context;
+  for (size_t i = 0; i < key.n; i++) *sum += key.p[i];
+  for (size_t i = 0; i < v->bytes.n; i++) *sum += v->bytes.p[i];
+  return (void)skip, HDB_OK;
+}
+
+/* Records and blocks with bytes that are wrong: refused, or other versions; never a look beyond them, never a way back in time. */
+static void damage_history(engine *e) {
+  kv_iter *it;
+  buf key = BUF_INIT;
+  size_t sum = 0;
+  ck_assert_int_eq(kv_iter_open(e->store, NULL, KV_VERSIONS, slice_of(NULL, 0), slice_of(NULL, 0), &it),
+                   HDB_OK);
+  for (it->seek(it, slice_of("", 0)); it->valid; it->next(it)) {
+    int64_t time = (int64_t)~get_be64(it->key.p + it->key.n - 8);
+    for (int i = 0; i < 30; i++) {
+      size_t n = rnd(4) ? it->value.n : rnd((uint32_t)it->value.n);
+      uint8_t *bytes = malloc(n ? n : 1); /* of its own, so that a look beyond is seen */
+      memcpy(bytes, it->value.p, n);
+      for (uint32_t flips = rnd(4); flips && n; flips--)
+        bytes[rnd(2) ? rnd((uint32_t)n) : rnd(n < 16 ? (uint32_t)n : 16)] = (uint8_t)rnd(256);
+      slice value = slice_of(bytes, n);
+      block_head h;
+      status rc = version_each(&key, time, value, look_at_bytes, &sum);
+      ck_assert(rc == HDB_OK || rc == HDB_CORRUPT);
+      if (version_block_head(value, time, &h)) {
+        ck_assert(h.oldest > 0 && h.oldest <= time);
+        if (h.chapter.p) {
+          ck_assert(h.covers > 0 && h.covers <= h.oldest);
+          rc = chapter_each(&key, time, h.chapter, look_at_bytes, &sum);
+          ck_assert(rc == HDB_OK || rc == HDB_CORRUPT);
+        }
+      }
+      free(bytes);
+    }
+  }
+  it->close(it);
+  buf_free(&key);
 }
 
 /* packs: one in so many commits; 0: never */
@@ -157,7 +201,14 @@ START_TEST(every_committed_state_can_be_seen_again) {
   engine *e;
   engine_options o = {.create = true, .retention = 3600};
   ck_assert_int_eq(engine_open(NULL, &o, &e, NULL), HDB_OK);
-  past_work(e, _i % 9 < 3 ? 60 : _i % 9 < 6 ? 600 : 5000, _i % 9 < 3 ? 120 : _i % 9 < 6 ? 70 : 16, _i < 9 ? 0 : 3, _i >= 18);
+  past_work(e,
+            _i % 9 < 3   ? 60
+            : _i % 9 < 6 ? 600
+                         : 5000,
+            _i % 9 < 3   ? 120
+            : _i % 9 < 6 ? 70
+                         : 16,
+            _i < 9 ? 0 : 3, _i >= 18);
   engine_close(e);
   record_writer_free(&writer);
 }
@@ -214,6 +265,7 @@ START_TEST(a_row_with_a_long_past) {
   int chapters;
   ck_assert_int_ge(count_blocks(e, &chapters), 2);
   if (_i >= 3) ck_assert_int_ge(chapters, 1);
+  damage_history(e);
   txn_begin(t, TXN_READ, 0);
   for (int i = 0; i < COMMITS; i++) {
     images_drop(e->images, 0);
@@ -236,7 +288,8 @@ START_TEST(a_directory_of_a_later_format_is_refused) {
   engine_options o = {.create = true, .retention = -1};
   error err = {0};
   for (uint8_t format = 2; format <= 3; format++) {
-    ck_assert_int_eq(engine_open(path, &o, &e, NULL), HDB_OK); /* as it is, then with the 2 that blocks bring */
+    ck_assert_int_eq(engine_open(path, &o, &e, NULL),
+                     HDB_OK); /* as it is, then with the 2 that blocks bring */
     kv_batch *batch = kv_batch_new(e->store);
     kv_batch_put(batch, KV_META, slice_str("format"), slice_of(&format, 1));
     ck_assert_int_eq(kv_write(e->store, batch, true), HDB_OK);
@@ -295,8 +348,10 @@ static status look_at(void *context, const row_version *v) {
     uint8_t key[300];
     while (low < high) {
       size_t middle = (low + high) / 2;
-      if (slice_compare(make_key(m->items[middle].key, key), v->key) < 0) low = middle + 1;
-      else high = middle;
+      if (slice_compare(make_key(m->items[middle].key, key), v->key) < 0)
+        low = middle + 1;
+      else
+        high = middle;
     }
     bool there = low < m->n && slice_equal(make_key(m->items[low].key, key), v->key);
     if (v->from <= time && time < v->to) {
@@ -453,7 +508,8 @@ static int64_t commit_keys(engine *e, uint32_t tree, const char *keys, bool clea
   ck_assert_int_eq(txn_new(e, &t), HDB_OK);
   txn_begin(t, TXN_READ, 0);
   if (clear) ck_assert_int_eq(txn_clear(t, tree), HDB_OK);
-  for (; *keys; keys += 2) ck_assert_int_eq(txn_put(t, tree, slice_of(keys, 2), slice_of(NULL, 0), PUT_UPSERT), HDB_OK);
+  for (; *keys; keys += 2)
+    ck_assert_int_eq(txn_put(t, tree, slice_of(keys, 2), slice_of(NULL, 0), PUT_UPSERT), HDB_OK);
   ck_assert_int_eq(txn_commit(t, 0, &time), HDB_OK);
   txn_free(t);
   return time;
@@ -501,7 +557,8 @@ int main(void) {
   Suite *s = suite_create("mvcc_past");
   TCase *c = tcase_create("all");
   tcase_set_timeout(c, 120);
-  tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0, getenv("ONE") ? atoi(getenv("ONE"))+1 : 27);
+  tcase_add_loop_test(c, every_committed_state_can_be_seen_again, getenv("ONE") ? atoi(getenv("ONE")) : 0,
+                      getenv("ONE") ? atoi(getenv("ONE")) + 1 : 27);
   tcase_add_loop_test(c, a_row_with_a_long_past, 0, 9);
   tcase_add_test(c, a_directory_of_a_later_format_is_refused);
   tcase_add_loop_test(c, the_past_survives_on_disk, 0, 6);
