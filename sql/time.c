@@ -157,7 +157,6 @@ static status before_view(hdb *db, int database, int64_t time, error *err) {
 }
 
 status time_reachable(hdb *db, int database, int64_t time, error *err) {
-  TRY(before_view(db, database, time, err));
   engine *e = db->databases[database].engine;
   int64_t oldest = engine_oldest(e), newest = engine_newest(e);
   if (time >= oldest && time <= newest && oldest != INT64_MAX) return HDB_OK; /* at each execution: no words, no clock */
@@ -171,6 +170,11 @@ status time_reachable(hdb *db, int database, int64_t time, error *err) {
   if (time >= oldest) return HDB_OK;
   time_text(oldest, from);
   return error_set(err, HDB_ERROR, "AS OF %s is before the history that is kept: it reaches from %s (%lld) to now", wanted, from, (long long)oldest);
+}
+
+status time_readable(hdb *db, int database, int64_t time, error *err) {
+  TRY(before_view(db, database, time, err));
+  return time_reachable(db, database, time, err);
 }
 
 /* ---- values ---- */
@@ -348,7 +352,7 @@ status times_evaluate(exec *x, bool *fits) {
   for (int i = 0; i < t->uses_n; i++) {
     const time_use *u = &t->uses[i];
     int64_t time = x->times[u->value];
-    TRY(time_reachable(x->db, u->database, time, x->err));
+    TRY(time_readable(x->db, u->database, time, x->err));
     if (time < u->from || time >= u->until) *fits = false;
   }
   return HDB_OK;

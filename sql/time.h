@@ -56,6 +56,7 @@ enum { TIME_TEXT = 40 };
 void time_text(int64_t time, char out[TIME_TEXT]);
 /* HDB_ERROR when the database cannot show this time; then err says which times it can. */
 status time_reachable(hdb *db, int database, int64_t time, error *err);
+status time_readable(hdb *db, int database, int64_t time, error *err); /* ... and by the transaction that is open */
 
 /* The committed schema of a database as of a time, and for which times it holds. Borrowed from the connection. */
 status past_schema(hdb *db, int database, int64_t time, schema **out, int64_t *from, int64_t *until);

@@ -142,7 +142,7 @@ static status versions_filter(exec *x, void *cursor, int number, const char *tex
   v->memory = (arena)ARENA_INIT;
   TRY(exec_time(x, of->from, &from));
   TRY(exec_time(x, of->to, &to));
-  TRY(time_reachable(x->db, of->database, from, x->err));
+  TRY(time_readable(x->db, of->database, from, x->err));
   if (from > to) return HDB_OK;
   v->under = NULL;
   TRY(database_begin(x->db, of->database));

@@ -312,6 +312,7 @@ def test_a_time_after_what_the_transaction_sees_is_refused(tmp_path):
         con.execute("select x from t as of scn ?", (second,))
     with pytest.raises(sqlite3.OperationalError, match="is after what the open transaction sees"):
         con.execute(f"select x from t as of scn {second}")
+    con.execute(f"create branch c as of scn {second}")  # what a branch sees is no part of the transaction
     assert rows(con, "select x from t as of scn ?", first) == [("old",)]
     assert rows(con, "select x from t") == [("old",)]
     con.execute("commit")
