@@ -84,11 +84,13 @@ static void sort(ordered_state *s) {
 
 static status give(function_call *call, const value *v, value *result) {
   *result = *v;
-  if (v->type == VAL_TEXT) return function_result_text(call, v->p, v->n, result);
+  if (v->type != VAL_TEXT && v->type != VAL_BLOB) return HDB_OK;
+  TRY(function_result_text(call, v->n ? v->p : "", v->n, result)); /* a copy */
+  if (v->type == VAL_BLOB) *result = value_blob(result->p, result->n);
   return HDB_OK;
 }
 
-static status disc_final(function_call *call, value *result) {
+static status disc_value(function_call *call, value *result) {
   ordered_state *s = call->state;
   *result = value_null();
   if (s->n == 0 || s->null_fraction) return HDB_OK;
@@ -97,7 +99,7 @@ static status disc_final(function_call *call, value *result) {
   return give(call, &s->values[row > 0 ? row - 1 : 0].v, result);
 }
 
-static status cont_final(function_call *call, value *result) {
+static status cont_value(function_call *call, value *result) {
   ordered_state *s = call->state;
   *result = value_null();
   if (s->n == 0 || s->null_fraction) return HDB_OK;
@@ -109,7 +111,7 @@ static status cont_final(function_call *call, value *result) {
   return HDB_OK;
 }
 
-static status mode_final(function_call *call, value *result) {
+static status mode_value(function_call *call, value *result) {
   ordered_state *s = call->state;
   int64_t best = 0, best_n = 0;
   *result = value_null();
@@ -129,6 +131,18 @@ static void ordered_release(function_call *call) {
   for (int64_t i = 0; i < s->n; i++) free(s->values[i].copy);
   free(s->values);
 }
+
+/* A result that gave its value lets go of the kept ones. */
+static status finish(function_call *call, status rc) {
+  ordered_state *s = call->state;
+  ordered_release(call);
+  s->values = NULL;
+  s->n = s->capacity = 0;
+  return rc;
+}
+static status disc_final(function_call *call, value *result) { return finish(call, disc_value(call, result)); }
+static status cont_final(function_call *call, value *result) { return finish(call, cont_value(call, result)); }
+static status mode_final(function_call *call, value *result) { return finish(call, mode_value(call, result)); }
 
 /* ---- deviations: Welford's running sums ---- */
 

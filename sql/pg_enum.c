@@ -310,7 +310,10 @@ static status f_range(function_call *call, int n, const value *a, value *result)
   buf b = BUF_INIT;
   buf_byte(&b, '[');
   for (const char *stop; p < end && (stop = memchr(p, 1, (size_t)(end - p))); p = stop + 1) {
-    if (a[0].i < 0) return function_result_text(call, p, (size_t)(stop - p), result);
+    if (a[0].i < 0) {
+      buf_free(&b);
+      return function_result_text(call, p, (size_t)(stop - p), result);
+    }
     last = p;
     if (b.n > 1) buf_byte(&b, ',');
     const char *label = arena_strndup(call->memory, p, (size_t)(stop - p));

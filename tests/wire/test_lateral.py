@@ -38,6 +38,7 @@ def fails(client, sql, state):
     ("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY id), percentile_disc(0.5) WITHIN GROUP (ORDER BY v DESC), mode() WITHIN GROUP (ORDER BY t) FROM x", "2.5 r 1"),
     ("SELECT t, percentile_cont(0.25) WITHIN GROUP (ORDER BY id DESC) FILTER (WHERE id > 1) FROM x GROUP BY t ORDER BY t", "1 3.5|2 3"),
     ("SELECT mode() WITHIN GROUP (ORDER BY v) FROM x WHERE false", "None"),
+    ("SELECT percentile_disc(1) WITHIN GROUP (ORDER BY decode(b, 'hex')) FROM (VALUES ('0102'), ('ff00')) v(b)", "\\xff00"),
     ("SELECT v FROM x WHERE v SIMILAR TO '(p|q)' ORDER BY v", "p|q"),
     ("SELECT 'abc' SIMILAR TO 'a%', 'abc' SIMILAR TO 'b', 'abc' NOT SIMILAR TO '%(x|y)%', 'abc' SIMILAR TO 'a.c', 'a.c' SIMILAR TO 'a.c', 'a1' SIMILAR TO '[a-z][0-9]'", "t f t f t t"),
     ("SELECT 'abc' ~ 'a', 'a' ILIKE 'B'", "t f")])
