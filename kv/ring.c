@@ -12,7 +12,8 @@
  * R1  Records are appended from the start of the file; after a reset they begin there again. Behind the last of them lie
  *     older ones, with lower numbers, or a cut one. Those of an earlier open, which may have numbers that were given anew
  *     after a power failure, are of another session.
- * R2  The room is allocated when the file is made, so that a full disk shows then, and not as a write that failed later.
+ * R2  Room is allocated before it is written to, twice as much each time, so that a full disk shows then, and not as a write that
+ *     failed later, and a store that writes little has a small file.
  * R3  A failed write is the last: RocksDB's log gets everything from then on.
  * R4  Its bytes are plain: an encrypted store has none.
  */
@@ -28,11 +29,11 @@
 #include "kv/base/key.h"
 #include "kv/filesystem.h"
 
-enum { RING_BYTES = 1 << 20, SESSION = 8, HEAD = 20 };
+enum { RING_BYTES = 1 << 20, FIRST_BYTES = 32 << 10, SESSION = 8, HEAD = 20 };
 
 struct ring {
   int file; /* -1: not made yet; -2: cannot be made, or failed */
-  size_t at;
+  size_t at, allocated;
   uint64_t session;
   bool begun; /* it is in the file */
   bool used; /* since it was wiped; what an earlier process left counts */
@@ -68,15 +69,19 @@ ring *ring_new(const char *directory) {
   return r;
 }
 
-static bool make(ring *r) {
-  if (r->file != -1) return r->file >= 0;
-  r->file = open(r->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (r->file >= 0 && posix_fallocate(r->file, 0, RING_BYTES) != 0) { /* R2 */
-    close(r->file);
-    unlink(r->path);
-    r->file = -1;
-  }
-  if (r->file < 0) r->file = -2;
+static void give_up(ring *r) {
+  if (r->file >= 0) close(r->file);
+  r->file = -2;
+}
+
+/* R2 */
+static bool make(ring *r, size_t bytes) {
+  if (r->file == -1 && (r->file = open(r->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0) r->file = -2;
+  if (r->file < 0 || bytes <= r->allocated) return r->file >= 0;
+  size_t wanted = r->allocated ? 2 * r->allocated : FIRST_BYTES;
+  while (wanted < bytes) wanted *= 2;
+  r->allocated = wanted < RING_BYTES ? wanted : RING_BYTES;
+  if (posix_fallocate(r->file, 0, (off_t)r->allocated) != 0) give_up(r);
   return r->file >= 0;
 }
 
@@ -94,7 +99,7 @@ static bool put(const ring *r, const uint8_t *p, size_t n, size_t at) {
 
 status ring_append(ring *r, uint64_t number, slice operations) {
   uint8_t head[HEAD];
-  if (!ring_has_room(r, operations.n) || !make(r)) return HDB_FULL;
+  if (!ring_has_room(r, operations.n) || !make(r, r->at + HEAD + operations.n)) return HDB_FULL;
   put_be32(head + 8, (uint32_t)operations.n);
   put_be64(head + 12, number);
   buf_clear(&r->record);
@@ -107,8 +112,7 @@ status ring_append(ring *r, uint64_t number, slice operations) {
   put_be64(p, checksum(r->session, slice_of(p + 8, r->record.n - from - 8)));
   r->used = true;
   if (!put(r, r->record.p, r->record.n, r->at - from)) { /* R3 */
-    close(r->file);
-    r->file = -2;
+    give_up(r);
     return HDB_FULL;
   }
   r->begun = true;
@@ -156,10 +160,11 @@ status ring_wipe(ring *r) {
   ring_reset(r);
   if (!r->used) return HDB_OK;
   int file = r->file >= 0 ? r->file : open(r->path, O_RDWR | O_CLOEXEC);
-  uint8_t *zeros = calloc(1, RING_BYTES);
+  off_t size = file < 0 ? 0 : lseek(file, 0, SEEK_END);
+  uint8_t *zeros = size < 0 || size > RING_BYTES ? NULL : calloc(1, (size_t)size + 1);
   int kept = r->file;
   r->file = file;
-  bool done = zeros && (file < 0 || (put(r, zeros, RING_BYTES, 0) && fdatasync(file) == 0));
+  bool done = zeros && (file < 0 || (put(r, zeros, (size_t)size, 0) && fdatasync(file) == 0));
   r->file = kept, r->begun = false;
   if (file >= 0 && file != kept) close(file);
   free(zeros);
