@@ -49,7 +49,7 @@
 enum {
   SMALL_BYTES = 16 << 10, /* batches up to this go to the front */
   SMALL_NOTE_BYTES = 64 << 10,
-  LEVEL_BATCHES = 4096,
+  LEVEL_BATCHES = 2048,
   LEVEL_BYTES = 4 << 20,
   LEVEL_SHARE = 16 /* of what RocksDB keeps in memory of a family */
 };

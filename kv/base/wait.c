@@ -65,9 +65,13 @@ uint32_t wait_word_sleep(wait_word *w) {
   return value;
 }
 
+bool wait_word_set_only(wait_word *w, uint32_t value) {
+  return atomic_exchange_explicit(&w->value, value, memory_order_acq_rel) == WAIT_SLEEPING;
+}
+
+/* The address may have been freed meanwhile: nobody waits there, or somebody who looks again. */
+void wait_word_wake(wait_word *w) { syscall(SYS_futex, &w->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); }
+
 void wait_word_set(wait_word *w, uint32_t value) {
-  _Atomic uint32_t *address = &w->value;
-  /* an address that was freed meanwhile: nobody waits there, or somebody who looks again */
-  if (atomic_exchange_explicit(address, value, memory_order_acq_rel) == WAIT_SLEEPING)
-    syscall(SYS_futex, address, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+  if (wait_word_set_only(w, value)) wait_word_wake(w);
 }

@@ -9,6 +9,7 @@
 #define HDB_KV_BASE_WAIT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { WAIT_PENDING = 0, WAIT_SLEEPING = 1 }; /* what is set must be larger */
@@ -19,6 +20,9 @@ typedef struct wait_word {
 
 static inline void wait_word_init(wait_word *w) { atomic_store_explicit(&w->value, WAIT_PENDING, memory_order_relaxed); }
 void wait_word_set(wait_word *w, uint32_t value);
+/* Sets it without waking; true: the waiter sleeps, wait_word_wake is still to be called. */
+bool wait_word_set_only(wait_word *w, uint32_t value);
+void wait_word_wake(wait_word *w);
 /* Until it is set; returns to what. */
 uint32_t wait_word_wait(wait_word *w);
 uint32_t wait_word_sleep(wait_word *w); /* without looking first: it will take long */
