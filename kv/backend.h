@@ -32,6 +32,7 @@ typedef struct kv_backend {
   void (*wake)(kv *store); /* NULL: nothing to do */
   status (*compact)(kv *store, enum kv_family family, slice from, slice to);
   status (*checkpoint)(kv *store, const char *path); /* NULL: kv.c copies key by key */
+  uint64_t (*snapshots)(kv *store); /* NULL: none that matters */
   uint64_t (*bytes)(kv *store, enum kv_family family);
 } kv_backend;
 

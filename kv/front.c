@@ -798,16 +798,33 @@ static void front_wake(kv *store) {
   kv_wake(((front_store *)store)->behind);
 }
 
+/* A snapshot may keep records: then the next compaction tries again. */
+static status compact_records(front_store *f) {
+  kv_iter *it;
+  pthread_mutex_lock(&f->writing);
+  f->compacted = true; /* unless there are new ones meanwhile */
+  pthread_mutex_unlock(&f->writing);
+  TRY(kv_compact(f->behind, KV_REDO, slice_of(NULL, 0), slice_of(NULL, 0)));
+  TRY(kv_iter_open(f->behind, NULL, KV_REDO, slice_of(NULL, 0), slice_of(merged_key, 8), &it));
+  it->seek(it, slice_of(NULL, 0));
+  status rc = it->error;
+  bool kept = it->valid;
+  it->close(it);
+  pthread_mutex_lock(&f->writing);
+  if (kept) f->compacted = false;
+  pthread_mutex_unlock(&f->writing);
+  return rc;
+}
+
 static status front_compact(kv *store, enum kv_family family, slice from, slice to) {
   front_store *f = (front_store *)store;
   TRY(merge_now(f));
   pthread_mutex_lock(&f->writing);
   bool again = !f->compacted;
-  f->compacted = true;
   status rc = f->ring ? ring_wipe(f->ring) : HDB_OK;
   pthread_mutex_unlock(&f->writing);
   TRY(rc);
-  if (again) TRY(kv_compact(f->behind, KV_REDO, slice_of(NULL, 0), slice_of(NULL, 0)));
+  if (again) TRY(compact_records(f));
   return kv_compact(f->behind, family, from, to);
 }
 
@@ -816,6 +833,8 @@ static status front_checkpoint(kv *store, const char *path) {
   TRY(merge_now(f));
   return kv_checkpoint(f->behind, path);
 }
+
+static uint64_t front_snapshots(kv *store) { return kv_snapshots(((front_store *)store)->behind); }
 
 static uint64_t front_bytes(kv *store, enum kv_family family) {
   front_store *f = (front_store *)store;
@@ -874,6 +893,7 @@ static const kv_backend front_backend = {
     .wake = front_wake,
     .compact = front_compact,
     .checkpoint = front_checkpoint,
+    .snapshots = front_snapshots,
     .bytes = front_bytes,
 };
 
@@ -929,7 +949,6 @@ static status load(front_store *f) {
   kv_iter *it;
   TRY(load_merged(f, &merged));
   f->forgotten = f->next = merged + 1;
-  f->compacted = merged == 0;
   TRY(kv_iter_open(f->behind, NULL, KV_REDO, number_key(first, f->next), slice_of(merged_key, 8), &it));
   status rc = HDB_OK;
   for (it->seek(it, slice_of(NULL, 0)); it->valid && rc == HDB_OK; it->next(it))

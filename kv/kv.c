@@ -100,6 +100,7 @@ status kv_settle(kv *store) { return store->backend->settle(store); }
 status kv_compact(kv *store, enum kv_family family, slice from, slice to) {
   return store->backend->compact(store, family, from, to);
 }
+uint64_t kv_snapshots(kv *store) { return store->backend->snapshots ? store->backend->snapshots(store) : 0; }
 uint64_t kv_bytes(kv *store, enum kv_family family) { return store->backend->bytes(store, family); }
 
 /* ---- a copy key by key ---- */

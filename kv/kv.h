@@ -110,6 +110,8 @@ status kv_checkpoint(kv *store, const char *path);
 /* Every key and value of the snapshot (NULL: of one made now) into a new store at `path`, under another key (NULL: plain);
  * synced. Its message is kv_message's. */
 status kv_copy(kv *store, const kv_snapshot *snapshot, const char *path, struct crypt_key *key);
+/* How many snapshots keep files' old content from a compaction; some outlive the kv_snapshot that they were made for. */
+uint64_t kv_snapshots(kv *store);
 uint64_t kv_bytes(kv *store, enum kv_family family); /* approximate, on disk and in memory */
 /* Around a fork, in the parent before it and in both after: no lock of this folder is held at that moment, so a child can
  * open stores. Those that were open are the parent's; the child leaves them alone. */

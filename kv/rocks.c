@@ -491,6 +491,12 @@ static status rocks_checkpoint(kv *store, const char *path) {
   return take(error);
 }
 
+static uint64_t rocks_snapshots(kv *store) {
+  uint64_t n = 0;
+  rocksdb_property_int(((rocks_store *)store)->db, "rocksdb.num-snapshots", &n);
+  return n;
+}
+
 static uint64_t rocks_bytes(kv *store, enum kv_family family) {
   rocks_store *r = (rocks_store *)store;
   uint64_t disk = 0, memory = 0;
@@ -566,6 +572,7 @@ static const kv_backend rocks_backend = {
     .wake = rocks_wake,
     .compact = rocks_compact,
     .checkpoint = rocks_checkpoint,
+    .snapshots = rocks_snapshots,
     .bytes = rocks_bytes,
 };
 

@@ -281,6 +281,7 @@ static void engine_free(engine *e) {
   process_close(e);
   pack_stop(e);
   view_release(e->newest);
+  e->newest = NULL;
   fold_free(e->fold);
   cache_free(e->cache);
   images_free(e->images);

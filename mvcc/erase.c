@@ -367,7 +367,6 @@ status erase_fold(fold *f, const txn *t, bool *changed) {
 /* ---- from outside ---- */
 
 static status compact(engine *e, const erase_request *r) {
-  TRY(kv_flush(e->store));
   for (size_t i = 0; i < r->parts_n; i++) {
     uint8_t from[4], to[4];
     put_be32(from, r->parts[i].tree), put_be32(to, r->parts[i].tree + 1);
@@ -377,6 +376,15 @@ static status compact(engine *e, const erase_request *r) {
   }
   TRY(kv_compact(e->store, KV_META, slice_of(NULL, 0), slice_of(NULL, 0)));
   return kv_compact(e->store, KV_COMMITS, slice_of(NULL, 0), slice_of(NULL, 0));
+}
+
+/* Views from before the flush keep what is below them in kv: the engine's own goes, the others are counted. */
+static int other_views(engine *e) {
+  pthread_mutex_lock(&e->view_lock);
+  view_release(e->newest);
+  e->newest = NULL;
+  pthread_mutex_unlock(&e->view_lock);
+  return atomic_load(&e->views);
 }
 
 static status forget_erased(engine *e) {
@@ -393,11 +401,13 @@ void erase_finish(engine *e) {
   if (e->memory || e->read_only || atomic_load(&e->broken)) return;
   if (kv_get(e->store, NULL, KV_META, slice_str("erased"), &value) != HDB_OK) return;
   kv_release(&value);
+  kv_wake(e->store); /* a flush would wait for ever for one that rests */
   if (kv_flush(e->store) != HDB_OK) return; /* the next close tries again */
+  bool kept = other_views(e) > 0 || kv_snapshots(e->store) > 0;
   static const enum kv_family families[] = {KV_META, KV_ROWS, KV_VERSIONS, KV_COMMITS, KV_HNSW};
   for (int i = 0; i < 5; i++)
     if (kv_compact(e->store, families[i], slice_of(NULL, 0), slice_of(NULL, 0)) != HDB_OK) return;
-  forget_erased(e);
+  if (!kept) forget_erased(e);
 }
 
 static int by_tree(const void *a, const void *b) {
@@ -451,11 +461,11 @@ status engine_erase(txn *caller, const erase_tree *trees, size_t n, int timeout_
   caller->view = NULL;
   if (caller->holding) scan_view_changed(caller);
   if (rc == HDB_OK && !e->memory) {
-    pthread_mutex_lock(&e->view_lock);
-    report->views = atomic_load(&e->views) - (e->newest != NULL);
-    pthread_mutex_unlock(&e->view_lock);
-    rc = compact(e, &r);
-    if (rc == HDB_OK && report->views <= 0) rc = forget_erased(e);
+    rc = kv_flush(e->store);
+    report->views = other_views(e);
+    bool kept = kv_snapshots(e->store) > 0; /* somebody's who has no view: the packer's, a copy's */
+    if (rc == HDB_OK) rc = compact(e, &r);
+    if (rc == HDB_OK && report->views <= 0 && !kept) rc = forget_erased(e);
   }
   free(r.parts);
   return rc;
