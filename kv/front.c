@@ -834,7 +834,9 @@ static status front_checkpoint(kv *store, const char *path) {
   return kv_checkpoint(f->behind, path);
 }
 
-static uint64_t front_snapshots(kv *store) { return kv_snapshots(((front_store *)store)->behind); }
+static uint64_t front_snapshots(kv *store) {
+  return kv_snapshots(((front_store *)store)->behind);
+}
 
 static uint64_t front_bytes(kv *store, enum kv_family family) {
   front_store *f = (front_store *)store;
